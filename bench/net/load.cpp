@@ -1,0 +1,201 @@
+// The load generator: one thread, a closed loop over many connections, each of
+// which sends the next request when the answer to the last has come in.
+// Layer: benchmarks, net.
+//
+//   load --port=7000 --conns=64 --size=64 --secs=1 --warm=0.3
+//        [--pid=SERVER] [--http=1] [--name=LABEL]
+//
+// Prints one JSON object: requests per second, latency quantiles, CPU time per
+// request of the server (of process SERVER, all threads) and of the client.
+// "others_util" is the CPU use of everybody else: above 0.1 the run is spoilt.
+#include "common/arguments.hpp"
+#include "common/json.hpp"
+#include "common/measure.hpp"
+#include "net/cpu_use.hpp"
+#include "net/epoll.hpp"
+#include "net/histogram.hpp"
+#include "net/sockets.hpp"
+
+#include <fcntl.h>
+#include <strings.h>
+
+#include <string>
+#include <vector>
+
+namespace {
+
+using bench::fail;
+
+struct Settings {
+    int port;
+    int connections;
+    int size;
+    double seconds;
+    double warm_up;
+    int server;
+    bool http;
+    std::string name;
+
+    explicit Settings(const bench::Arguments& arguments)
+        : port{arguments.integer("port", 7000)},
+          connections{arguments.integer("conns", 64)},
+          size{arguments.integer("size", 64)},
+          seconds{arguments.number("secs", 1)},
+          warm_up{arguments.number("warm", 0.3)},
+          server{arguments.integer("pid", 0)},
+          http{arguments.integer("http", 0) != 0},
+          name{arguments.text("name", "server")} {}
+};
+
+/// The length of the HTTP response that `text` begins with, or 0 while unknown.
+std::size_t response_length(const std::string& text) {
+    constexpr std::string_view field = "content-length:";
+    const std::size_t header_end = text.find("\r\n\r\n");
+    if (header_end == std::string::npos) return 0;
+    for (std::size_t at = 0; at + field.size() < header_end; ++at) {
+        if (strncasecmp(text.data() + at, field.data(), field.size()) != 0) continue;
+        const long body = std::atol(text.c_str() + at + field.size());
+        return header_end + 4 + static_cast<std::size_t>(body);
+    }
+    std::fputs("the response has no Content-Length\n", stderr);
+    std::exit(1);
+}
+
+/// Asks once, blocking, to learn how long each response will be.
+std::size_t learn_response_length(int fd, const std::string& request) {
+    if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) fail("send");
+    std::string response;
+    char part[4096];
+    for (;;) {
+        const ssize_t received = recv(fd, part, sizeof part, 0);
+        if (received <= 0) fail("recv");
+        response.append(part, static_cast<std::size_t>(received));
+        const std::size_t length = response_length(response);
+        if (length != 0 && response.size() >= length) return length;
+    }
+}
+
+struct Connection {
+    bench::Descriptor socket;
+    std::size_t received = 0;   // of the current response
+    std::uint64_t sent_ns = 0;  // when its request was sent
+};
+
+class LoadGenerator {
+public:
+    explicit LoadGenerator(const Settings& settings) : settings_{settings}, received_(1 << 17) {
+        for (int i = 0; i < settings_.connections; ++i) {
+            connections_.push_back({bench::connect_to_loopback(settings_.port)});
+        }
+        if (settings_.http) {
+            request_ = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+            response_length_ = learn_response_length(connections_[0].socket.get(), request_);
+        } else {
+            request_.assign(static_cast<std::size_t>(settings_.size), 'x');
+            response_length_ = request_.size();
+        }
+    }
+
+    void run() {
+        start_all();
+        run_for(settings_.warm_up);
+        recording_ = true;
+        const CpuUse before = cpu_use();
+        const std::uint64_t start = bench::now_ns();
+        run_for(settings_.seconds);
+        recording_ = false;
+        const auto elapsed = static_cast<double>(bench::now_ns() - start);
+        report(elapsed, cpu_use().since(before));
+    }
+
+private:
+    using CpuUse = bench::CpuUse;
+
+    void start_all() {
+        for (Connection& connection : connections_) {
+            fcntl(connection.socket.get(), F_SETFL, O_NONBLOCK);
+            epoll_.add(connection.socket.get(), EPOLLIN | EPOLLET, &connection);
+            send_request(connection, bench::now_ns());
+        }
+    }
+
+    void run_for(double seconds) {
+        const auto end = bench::now_ns() + static_cast<std::uint64_t>(seconds * 1e9);
+        do {
+            for (const epoll_event& event : epoll_.wait()) {
+                receive(*static_cast<Connection*>(event.data.ptr));
+            }
+        } while (bench::now_ns() < end);
+    }
+
+    /// One receive per edge: at most one response is on its way.
+    void receive(Connection& connection) {
+        const ssize_t received =
+            recv(connection.socket.get(), received_.data(), received_.size(), 0);
+        if (received < 0 && errno == EAGAIN) return;
+        if (received <= 0) fail("recv");
+        connection.received += static_cast<std::size_t>(received);
+        if (connection.received < response_length_) return;
+        const std::uint64_t now = bench::now_ns();
+        if (recording_) latencies_.add(now - connection.sent_ns);
+        send_request(connection, now);
+    }
+
+    void send_request(Connection& connection, std::uint64_t now) {
+        connection.received = 0;
+        connection.sent_ns = now;
+        std::size_t sent = 0;
+        while (sent < request_.size()) {
+            const ssize_t taken = send(connection.socket.get(), request_.data() + sent,
+                                       request_.size() - sent, MSG_NOSIGNAL);
+            if (taken < 0 && errno != EAGAIN) fail("send");
+            if (taken > 0) sent += static_cast<std::size_t>(taken);
+        }
+    }
+
+    CpuUse cpu_use() const {
+        return {settings_.server != 0 ? bench::cpu_ns_of(settings_.server) : 0,
+                bench::process_cpu_ns(), bench::machine_busy_ns()};
+    }
+
+    void report(double elapsed_ns, const CpuUse& used) const {
+        const auto requests = static_cast<double>(latencies_.total());
+        const auto us = [this](double fraction) {
+            return static_cast<double>(latencies_.quantile(fraction)) / 1e3;
+        };
+        const auto server = static_cast<double>(used.server_ns);
+        const auto client = static_cast<double>(used.client_ns);
+        bench::JsonLine line;
+        line.text("bench", settings_.http ? "http" : "echo")
+            .text("peer", settings_.name)
+            .number("workers", 1)
+            .number("conns", settings_.connections)
+            .number("size", settings_.size)
+            .value("requests_per_s", requests / elapsed_ns * 1e9)
+            .number("p50_us", us(0.5))
+            .number("p99_us", us(0.99))
+            .number("p999_us", us(0.999))
+            .number("server_cpu_ns", server / requests)
+            .number("client_cpu_ns", client / requests)
+            .number("server_util", server / elapsed_ns)
+            .number("client_util", client / elapsed_ns)
+            .number("others_util", static_cast<double>(used.others_ns()) / elapsed_ns);
+        line.print();
+    }
+
+    Settings settings_;
+    std::vector<Connection> connections_;
+    bench::Epoll epoll_;
+    std::string request_;
+    std::size_t response_length_ = 0;
+    std::vector<char> received_;
+    bool recording_ = false;
+    bench::Histogram latencies_;
+};
+
+}  // namespace
+
+int main(int count, char** values) {
+    bench::raise_descriptor_limit();
+    LoadGenerator{Settings{bench::Arguments{count, values}}}.run();
+}

@@ -1,0 +1,49 @@
+// Sends back what it is sent: a fiber per connection, each a plain loop.
+//
+//   echo_server [PORT]        and then, elsewhere:  nc 127.0.0.1 7000
+#include <weft/fiber.hpp>
+#include <weft/io/tcp.hpp>
+#include <weft/runtime.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <span>
+#include <system_error>
+#include <utility>
+
+namespace io = weft::io;
+
+void echo(io::TcpStream& peer) {
+    std::array<std::byte, 4096> buffer;
+    while (const std::size_t size = peer.read(buffer)) {
+        peer.write_all(std::span{buffer}.first(size));
+    }
+}
+
+void serve(std::uint16_t port) {
+    io::TcpListener listener{io::Address::loopback_v4(port)};
+    std::printf("listening on %s\n", listener.local_address().to_string().c_str());
+    std::fflush(stdout);
+    for (;;) {
+        weft::spawn([peer = listener.accept()]() mutable {
+            try {
+                echo(peer);
+            } catch (const std::system_error& error) {
+                std::fprintf(stderr, "connection lost: %s\n", error.what());
+            }
+        });
+    }
+}
+
+int main(int argc, char** argv) {
+    const int port = argc > 1 ? std::atoi(argv[1]) : 7000;
+    try {
+        weft::run([port] { serve(static_cast<std::uint16_t>(port)); });
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "echo_server: %s\n", error.what());
+        return 1;
+    }
+}

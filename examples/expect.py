@@ -1,0 +1,27 @@
+"""Runs an example and compares what it prints with what it should print.
+
+usage: expect.py PROGRAM EXPECTED_FILE
+"""
+
+import difflib
+import pathlib
+import subprocess
+import sys
+
+
+def main() -> int:
+    program, expected_file = sys.argv[1:]
+    run = subprocess.run([program], stdout=subprocess.PIPE, text=True, timeout=60)
+    expected = pathlib.Path(expected_file).read_text()
+    if run.stdout != expected:
+        sys.stdout.writelines(difflib.unified_diff(
+            expected.splitlines(keepends=True), run.stdout.splitlines(keepends=True),
+            'expected', 'printed'))
+        return 1
+    if run.returncode != 0:
+        print(f'printed the right thing, but ended with {run.returncode}')
+        return 1
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <weft/detail/export.hpp>
+#include <weft/detail/wait_queue.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace weft::detail {
+
+class Operation;
+
+/// A file descriptor that may be closed while others use it: what they have in
+/// flight ends with EBADF, and the number is given back only when they are
+/// done with it. See src/io/descriptor.hpp.
+class WEFT_API Descriptor {
+public:
+    Descriptor() noexcept = default;
+    explicit Descriptor(int fd) noexcept : fd_{fd} {}
+    /// Requires: nobody uses `other`.
+    Descriptor(Descriptor&& other) noexcept : fd_{other.release()} {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        if (this != &other) {
+            close();
+            fd_.store(other.release(), std::memory_order_relaxed);
+        }
+        return *this;
+    }
+    ~Descriptor() { close(); }
+
+    /// -1 when there is none.
+    int get() const noexcept { return fd_.load(std::memory_order_relaxed); }
+    /// Gives the number up, unclosed. Requires: nobody uses it.
+    int release() noexcept { return fd_.exchange(-1, std::memory_order_relaxed); }
+
+    /// Ends all use with EBADF, waits for the users, closes. A second close()
+    /// at the same time returns at once.
+    void close() noexcept;
+
+private:
+    friend class Use;
+    void finish_users() noexcept;
+
+    std::atomic<int> fd_{-1};         // written under users_.lock() once it is shared
+    std::atomic<bool> closing_{false};  // the same
+    std::uint32_t uses_ = 0;            // guarded by users_.lock()
+    Operation* in_flight_ = nullptr;    // guarded by users_.lock()
+    WaitQueue users_;  // while open: users who wait for nothing but close(); then: its caller
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,170 @@
+#pragma once
+
+#include <weft/deadline.hpp>
+#include <weft/detail/routine.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace weft {
+
+/// How to spawn. The defaults are those of the runtime's Options.
+struct SpawnOptions {
+    std::string_view name = {};   ///< copied; shown in dumps and reports
+    std::size_t stack_size = 0;   ///< usable bytes; 0: Options::stack_size
+    bool daemon = false;          ///< does not keep run() waiting; cancelled when it leaves
+    bool pinned = false;          ///< stays on the worker that first runs it
+};
+
+/// The handle of a spawned fiber, and the way to its result.
+///
+/// Move-only. Dropping it detaches: the fiber runs on, and what it throws is
+/// reported by the runtime's handler instead of being kept for get().
+///
+/// Thread safety: a handle is one object, to be used by one fiber or thread at
+/// a time; several handles' fibers may be joined and cancelled from anywhere.
+/// Lifetime: must not outlive its Runtime.
+template <class R = void>
+class Fiber {
+public:
+    Fiber() noexcept = default;
+    explicit Fiber(detail::FiberCore* core) noexcept : core_{core} {}
+    Fiber(Fiber&& other) noexcept : core_{std::exchange(other.core_, nullptr)} {}
+    Fiber& operator=(Fiber&& other) noexcept {
+        if (this != &other) {
+            detach();
+            core_ = std::exchange(other.core_, nullptr);
+        }
+        return *this;
+    }
+    Fiber(const Fiber&) = delete;
+    Fiber& operator=(const Fiber&) = delete;
+    ~Fiber() { detach(); }
+
+    /// Whether the handle stands for a fiber. All below but detach() require it.
+    explicit operator bool() const noexcept { return core_ != nullptr; }
+
+    /// Gives the handle up; the fiber runs on. Never blocks.
+    void detach() noexcept {
+        if (core_ != nullptr) detail::drop_handle(std::exchange(core_, nullptr));
+    }
+
+    /// Waits for the fiber's end, however it ends. Never throws its exception.
+    ///
+    /// Blocks: until the fiber ended or `deadline`. Cancellation point.
+    /// Returns whether it ended.
+    /// Throws Cancelled; std::system_error(resource_deadlock_would_occur) when
+    /// a fiber joins itself. The joined fiber is unharmed by either.
+    bool join(Deadline deadline = Deadline::never()) { return detail::join(core_, deadline); }
+
+    /// Waits for the end and takes the result, moved out.
+    ///
+    /// Blocks: until the fiber ended. Cancellation point.
+    /// Throws what the fiber threw; Cancelled if it was cancelled, or if the
+    /// caller is; std::logic_error when the result was taken before.
+    R get() {
+        void* result = detail::take_result(core_);
+        if constexpr (std::is_void_v<R>) {
+            (void)result;
+        } else if constexpr (std::is_reference_v<R>) {
+            return static_cast<R>(**static_cast<std::remove_reference_t<R>**>(result));
+        } else {
+            return std::move(*static_cast<R*>(result));
+        }
+    }
+
+    /// Asks the fiber to end: from now on each of its cancellation points
+    /// outside a Shield throws Cancelled. One that never started never runs.
+    /// Idempotent; fine on a fiber that has ended. Never blocks. Any thread.
+    void cancel() noexcept { detail::cancel(core_); }
+
+    /// Whether the fiber has ended. Never blocks.
+    bool done() const noexcept { return detail::is_done(core_); }
+
+    /// Unique in the process, never 0.
+    std::uint64_t id() const noexcept { return detail::id_of(core_); }
+
+    /// The name given at the spawn, or empty. Lives as long as the handle.
+    std::string_view name() const noexcept { return detail::name_of(core_); }
+
+private:
+    detail::FiberCore* core_ = nullptr;
+};
+
+/// Runs `fn(args...)` in a new fiber of the calling fiber's runtime. Copies or
+/// moves the callable and its arguments, as std::thread does.
+///
+/// Never blocks; the new fiber has not run when this returns, unless another
+/// worker was idle. Throws std::system_error when there is no memory for the
+/// fiber; then nothing was spawned. Throws std::logic_error outside a runtime
+/// (a plain thread spawns by Runtime::spawn).
+template <class F, class... Args>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>)
+auto spawn(F&& fn, Args&&... args);
+
+/// The same, with a name, a stack size, or as a daemon.
+template <class F, class... Args>
+auto spawn(const SpawnOptions& options, F&& fn, Args&&... args);
+
+/// Waits for all of them to end. Cancellation point; the fibers are unharmed.
+/// Returns whether all ended before `deadline`.
+template <class R>
+bool join_all(std::span<Fiber<R>> fibers, Deadline deadline = Deadline::never()) {
+    for (auto& fiber : fibers) {
+        if (!fiber.join(deadline)) return false;
+    }
+    return true;
+}
+template <class Fibers>
+    requires requires(Fibers& f) { std::span{f}; }
+bool join_all(Fibers&& fibers, Deadline deadline = Deadline::never()) {
+    return join_all(std::span{fibers}, deadline);
+}
+
+/// Cancels all of them. Never blocks.
+template <class Fibers>
+void cancel_all(Fibers& fibers) noexcept {
+    for (auto& fiber : fibers) fiber.cancel();
+}
+
+namespace detail {
+
+template <class F>
+auto spawn_bound(Runtime* runtime, const SpawnOptions& options, F&& fn) {
+    using Result = std::invoke_result_t<std::decay_t<F>&>;
+    return Fiber<Result>{spawn_core(runtime, options, std::forward<F>(fn))};
+}
+
+template <class F, class... Args>
+auto spawn_on(Runtime* runtime, const SpawnOptions& options, F&& fn, Args&&... args) {
+    if constexpr (sizeof...(Args) == 0 && !std::is_member_pointer_v<std::decay_t<F>>) {
+        return spawn_bound(runtime, options, std::forward<F>(fn));
+    } else {
+        return spawn_bound(
+            runtime, options,
+            [fn = std::decay_t<F>(std::forward<F>(fn)),
+             ... args = std::decay_t<Args>(std::forward<Args>(args))]() mutable -> decltype(auto) {
+                return detail::invoke(std::move(fn), std::move(args)...);
+            });
+    }
+}
+
+}  // namespace detail
+
+template <class F, class... Args>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>)
+auto spawn(F&& fn, Args&&... args) {
+    return detail::spawn_on(nullptr, SpawnOptions{}, std::forward<F>(fn),
+                            std::forward<Args>(args)...);
+}
+
+template <class F, class... Args>
+auto spawn(const SpawnOptions& options, F&& fn, Args&&... args) {
+    return detail::spawn_on(nullptr, options, std::forward<F>(fn), std::forward<Args>(args)...);
+}
+
+}  // namespace weft

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
+#include <weft/detail/wait_queue.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace weft {
+
+/// Mutual exclusion between fibers and plain threads. Not re-entrant.
+///
+/// Satisfies TimedLockable, so std::unique_lock and std::scoped_lock work.
+/// Fair: unlock() hands it to the first waiter, in order of arrival, and nobody
+/// who comes later can take it in between. What was written before unlock() is
+/// visible after the lock() that follows.
+///
+/// Thread safety: every member. Lifetime: must outlive its waiters.
+class WEFT_API Lock {
+public:
+    Lock() noexcept = default;
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+    ~Lock();
+
+    /// Blocks: until locked. Not a cancellation point, so that a destructor may lock.
+    /// Throws std::system_error(resource_deadlock_would_occur) when the caller
+    /// holds it; it stays locked.
+    void lock() { try_lock_until(Deadline::never()); }
+
+    /// Blocks: until locked or `deadline`. Not a cancellation point.
+    /// Returns whether it was locked. Throws as lock().
+    bool try_lock_until(Deadline deadline);
+    template <class Duration>
+    bool try_lock_for(Duration timeout) {
+        return try_lock_until(timeout);
+    }
+
+    /// Never blocks. False when it is held, also by the caller.
+    bool try_lock() noexcept;
+
+    /// Never blocks. Throws std::system_error(operation_not_permitted) when the
+    /// caller does not hold it; then nothing changed.
+    void unlock();
+
+    /// Throws std::system_error(operation_not_permitted) unless the caller holds it.
+    void require_held() const;
+
+    /// Whether anybody holds it. Momentary.
+    bool locked() const noexcept { return (word_.load(std::memory_order_relaxed) & ~has_waiters) != 0; }
+
+private:
+    // The holder's party, with a flag in its lowest bit.
+    static constexpr std::uintptr_t has_waiters = 1;
+
+    bool lock_slow(std::uintptr_t me, Deadline deadline);
+    void unlock_slow();
+
+    std::atomic<std::uintptr_t> word_{0};
+    detail::WaitQueue waiters_;
+};
+
+}  // namespace weft

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
+#include <weft/fiber.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace weft {
+
+namespace detail {
+class Scheduler;
+struct RuntimeParts;
+}
+
+/// What the workers sleep on and I/O goes through.
+enum class Io : std::uint8_t {
+    automatic,  ///< io_uring where the kernel allows it, else epoll; a warning says why
+    uring,      ///< io_uring, or the Runtime's constructor throws std::system_error
+    epoll,      ///< epoll for sockets and a few threads for files
+};
+
+/// Told of an exception that left a fiber nobody holds a handle of.
+/// Called on that fiber's worker; must not throw.
+using UnhandledHandler = void (*)(std::uint64_t id, std::string_view name, std::exception_ptr error);
+
+/// How a runtime is made. What is left at its default is taken from the
+/// environment variable named beside it, if that is set; a malformed variable
+/// makes the constructor throw std::invalid_argument.
+struct Options {
+    /// OS threads that run fibers; 0: WEFT_WORKERS, else the CPUs this process
+    /// may use (affinity and cgroup quota respected). At most 1024.
+    unsigned workers = 0;
+    /// Usable bytes of a fiber's stack; 0: WEFT_STACK_SIZE, else 192 KiB.
+    /// Reserved, not committed: only pages that are touched take memory.
+    std::size_t stack_size = 0;
+    /// The same for the fiber that weft::run() starts; 0: 8 MiB.
+    std::size_t main_stack_size = 0;
+    /// WEFT_IO=auto|uring|epoll.
+    Io io = Io::automatic;
+    /// Null: name, type and what() on stderr.
+    UnhandledHandler on_unhandled = nullptr;
+};
+
+/// Counts since the start, summed over the workers. Each is exact when the
+/// runtime is quiet, and momentary else.
+struct Counters {
+    std::uint64_t spawned = 0;    ///< fibers ever spawned
+    std::uint64_t finished = 0;   ///< of those, ended
+    std::uint64_t switches = 0;   ///< times a worker went on to another fiber
+    std::uint64_t stolen = 0;     ///< fibers taken from another worker's queue
+    std::uint64_t sleeps = 0;     ///< times a worker slept in the kernel
+    std::uint64_t rescues = 0;    ///< times a stuck worker's timers or I/O were served for it
+    std::uint64_t stacks = 0;     ///< stacks in use now
+    std::uint64_t operations = 0; ///< I/O operations in flight now
+};
+
+/// Workers, their queues and rings. Most programs use weft::run() and never
+/// see one; several may coexist, and a fiber belongs to one for its life.
+///
+/// Thread safety: spawn() and counters() from any thread.
+/// Lifetime: the destructor waits for all non-daemon fibers, cancels the
+/// daemons, waits for those and joins the workers. Not to be destroyed by one
+/// of its own fibers.
+class WEFT_API Runtime {
+public:
+    /// Starts the workers. Throws std::system_error when threads, rings or
+    /// memory cannot be had, std::invalid_argument for nonsense in `options`.
+    explicit Runtime(const Options& options = {});
+    Runtime(const Runtime&) = delete;
+    Runtime& operator=(const Runtime&) = delete;
+    ~Runtime();
+
+    /// weft::spawn() into this runtime, from any fiber or plain thread.
+    template <class F, class... Args>
+        requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>)
+    auto spawn(F&& fn, Args&&... args) {
+        return detail::spawn_on(this, SpawnOptions{}, std::forward<F>(fn),
+                                std::forward<Args>(args)...);
+    }
+    template <class F, class... Args>
+    auto spawn(const SpawnOptions& options, F&& fn, Args&&... args) {
+        return detail::spawn_on(this, options, std::forward<F>(fn), std::forward<Args>(args)...);
+    }
+
+    /// The runtime of the calling fiber. Throws std::logic_error outside one.
+    static Runtime& current();
+
+    unsigned workers() const noexcept;
+    /// What was chosen: uring or epoll.
+    Io io() const noexcept;
+    /// Options::main_stack_size with its default filled in.
+    std::size_t main_stack_size() const noexcept;
+    Counters counters() const noexcept;
+
+    detail::Scheduler& scheduler() noexcept;
+
+private:
+    detail::RuntimeParts* parts_;
+};
+
+/// Runs `main()` as the first fiber of a new runtime and returns its result.
+///
+/// Blocks the calling thread: until main and all non-daemon fibers ended;
+/// daemons are then cancelled and waited for.
+/// Throws what main threw, after all of that; and what Runtime's constructor throws.
+template <class F>
+auto run(F&& main, const Options& options = {}) {
+    Runtime runtime{options};
+    auto first = runtime.spawn(
+        SpawnOptions{.name = "main", .stack_size = runtime.main_stack_size()},
+        std::forward<F>(main));
+    first.join();
+    return first.get();
+}
+
+}  // namespace weft

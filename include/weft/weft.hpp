@@ -1,0 +1,13 @@
+#pragma once
+
+// All of weft but its I/O, which is in <weft/io/...>.
+#include <weft/cancelled.hpp>
+#include <weft/condition.hpp>
+#include <weft/deadline.hpp>
+#include <weft/diag.hpp>
+#include <weft/event.hpp>
+#include <weft/fiber.hpp>
+#include <weft/lock.hpp>
+#include <weft/runtime.hpp>
+#include <weft/semaphore.hpp>
+#include <weft/this_fiber.hpp>

@@ -1,0 +1,50 @@
+// Switch: from one stack to another, by Boost.Context's fcontext layer.
+// Layer: context. Uses: base. Nobody else includes Boost.
+//
+// What the ABI leaves out of a switch is the caller's: the C++ exception state
+// (below), errno, and the sanitizers' notes.
+#pragma once
+
+#include <boost/context/detail/fcontext.hpp>
+
+#include <cstddef>
+
+namespace weft::detail {
+
+/// A stack that is not running: where to go on.
+using Context = boost::context::detail::fcontext_t;
+/// What arrives: the context left behind, and the word that was passed.
+using Arrival = boost::context::detail::transfer_t;
+
+/// Leaves for `to` and hands it `word`. Returns when somebody comes back.
+inline Arrival switch_to(Context to, void* word) noexcept {
+    return boost::context::detail::jump_fcontext(to, word);
+}
+
+/// Runs `visitor` on top of the stopped `stack` and waits for it to come back.
+/// Returns where `stack` now goes on: the visitor's frame, which then returns.
+inline Context visit_on(Context stack, void* word, Arrival (*visitor)(Arrival)) noexcept {
+    return boost::context::detail::ontop_fcontext(stack, word, visitor).fctx;
+}
+
+/// A context that will call `entry` on the stack that ends at `top`.
+inline Context make_context(void* top, std::size_t size, void (*entry)(Arrival)) noexcept {
+    return boost::context::detail::make_fcontext(top, size, entry);
+}
+
+/// The C++ runtime's per-thread exception state, which must follow the fiber:
+/// the exceptions being handled, and how many are in flight. Layout: Itanium C++ ABI.
+struct ExceptionState {
+    void* caught = nullptr;
+    unsigned int uncaught = 0;
+};
+
+/// The calling thread's. Valid as long as the thread.
+ExceptionState* exception_state_of_thread() noexcept;
+/// The calling thread's errno. Valid as long as the thread.
+int* errno_of_thread() noexcept;
+
+/// A new fiber starts with the control words a new thread has, not with its creator's.
+void reset_float_control() noexcept;
+
+}  // namespace weft::detail

@@ -1,0 +1,45 @@
+// Attempt: a Request carried out by system calls. Layer: io. Uses: base.
+//
+// attempt() never sleeps: what does not succeed at once says what to wait for.
+// carry_out() sleeps, and is for threads that may.
+//
+// The calls are raw ones, not libc's functions: those are what weft's hooks
+// replace, and this runs in fibers, below the hooks. None touches O_NONBLOCK
+// except a connect on a foreign blocking socket, for which there is no other way.
+#pragma once
+
+#include "io/operation.hpp"
+
+#include <cstdint>
+
+namespace weft::detail {
+
+struct Attempt {
+    enum class Outcome : std::uint8_t {
+        done,          // `result` is the operation's
+        would_block,   // wait for interest_of(request), then try again
+        needs_thread,  // it may sleep without being pollable: carry_out()
+    };
+    Outcome outcome;
+    int result = 0;
+};
+
+/// Why it is attempted: only a descriptor that epoll has taken becomes ready.
+enum class Occasion : std::uint8_t { submitted, readiness };
+
+/// Carries `request` out as far as that is possible without sleeping.
+/// `progress` counts the bytes that earlier attempts moved (MSG_WAITALL); it
+/// starts at 0 and is kept between them.
+/// Returns needs_thread only when `occasion` is `submitted`.
+Attempt attempt(const Request& request, Occasion occasion, std::uint32_t& progress) noexcept;
+
+/// Carries a request on a file, or one that only a thread can wait for, out.
+/// Blocks: the OS thread. Returns >= 0 or -errno.
+/// Requires: nothing that is done on a socket.
+int carry_out(const Request& request) noexcept;
+
+/// What to wait for until `request` may succeed: POLL* bits, which on Linux are
+/// the EPOLL* ones.
+std::uint32_t interest_of(const Request& request) noexcept;
+
+}  // namespace weft::detail

@@ -1,0 +1,309 @@
+// Layer: io. Uses: base, sched, epoll(7).
+#include "io/epoll_driver.hpp"
+
+#include "base/assert.hpp"
+#include "base/sync.hpp"
+#include "io/attempt.hpp"
+#include "io/offload.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+
+namespace weft::detail {
+
+namespace {
+
+// driver_flags: where an operation is, above what it waits for.
+constexpr std::uint32_t waiting = 1U << 16;
+constexpr std::uint32_t offloaded = 1U << 17;
+constexpr std::uint32_t interest_mask = 0xffff;
+
+// Never Epoll::signal_tag: no descriptor is 2^32 - 1.
+std::uint64_t tag_of(int fd, const FdRecord& record) noexcept {
+    return std::uint64_t{record.generation} << 32 | static_cast<std::uint32_t>(fd);
+}
+
+int fd_of(std::uint64_t tag) noexcept { return static_cast<int>(static_cast<std::uint32_t>(tag)); }
+
+std::uint32_t wish_of(const Operation& operation) noexcept {
+    return operation.driver_flags & interest_mask;
+}
+
+// What earlier attempts moved lies in driver_data while an operation waits.
+std::uint32_t progress_of(const Operation& operation) noexcept {
+    return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(operation.driver_data));
+}
+
+void set_progress(Operation& operation, std::uint32_t progress) noexcept {
+    operation.driver_data = reinterpret_cast<void*>(static_cast<std::uintptr_t>(progress));
+}
+
+// And the result, once it is known.
+void finish(Operation& operation, int result, OperationChain& finished) noexcept {
+    operation.driver_flags = 0;
+    operation.driver_data = reinterpret_cast<void*>(static_cast<std::intptr_t>(result));
+    finished.push_back(operation);
+}
+
+int result_of(const Operation& operation) noexcept {
+    return static_cast<int>(reinterpret_cast<std::intptr_t>(operation.driver_data));
+}
+
+/// What was moved before the end came is not lost.
+int result_when_ended(const Operation& operation, int error) noexcept {
+    const std::uint32_t progress = progress_of(operation);
+    return progress > 0 ? static_cast<int>(progress) : error;
+}
+
+/// Tries `operation` again. Whether it is over; then `result` is its own.
+bool attempt_again(Operation& operation, int& result) noexcept {
+    std::uint32_t progress = progress_of(operation);
+    const Attempt made = attempt(operation.request(), Occasion::readiness, progress);
+    set_progress(operation, progress);
+    result = made.result;
+    return made.outcome == Attempt::Outcome::done;
+}
+
+}  // namespace
+
+EpollDriver::EpollDriver(Offload& offload) : offload_{offload} {}
+
+EpollDriver::~EpollDriver() {
+    // A thread of the Offload may have completed the last operation and be
+    // about to count it down.
+    for (unsigned turn = 0; offloaded_.load(std::memory_order_acquire) != 0; ++turn) {
+        spin_pause(turn);
+    }
+    WEFT_ASSERT(waiting_.load(std::memory_order_acquire) == 0);
+}
+
+// --- operations ---
+
+void EpollDriver::submit(Operation& operation) noexcept {
+    std::uint32_t progress = 0;
+    operation.driver_flags = 0;
+    const Attempt made = attempt(operation.request(), Occasion::submitted, progress);
+    switch (made.outcome) {
+        case Attempt::Outcome::done: operation.complete(made.result); return;
+        case Attempt::Outcome::would_block:
+            set_progress(operation, progress);
+            submit_waiting(operation);
+            return;
+        case Attempt::Outcome::needs_thread:
+            operation.driver_flags = offloaded;
+            offload_.submit(operation, offloaded_);
+            return;
+    }
+}
+
+void EpollDriver::submit_waiting(Operation& operation) noexcept {
+    OperationChain finished;
+    std::unique_lock held{lock_};
+    FdRecord* record = table_.find_or_make(operation.request().fd);
+    const int result = record == nullptr ? -ENOMEM : wait_for(*record, operation, finished);
+    if (result == -EPERM) operation.driver_flags = offloaded;
+    held.unlock();
+
+    complete_all(finished);
+    switch (result) {
+        case 0: return;
+        case -EPERM:  // what epoll does not take: a file
+            offload_.submit(operation, offloaded_);
+            return;
+        default:  // EBADF, ENOMEM, ENOSPC (max_user_watches), ELOOP, EINVAL: the caller's
+            operation.complete(result_when_ended(operation, result));
+            return;
+    }
+}
+
+int EpollDriver::wait_for(FdRecord& record, Operation& operation,
+                          OperationChain& finished) noexcept {
+    const int fd = operation.request().fd;
+    const std::uint32_t wish = interest_of(operation.request()) & interest_mask;
+    int result = arm(fd, record, record.interest | wish | EPOLLONESHOT);
+    if (result != 0) {
+        // The number was closed behind our back, and perhaps given out again: who
+        // waits under it waits for what is gone.
+        fail_all(record, -EBADF, finished);
+        if (result == -ENOENT) result = arm(fd, record, wish | EPOLLONESHOT);
+    }
+    if (result != 0) return result;
+    record.interest |= wish;
+    operation.driver_flags = waiting | wish;
+    record.waiting.push_back(operation);
+    waiting_.fetch_add(1, std::memory_order_relaxed);
+    return 0;
+}
+
+/// Renews the registration, with `events`. Returns 0 or -errno; -ENOENT: what
+/// was registered under this number is no longer there.
+int EpollDriver::arm(int fd, FdRecord& record, std::uint32_t events) noexcept {
+    record.on_edges = (events & EPOLLET) != 0;
+    if (record.registered) {
+        const int result = epoll_.modify(fd, events, tag_of(fd, record));
+        record.registered = result == 0;
+        return result;
+    }
+    ++record.generation;
+    int result = epoll_.add(fd, events, tag_of(fd, record));
+    // Still there from before, when the number went to another file and came back.
+    if (result == -EEXIST) result = epoll_.modify(fd, events, tag_of(fd, record));
+    record.registered = result == 0;
+    return result;
+}
+
+void EpollDriver::fail_all(FdRecord& record, int result, OperationChain& finished) noexcept {
+    while (Operation* operation = record.waiting.pop_front()) {
+        finish(*operation, result_when_ended(*operation, result), finished);
+    }
+    record.interest = 0;
+}
+
+void EpollDriver::cancel(Operation& operation) noexcept {
+    OperationChain finished;
+    bool elsewhere = false;
+    {
+        const std::lock_guard held{lock_};
+        elsewhere = (operation.driver_flags & offloaded) != 0;
+        if ((operation.driver_flags & waiting) != 0) {
+            // Its interest stays: that costs at most one event for nobody.
+            table_.find(operation.request().fd)->waiting.remove(operation);
+            finish(operation, result_when_ended(operation, -ECANCELED), finished);
+        }
+    }
+    complete_all(finished);
+    if (elsewhere) offload_.cancel(operation);
+}
+
+void EpollDriver::cancel_fd(int fd) noexcept {
+    OperationChain finished;
+    {
+        const std::lock_guard held{lock_};
+        FdRecord* record = table_.find(fd);
+        if (record != nullptr) fail_all(*record, -ECANCELED, finished);
+        if (record != nullptr && record->registered) {
+            record->registered = false;
+            const int result = epoll_.remove(fd);
+            // These three: closed behind our back, and perhaps given out again.
+            const bool gone = result == -ENOENT || result == -EBADF || result == -EPERM;
+            if (result != 0 && !gone) unexpected_error("epoll_ctl(EPOLL_CTL_DEL)", result);
+        }
+    }
+    complete_all(finished);
+    offload_.cancel_fd(fd);
+}
+
+// --- events ---
+
+void EpollDriver::serve(const epoll_event& event, OperationChain& finished) noexcept {
+    const std::uint64_t tag = event.data.u64;
+    const int fd = fd_of(tag);
+    FdRecord* record = table_.find(fd);
+    if (record == nullptr || !record->registered || tag_of(fd, *record) != tag) return;
+
+    const bool trouble = (event.events & (EPOLLERR | EPOLLHUP)) != 0;  // concerns everybody
+    std::uint32_t live = trouble ? interest_mask : event.events;
+    std::uint32_t left = 0;
+    std::uint32_t count = 0;
+    for (Operation* next = record->waiting.front(); next != nullptr;) {
+        Operation& operation = *next;
+        next = operation.next;
+        const std::uint32_t wish = wish_of(operation);
+        const bool is_poll = operation.request().code == Request::Code::poll;
+        const bool concerned = (wish & live) != 0 || (trouble && is_poll);
+        int result = 0;
+        if (concerned && count < most_per_event && attempt_again(operation, result)) {
+            record->waiting.remove(operation);
+            finish(operation, result, finished);
+            ++count;
+            continue;
+        }
+        left |= wish;
+        // Who comes later with the same wish would fail alike, or pass ahead; the
+        // failure of a poll() says nothing of others.
+        if (concerned && !is_poll) live &= ~wish;
+    }
+    record->interest = left;
+    if (record->waiting.empty()) return;
+    // An error that the operations do not collect: another one-shot would fire at once.
+    const bool stuck = trouble && count == 0;
+    if (stuck && record->on_edges) return;
+    const std::uint32_t trigger = stuck ? EPOLLET : EPOLLONESHOT;
+    if (arm(fd, *record, left | trigger) != 0) fail_all(*record, -EBADF, finished);
+}
+
+std::size_t EpollDriver::complete_all(OperationChain& finished) noexcept {
+    std::size_t count = 0;
+    while (Operation* operation = finished.pop_front()) {
+        operation->complete(result_of(*operation));
+        ++count;
+    }
+    if (count > 0) waiting_.fetch_sub(count, std::memory_order_release);
+    return count;
+}
+
+void EpollDriver::deliver(const Epoll::Events& events, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) {
+        OperationChain finished;
+        {
+            const std::lock_guard held{lock_};
+            serve(events[i], finished);
+        }
+        complete_all(finished);
+    }
+}
+
+// --- the worker's side ---
+
+// There is no memory to look at: only a system call tells, which a worker that
+// spins can afford now and then. It comes to poll() or wait() in any case. A
+// wake() is none of what is asked for, and poll() would not end it.
+bool EpollDriver::ready() const noexcept {
+    if (waiting_.load(std::memory_order_relaxed) == 0) return false;
+    if (++calls_of_ready_ % ready_calls_per_look != 0) return false;
+    return !wake_pending_.load(std::memory_order_relaxed) && epoll_.has_events();
+}
+
+// Leaves a wake() where it is: it is meant for a wait().
+void EpollDriver::poll() noexcept {
+    if (waiting_.load(std::memory_order_relaxed) == 0) return;
+    Epoll::Events events;
+    deliver(events, epoll_.look(events));
+}
+
+void EpollDriver::wait(Deadline deadline) noexcept {
+    Epoll::Events events;
+    const std::size_t count = epoll_.sleep(events, deadline);
+    const bool woken = std::any_of(events.begin(), events.begin() + count, [](const auto& event) {
+        return event.data.u64 == Epoll::signal_tag;
+    });
+    if (woken) {
+        epoll_.drain();
+        // Sees what was written before every wake() that found this set.
+        wake_pending_.exchange(false, std::memory_order_acq_rel);
+    }
+    deliver(events, count);
+}
+
+void EpollDriver::wake() noexcept {
+    if (!wake_pending_.exchange(true, std::memory_order_acq_rel)) epoll_.signal();
+}
+
+// Any thread may ask for the events. Not when the owner holds the lock: this
+// thread must not wait, and an event that was taken must be served.
+bool EpollDriver::rescue(pid_t) noexcept {
+    if (waiting_.load(std::memory_order_relaxed) == 0 || !lock_.try_lock()) return false;
+    OperationChain finished;
+    Epoll::Events events;
+    const std::size_t count = epoll_.look(events);
+    for (std::size_t i = 0; i < count; ++i) serve(events[i], finished);
+    lock_.unlock();
+    return complete_all(finished) > 0;
+}
+
+std::size_t EpollDriver::in_flight() const noexcept {
+    return waiting_.load(std::memory_order_acquire) + offloaded_.load(std::memory_order_acquire);
+}
+
+}  // namespace weft::detail

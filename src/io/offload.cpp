@@ -1,0 +1,213 @@
+// Layer: io. Uses: base, threads.
+#include "io/offload.hpp"
+
+#include "base/futex.hpp"
+#include "io/attempt.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <system_error>
+
+namespace weft::detail {
+
+namespace {
+
+/// A thread started while this lives takes no signals: handlers belong to the
+/// program's own threads, and no call here may be interrupted.
+class SignalsBlocked {
+public:
+    SignalsBlocked() noexcept {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+private:
+    sigset_t before_;
+};
+
+/// What carry_out() of it works on; AT_FDCWD of openat and statx is no descriptor.
+int descriptor_of(const Operation& operation) noexcept { return operation.request().fd; }
+
+}  // namespace
+
+void Offload::submit(Operation& operation, std::atomic<std::size_t>& in_flight) noexcept {
+    in_flight.fetch_add(1, std::memory_order_relaxed);
+    operation.driver_data = &in_flight;
+
+    std::unique_lock held{lock_};
+    WEFT_ASSERT(!stopping_);
+    queue_.push_back(operation);
+    Slot* idle = take_idle();
+    Slot* unused = idle == nullptr ? take_unused() : nullptr;
+    held.unlock();
+
+    if (idle != nullptr) wake(*idle);
+    if (unused != nullptr) start(*unused);
+}
+
+void Offload::cancel(Operation& operation) noexcept {
+    OperationChain cancelled;
+    {
+        const std::lock_guard held{lock_};
+        if (!queue_.contains(operation)) return;
+        queue_.remove(operation);
+        cancelled.push_back(operation);
+    }
+    deliver_cancelled(cancelled);
+}
+
+void Offload::cancel_fd(int fd) noexcept {
+    if (fd < 0) return;
+    OperationChain cancelled;
+    std::unique_lock held{lock_};
+    for (Operation* next = queue_.front(); next != nullptr;) {
+        Operation& operation = *next;
+        next = operation.next;
+        if (descriptor_of(operation) != fd) continue;
+        queue_.remove(operation);
+        cancelled.push_back(operation);
+    }
+    held.unlock();
+    deliver_cancelled(cancelled);
+
+    held.lock();
+    ++fd_watchers_;
+    while (runs_on(fd)) {
+        const std::uint32_t seen = finished_.load(std::memory_order_acquire);
+        held.unlock();
+        futex_wait(finished_, seen);
+        held.lock();
+    }
+    --fd_watchers_;
+}
+
+void Offload::stop() noexcept {
+    OperationChain cancelled;
+    {
+        const std::lock_guard held{lock_};
+        stopping_ = true;
+        while (Operation* operation = queue_.pop_front()) cancelled.push_back(*operation);
+        while (Slot* slot = take_idle()) wake(*slot);
+    }
+    deliver_cancelled(cancelled);
+    for (Slot& slot : slots_) {
+        if (slot.thread.joinable()) slot.thread.join();
+    }
+}
+
+std::size_t Offload::threads() noexcept {
+    const std::lock_guard held{lock_};
+    return static_cast<std::size_t>(
+        std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.used; }));
+}
+
+void Offload::start(Slot& slot) noexcept {
+    try {
+        const SignalsBlocked blocked;
+        slot.thread = std::thread{[this, &slot] { serve(slot); }};
+    } catch (const std::exception&) {
+        // EAGAIN or no memory: the process may have no more threads. Those that
+        // run will come to the operation; without any, the caller carries it out.
+        serve_without_thread(slot);
+    }
+}
+
+void Offload::serve_without_thread(Slot& slot) noexcept {
+    std::unique_lock held{lock_};
+    const auto used = std::count_if(slots_.begin(), slots_.end(),
+                                    [](const Slot& each) { return each.used; });
+    while (used == 1 && !queue_.empty()) {
+        held.unlock();
+        run_next(slot);
+        held.lock();
+    }
+    slot.used = false;
+}
+
+void Offload::serve(Slot& slot) noexcept {
+    pthread_setname_np(pthread_self(), "weft-offload");
+    std::unique_lock held{lock_};
+    for (;;) {
+        if (!queue_.empty()) {
+            held.unlock();
+            run_next(slot);
+        } else if (!stopping_) {
+            slot.next_idle = idle_;
+            idle_ = &slot;
+            const std::uint32_t seen = slot.signal.load(std::memory_order_relaxed);
+            held.unlock();
+            while (slot.signal.load(std::memory_order_acquire) == seen) {
+                futex_wait(slot.signal, seen);
+            }
+        } else {
+            slot.used = false;
+            return;
+        }
+        held.lock();
+    }
+}
+
+void Offload::run_next(Slot& slot) noexcept {
+    std::unique_lock held{lock_};
+    Operation* operation = queue_.pop_front();
+    if (operation == nullptr) return;
+    slot.fd = descriptor_of(*operation);
+    held.unlock();
+    finish(slot, *operation, carry_out(operation->request()));
+}
+
+void Offload::finish(Slot& slot, Operation& operation, int result) noexcept {
+    bool watched = false;
+    {
+        const std::lock_guard held{lock_};
+        slot.fd = -1;
+        watched = fd_watchers_ > 0;
+        if (watched) finished_.fetch_add(1, std::memory_order_release);
+    }
+    if (watched) futex_wake_all(&finished_);
+    deliver(operation, result);
+}
+
+void Offload::wake(Slot& slot) noexcept {
+    slot.signal.fetch_add(1, std::memory_order_release);
+    futex_wake_all(&slot.signal);
+}
+
+void Offload::deliver(Operation& operation, int result) noexcept {
+    auto& in_flight = *static_cast<std::atomic<std::size_t>*>(operation.driver_data);
+    operation.complete(result);
+    in_flight.fetch_sub(1, std::memory_order_release);
+}
+
+void Offload::deliver_cancelled(OperationChain& cancelled) noexcept {
+    while (Operation* operation = cancelled.pop_front()) deliver(*operation, -ECANCELED);
+}
+
+bool Offload::runs_on(int fd) const noexcept {
+    return std::any_of(slots_.begin(), slots_.end(),
+                       [fd](const Slot& slot) { return slot.fd == fd; });
+}
+
+Offload::Slot* Offload::take_idle() noexcept {
+    Slot* slot = idle_;
+    if (slot != nullptr) idle_ = slot->next_idle;
+    return slot;
+}
+
+Offload::Slot* Offload::take_unused() noexcept {
+    const auto slot = std::find_if(slots_.begin(), slots_.end(),
+                                   [](const Slot& each) { return !each.used; });
+    if (slot == slots_.end()) return nullptr;
+    slot->used = true;
+    return &*slot;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,96 @@
+// Offload: a few OS threads for the calls that sleep without being pollable:
+// files that are not in memory, fsync, opening, closing. Layer: io. Uses: base.
+//
+// Shared by the epoll drivers of one runtime.
+//
+// Threads are started when an operation finds none idle, at most max_threads;
+// an idle one sleeps on its own futex, and the one that slept last is woken
+// first. They block all signals and run no weft code but Operation::complete().
+//
+// Invariants
+//  1. An operation is in queue_, or one thread runs it, or it was completed.
+//  2. While queue_ is not empty and a thread may be started, none is in idle_.
+//  3. A Slot in idle_ belongs to a thread that sleeps until signal changes, which
+//     whoever takes the slot out of idle_ does.
+//
+// Locking: lock_ guards everything but the futexes; no call and no complete() is
+//  made under it.
+// Lifetime: outlives the drivers and their operations.
+#pragma once
+
+#include "io/operation_list.hpp"
+
+#include <weft/detail/wait_queue.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+
+namespace weft::detail {
+
+class Offload {
+public:
+    static constexpr std::size_t max_threads = 8;
+
+    Offload() noexcept = default;
+    Offload(const Offload&) = delete;
+    Offload& operator=(const Offload&) = delete;
+    ~Offload() { stop(); }
+
+    /// Any thread. Begins `operation`, which a thread will complete(). It is
+    /// counted in `in_flight` until after that; then `in_flight` may be gone.
+    void submit(Operation& operation, std::atomic<std::size_t>& in_flight) noexcept;
+
+    /// Any thread. Completes `operation` with -ECANCELED if it has not begun; else
+    /// it ends by itself. Requires: it was submitted here and is alive.
+    void cancel(Operation& operation) noexcept;
+
+    /// Any thread. Completes with -ECANCELED what has not begun on `fd`.
+    /// Blocks: the OS thread, until what has begun there is over.
+    void cancel_fd(int fd) noexcept;
+
+    /// Completes with -ECANCELED what has not begun, waits for the rest, joins
+    /// the threads. Idempotent. Requires: nobody calls anything here any more.
+    void stop() noexcept;
+
+    /// Any thread; momentary. How many threads there are.
+    std::size_t threads() noexcept;
+
+private:
+    struct Slot {
+        // --- guarded by lock_ ---
+        bool used = false;
+        int fd = -1;  // what its operation works on, while that may touch it
+        Slot* next_idle = nullptr;
+        // --- any thread ---
+        std::atomic<std::uint32_t> signal{0};  // futex
+        // --- the starter, then stop() ---
+        std::thread thread;
+    };
+
+    void start(Slot& slot) noexcept;
+    void serve(Slot& slot) noexcept;
+    void serve_without_thread(Slot& slot) noexcept;
+    void run_next(Slot& slot) noexcept;
+    void finish(Slot& slot, Operation& operation, int result) noexcept;
+    static void wake(Slot& slot) noexcept;
+    static void deliver(Operation& operation, int result) noexcept;
+    static void deliver_cancelled(OperationChain& cancelled) noexcept;
+    bool runs_on(int fd) const noexcept;
+    Slot* take_idle() noexcept;
+    Slot* take_unused() noexcept;
+
+    SpinLock lock_;
+    // --- guarded by lock_ ---
+    OperationList queue_;
+    Slot* idle_ = nullptr;
+    bool stopping_ = false;
+    std::uint32_t fd_watchers_ = 0;  // inside cancel_fd(), waiting for finished_
+    std::array<Slot, max_threads> slots_;
+    // --- any thread ---
+    std::atomic<std::uint32_t> finished_{0};  // futex: changes when a call is over
+};
+
+}  // namespace weft::detail

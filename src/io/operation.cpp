@@ -1,0 +1,100 @@
+// Layer: io. Uses: base, sched, park.
+#include "io/operation.hpp"
+
+#include "base/assert.hpp"
+#include "io/descriptor.hpp"
+#include "io/system_call.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
+
+#include <weft/cancelled.hpp>
+
+#include <cerrno>
+#include <cstdint>
+#include <utility>
+
+namespace weft::detail {
+
+namespace {
+
+// The runtime gives its workers nothing but IoDrivers.
+IoDriver& driver_of(Worker& worker) noexcept { return static_cast<IoDriver&>(worker.driver()); }
+
+}  // namespace
+
+void Operation::complete(int result) noexcept {
+    Held held{waiters_.lock()};
+    WEFT_ASSERT(!done_);
+    result_ = result;
+    done_ = true;
+    auto waiter = waiters_.claim_front();
+    held.unlock();
+    // Without a waiter the owner may return now, and *this with it.
+    if (waiter) std::move(*waiter).resume();
+}
+
+Wake Operation::wait(Deadline deadline, Cancellable cancellable, const char* reason) noexcept {
+    Held held{waiters_.lock()};
+    if (done_) return Wake::notified;
+    Waiter self;
+    return park(held, waiters_, self, deadline, cancellable, {reason, this});
+}
+
+int Operation::await() noexcept {
+    const Wake wake =
+        wait(Deadline::never(), Cancellable::no, "an operation that must end first");
+    WEFT_ASSERT(wake == Wake::notified);
+    return result_;
+}
+
+void Operation::end_early() noexcept {
+    if (driver_ != nullptr) {
+        driver_->cancel(*this);
+        return;
+    }
+    const std::uint64_t one = 1;
+    (void)system_call<::syscall>(SYS_write, interrupter_, &one, sizeof one);
+}
+
+int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
+    Worker* worker = Worker::current();
+    if (worker == nullptr) return perform_on_thread(*this, deadline);
+
+    done_ = false;
+    driver_ = &driver_of(*worker);
+    driver_->submit(*this);
+    if (use_ != nullptr) use_->begin(*this);
+    const Wake wake = wait(deadline, cancellable, reason);
+    if (wake != Wake::notified) {
+        driver_->cancel(*this);
+        await();
+    }
+    if (use_ != nullptr) use_->end(*this);
+
+    // A system call that was under way on a kernel thread ends with -EINTR.
+    const bool ended_early =
+        result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
+    if (!ended_early) return result_;
+    if (wake == Wake::cancelled) throw Cancelled{};
+    return wake == Wake::timed_out ? -ETIMEDOUT : -EBADF;
+}
+
+int perform(Operation& operation, Deadline deadline, Cancellable cancellable, const char* reason) {
+    if (cancellable == Cancellable::yes) check_interrupt();
+    for (;;) {
+        const int result = operation.carry_out(deadline, cancellable, reason);
+        if (result != -EINTR) return result;
+    }
+}
+
+void close_descriptor(int fd) noexcept {
+    if (Worker* worker = Worker::current(); worker != nullptr) {
+        Scheduler& scheduler = worker->scheduler();
+        for (std::uint32_t i = 0; i < scheduler.workers(); ++i) {
+            driver_of(scheduler.worker(i)).cancel_fd(fd);
+        }
+    }
+    close_number(fd);
+}
+
+}  // namespace weft::detail

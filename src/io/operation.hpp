@@ -1,0 +1,147 @@
+// Operation: the one path of all I/O. Prepare, submit, park; unless notified:
+// cancel, then park shielded until the kernel is done with it.
+// Layer: io. Uses: base, sched, park.
+//
+// An Operation lies on the stack of the fiber that waits for it, as do the
+// buffers it names. So perform() never returns before the operation is over
+// (invariant 2), whatever the deadline or a cancellation says meanwhile.
+//
+// Invariants
+//  1. complete() is called exactly once for each submitted operation, from any
+//     thread, and nothing of the operation is touched after its unlock.
+//  2. perform() returns only after complete().
+//  3. The operation's own result decides: data that arrived beats a time-out and
+//     a cancellation, which are reported only when the result is -ECANCELED.
+//     The cancellation stays pending and is thrown at the next point.
+//  4. -ECANCELED that the owner did not ask for means that somebody closes the
+//     descriptor; perform() makes -EBADF of it.
+//
+// States: prepared -> submitted (driver) -> done (owner), by the lock in waiters_.
+#pragma once
+
+#include "park/park.hpp"
+#include "sched/driver.hpp"
+
+#include <cstdint>
+
+struct iovec;
+struct msghdr;
+struct sockaddr;
+struct statx;
+
+namespace weft::detail {
+
+class IoDriver;
+class Use;
+
+/// What is asked of the kernel, in terms every driver understands. A driver
+/// may carry it out by io_uring, or by the system call of the same name.
+struct Request {
+    enum class Code : std::uint8_t {
+        nop,
+        accept,     // fd; flags: accept4's
+        connect,    // fd, address (pointer), length
+        recv,       // fd, buffer, length, flags: MSG_*
+        send,       // fd, buffer, length, flags: MSG_*
+        recvmsg,    // fd, buffer: msghdr*, flags
+        sendmsg,    // fd, buffer: msghdr*, flags
+        read,       // fd, buffer, length, offset (-1: current position)
+        write,      // fd, buffer, length, offset
+        readv,      // fd, buffer: iovec*, length: count, offset
+        writev,     // fd, buffer: iovec*, length: count, offset
+        fsync,      // fd, flags: 1 = data only
+        openat,     // fd: directory, buffer: path, length: mode, flags: O_*
+        statx,      // fd: directory, buffer: path, flags: AT_*, length: mask, extra: struct statx*
+        poll,       // fd, flags: POLL* events; result: the events
+        close,      // fd
+    };
+    Code code = Code::nop;
+    int fd = -1;
+    const void* buffer = nullptr;
+    std::uint32_t length = 0;
+    std::uint32_t flags = 0;
+    std::int64_t offset = 0;
+    void* extra = nullptr;
+};
+
+class Operation {
+public:
+    /// With `use`, closing its descriptor ends the operation.
+    explicit Operation(const Request& request, Use* use = nullptr) noexcept
+        : request_{request}, use_{use} {}
+    Operation(const Operation&) = delete;
+    Operation& operator=(const Operation&) = delete;
+
+    const Request& request() const noexcept { return request_; }
+
+    /// Any thread, once, by the driver: hands the result (>= 0, or -errno) to
+    /// the waiter. The operation may be gone when this returns.
+    void complete(int result) noexcept;
+
+    /// Owner, after the driver took it. Waits, shielded, for complete() and
+    /// returns the result it brought.
+    int await() noexcept;
+
+    /// Any thread, while perform() has not returned: cancels it where it is.
+    void end_early() noexcept;
+
+    // --- the driver's own, between submit() and complete() ---
+    Operation* next = nullptr;      // in the driver's lists
+    Operation* prev = nullptr;
+    void* driver_data = nullptr;
+    std::uint32_t driver_flags = 0;
+
+private:
+    friend class Use;
+    friend int perform(Operation& operation, Deadline deadline, Cancellable cancellable,
+                       const char* reason);
+    friend int perform_on_thread(Operation& operation, Deadline deadline);
+
+    int carry_out(Deadline deadline, Cancellable cancellable, const char* reason);
+    Wake wait(Deadline deadline, Cancellable cancellable, const char* reason) noexcept;
+
+    const Request request_;
+    Use* const use_;
+    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
+    int interrupter_ = -1;        // on a plain thread: the eventfd beside its poll()
+    Operation* on_descriptor_next_ = nullptr;  // these two: guarded by the descriptor's lock
+    Operation* on_descriptor_prev_ = nullptr;
+    WaitQueue waiters_;           // at most one
+    bool done_ = false;           // guarded by waiters_.lock()
+    int result_ = 0;              // guarded by waiters_.lock()
+};
+
+/// A Driver that carries operations out.
+class IoDriver : public Driver {
+public:
+    /// Own worker, from a fiber. Begins it; may complete() it at once.
+    virtual void submit(Operation& operation) noexcept = 0;
+
+    /// Any thread. Asks for an early end of an operation that is not over; its
+    /// complete() comes all the same. Requires: the operation is kept alive by
+    /// its owner, who waits for complete().
+    virtual void cancel(Operation& operation) noexcept = 0;
+
+    /// Any thread. Ends everything in flight on `fd` with -ECANCELED, on this
+    /// driver; returns when nothing can touch the descriptor any more but what
+    /// its complete() announced. Called before a close.
+    virtual void cancel_fd(int fd) noexcept = 0;
+};
+
+/// Carries `operation` out and waits for its result: >= 0, or -errno;
+/// -ETIMEDOUT when the deadline ended it. Works in a fiber, through its
+/// worker's driver, and on a plain thread, by system calls and poll().
+///
+/// Blocks: until the operation is over. Cancellation point if `cancellable`.
+/// Throws Cancelled when a cancellation ended it before anything was done.
+int perform(Operation& operation, Deadline deadline, Cancellable cancellable, const char* reason);
+
+/// perform() on a plain thread. No cancellation point.
+int perform_on_thread(Operation& operation, Deadline deadline);
+
+/// Cancels what all workers of the caller's runtime have in flight on `fd`,
+/// whose waiters get -EBADF, then closes it. For descriptors that are not
+/// weft's own: those are in a Descriptor, which knows what is in flight.
+void close_descriptor(int fd) noexcept;
+
+}  // namespace weft::detail

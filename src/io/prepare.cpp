@@ -1,0 +1,90 @@
+// Layer: io. Uses: base.
+#include "io/prepare.hpp"
+
+#include "io/operation.hpp"
+
+#include <linux/io_uring.h>
+
+#include <cstdint>
+
+namespace weft::detail {
+
+namespace {
+
+using Code = Request::Code;
+
+std::uint8_t opcode_of(Code code) noexcept {
+    switch (code) {
+        case Code::nop: return IORING_OP_NOP;
+        case Code::accept: return IORING_OP_ACCEPT;
+        case Code::connect: return IORING_OP_CONNECT;
+        case Code::recv: return IORING_OP_RECV;
+        case Code::send: return IORING_OP_SEND;
+        case Code::recvmsg: return IORING_OP_RECVMSG;
+        case Code::sendmsg: return IORING_OP_SENDMSG;
+        case Code::read: return IORING_OP_READ;
+        case Code::write: return IORING_OP_WRITE;
+        case Code::readv: return IORING_OP_READV;
+        case Code::writev: return IORING_OP_WRITEV;
+        case Code::fsync: return IORING_OP_FSYNC;
+        case Code::openat: return IORING_OP_OPENAT;
+        case Code::statx: return IORING_OP_STATX;
+        case Code::poll: return IORING_OP_POLL_ADD;
+        case Code::close: return IORING_OP_CLOSE;
+    }
+    return IORING_OP_NOP;
+}
+
+}  // namespace
+
+void prepare(io_uring_sqe& entry, const Request& request) noexcept {
+    entry.opcode = opcode_of(request.code);
+    entry.fd = request.fd;
+    const auto address = reinterpret_cast<std::uint64_t>(request.buffer);
+    switch (request.code) {
+        case Code::nop:
+        case Code::close: return;
+        case Code::accept: entry.accept_flags = request.flags; return;
+        case Code::connect:
+            entry.addr = address;
+            entry.off = request.length;
+            return;
+        case Code::recv:
+        case Code::send:
+            entry.addr = address;
+            entry.len = request.length;
+            entry.msg_flags = request.flags;
+            return;
+        case Code::recvmsg:
+        case Code::sendmsg:
+            entry.addr = address;
+            entry.len = 1;
+            entry.msg_flags = request.flags;
+            return;
+        case Code::read:
+        case Code::write:
+        case Code::readv:
+        case Code::writev:
+            entry.addr = address;
+            entry.len = request.length;
+            entry.off = static_cast<std::uint64_t>(request.offset);
+            return;
+        case Code::fsync:
+            entry.fsync_flags = request.flags == 1 ? IORING_FSYNC_DATASYNC : 0;
+            return;
+        case Code::openat:
+            entry.addr = address;
+            entry.len = request.length;
+            entry.open_flags = request.flags;
+            return;
+        case Code::statx:
+            entry.addr = address;
+            entry.len = request.length;
+            entry.off = reinterpret_cast<std::uint64_t>(request.extra);
+            entry.statx_flags = request.flags;
+            return;
+        case Code::poll: entry.poll32_events = request.flags; return;
+    }
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,346 @@
+// Layer: io. Uses: base, sched, io_uring.
+#include "io/uring_driver.hpp"
+
+#include "base/assert.hpp"
+#include "base/sync.hpp"
+#include "io/prepare.hpp"
+#include "io/probe.hpp"
+#include "io/system_call.hpp"
+#include "sched/worker.hpp"
+
+#include <linux/time_types.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <system_error>
+
+namespace weft::detail {
+
+namespace {
+
+// Operation::driver_flags
+constexpr std::uint32_t is_over = 1;         // its completion was taken
+constexpr std::uint32_t queued = 2;          // it is in requests_
+constexpr std::uint32_t cancel_asked = 4;    // once is enough
+constexpr std::uint32_t closes_by_number = 8;  // it is itself a request: cancel_fd()'s
+
+[[noreturn, gnu::cold]] void unexpected(const char* call, int result) noexcept {
+    std::fprintf(stderr, "weft: %s: unexpected error %d\n", call, -result);
+    std::abort();
+}
+
+/// The one place that judges what io_uring_enter() answered. Whoever called it
+/// looks at the queues afterwards, never at the count.
+void judge_enter(int result) noexcept {
+    if (result >= 0) return;
+    switch (-result) {
+    case EINTR:   // a signal; the caller's loop comes back
+    case ETIME:   // the deadline
+    case EAGAIN:  // no memory for requests now: what was not taken stays queued
+    case EBUSY:   // completions have to be taken first
+        return;
+    default: unexpected("io_uring_enter", result);
+    }
+}
+
+__kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
+    const std::int64_t ns = std::max<std::int64_t>(0, time.count());
+    return {ns / 1'000'000'000, ns % 1'000'000'000};
+}
+
+std::uint64_t tag_of(const Operation& operation) noexcept {
+    return reinterpret_cast<std::uint64_t>(&operation);
+}
+
+}  // namespace
+
+UringDriver::UringDriver(const UringSupport& support, unsigned sq_entries)
+    : message_ring_{support.message_ring},
+      absolute_timeout_{support.absolute_timeout},
+      wait_flags_{IORING_ENTER_GETEVENTS | (support.no_iowait ? enter_no_iowait : 0) |
+                  (support.absolute_timeout ? enter_absolute_timer : 0)},
+      ring_{sq_entries, sq_entries * cq_factor} {
+    if (message_ring_) return;
+    wake_event_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (wake_event_ < 0) throw std::system_error(errno, std::system_category(), "eventfd");
+    has_requests_.store(true, std::memory_order_relaxed);
+}
+
+UringDriver::~UringDriver() {
+    WEFT_ASSERT(in_flight() == 0);
+    WEFT_ASSERT(requests_.empty());
+    if (wake_event_ >= 0) close_number(wake_event_);
+}
+
+void UringDriver::attach() {
+    if (const int result = ring_.enable(); result < 0) {
+        throw std::system_error(-result, std::system_category(), "io_uring: enabling a ring");
+    }
+}
+
+bool UringDriver::ready() const noexcept {
+    return ring_.has_completions() || owner_must_enter();
+}
+
+bool UringDriver::owner_must_enter() const noexcept {
+    return ring_.must_enter() || ring_.unsubmitted() != 0 ||
+           has_requests_.load(std::memory_order_acquire);
+}
+
+void UringDriver::poll() noexcept {
+    if (owner_must_enter()) enter();
+    deliver(Who::owner);
+}
+
+void UringDriver::wait(Deadline deadline) noexcept {
+    auto expected = WakeState::idle;
+    // seq_cst here and in wake(): one of the two sees the other.
+    if (wake_state_.compare_exchange_strong(expected, WakeState::sleeping)) {
+        enter_and_wait(deadline);
+    } else {
+        enter();
+    }
+    wake_state_.store(WakeState::idle);
+    deliver(Who::owner);
+}
+
+void UringDriver::wake() noexcept {
+    if (wake_state_.exchange(WakeState::notified) == WakeState::sleeping) send_wake();
+}
+
+void UringDriver::send_wake() noexcept {
+    io_uring_sqe message{};
+    message.opcode = IORING_OP_MSG_RING;
+    message.fd = ring_.fd();
+    message.off = wake_tag;
+    const std::uint64_t one = 1;
+    for (unsigned turn = 0;; ++turn) {
+        const long result =
+            message_ring_ ? ring_register(-1, register_send_message_ring, &message, 1)
+                          : system_call<::syscall>(SYS_write, wake_event_, &one, sizeof one);
+        if (result >= 0) return;
+        // Both mean a lack of kernel memory that passes.
+        if (result != -ENOMEM && result != -EAGAIN && result != -EINTR) {
+            unexpected("waking a ring", static_cast<int>(result));
+        }
+        spin_pause(turn);
+    }
+}
+
+void UringDriver::submit(Operation& operation) noexcept {
+    for (;;) {
+        {
+            const std::lock_guard lock{lock_};
+            if (io_uring_sqe* entry = ring_.push()) {
+                operation.driver_flags = 0;
+                prepare(*entry, operation.request());
+                entry->user_data = tag_of(operation);
+                ring_.publish();
+                in_flight_.store(in_flight() + 1, std::memory_order_relaxed);
+                return;
+            }
+        }
+        make_room();
+    }
+}
+
+/// The submission queue is full: passes it to the kernel now. Where that has no
+/// memory for them, taking completions is what frees some.
+void UringDriver::make_room() noexcept {
+    for (unsigned turn = 0; ring_.unsubmitted() == ring_.sq_entries(); ++turn) {
+        enter();
+        if (ring_.unsubmitted() < ring_.sq_entries()) return;
+        if (deliver(Who::owner) == 0) spin_pause(turn);
+    }
+}
+
+void UringDriver::cancel(Operation& operation) noexcept {
+    {
+        const std::lock_guard lock{lock_};
+        if ((operation.driver_flags & (is_over | cancel_asked)) != 0) return;
+        operation.driver_flags |= cancel_asked;
+        queue_request(operation);
+    }
+    Worker* worker = Worker::current();
+    if (worker == nullptr || &worker->driver() != this) wake();
+}
+
+void UringDriver::cancel_fd(int fd) noexcept {
+    Operation request{Request{.fd = fd}};
+    {
+        const std::lock_guard lock{lock_};
+        request.driver_flags = closes_by_number;
+        queue_request(request);
+        in_flight_.store(in_flight() + 1, std::memory_order_relaxed);
+    }
+    wake();
+    request.await();
+}
+
+void UringDriver::queue_request(Operation& operation) noexcept {
+    operation.driver_flags |= queued;
+    requests_.push_back(operation);
+    has_requests_.store(true, std::memory_order_release);
+}
+
+/// Requires: lock_. Async-signal-safe. What finds no room waits for the next time.
+void UringDriver::flush_requests() noexcept {
+    if (!has_requests_.load(std::memory_order_relaxed)) return;
+    if (!arm_wake_event()) return;
+    while (Operation* operation = requests_.front()) {
+        if (!flush_request(*operation)) return;
+    }
+    has_requests_.store(false, std::memory_order_release);
+}
+
+bool UringDriver::flush_request(Operation& operation) noexcept {
+    io_uring_sqe* entry = ring_.push();
+    if (entry == nullptr) return false;
+    entry->opcode = IORING_OP_ASYNC_CANCEL;
+    if ((operation.driver_flags & closes_by_number) != 0) {
+        entry->fd = operation.request().fd;
+        entry->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
+        entry->user_data = tag_of(operation);
+    } else {
+        entry->fd = -1;
+        entry->addr = tag_of(operation);
+        entry->flags = IOSQE_CQE_SKIP_SUCCESS;
+        entry->user_data = cancel_tag;
+    }
+    ring_.publish();
+    requests_.remove(operation);
+    operation.driver_flags &= ~queued;
+    return true;
+}
+
+/// A multishot, edge-triggered poll: the eventfd is never read. The kernel ends
+/// it when completions overflow.
+bool UringDriver::arm_wake_event() noexcept {
+    if (message_ring_ || wake_event_armed_) return true;
+    io_uring_sqe* entry = ring_.push();
+    if (entry == nullptr) return false;
+    entry->opcode = IORING_OP_POLL_ADD;
+    entry->fd = wake_event_;
+    entry->len = IORING_POLL_ADD_MULTI;
+    entry->poll32_events = POLLIN | static_cast<std::uint32_t>(EPOLLET);
+    entry->user_data = wake_tag;
+    ring_.publish();
+    wake_event_armed_ = true;
+    return true;
+}
+
+void UringDriver::enter() noexcept {
+    {
+        const std::lock_guard lock{lock_};
+        flush_requests();
+    }
+    judge_enter(ring_.enter(ring_.unsubmitted(), 0, IORING_ENTER_GETEVENTS));
+}
+
+void UringDriver::enter_and_wait(Deadline deadline) noexcept {
+    {
+        const std::lock_guard lock{lock_};
+        flush_requests();
+        // Those that found no room need a second enter.
+        if (has_requests_.load(std::memory_order_relaxed)) deadline = Deadline::Clock::time_point{};
+    }
+    const unsigned submit = ring_.unsubmitted();
+    if (deadline.is_never()) {
+        judge_enter(ring_.enter(submit, 1, wait_flags_ & ~enter_absolute_timer));
+        return;
+    }
+    const __kernel_timespec timeout = absolute_timeout_
+                                          ? to_timespec(deadline.at().time_since_epoch())
+                                          : to_timespec(deadline.at() - now());
+    judge_enter(ring_.enter(submit, 1, wait_flags_, timeout));
+}
+
+/// Takes up to `batch` completions out of the queue, then delivers them.
+/// Returns how many of them were operations.
+std::size_t UringDriver::deliver(Who who) noexcept {
+    struct Done {
+        Operation* operation;
+        int result;
+    };
+    Done done[batch];
+    std::size_t count = 0;
+    bool took_wake = false;
+    {
+        std::unique_lock lock{lock_, std::defer_lock};
+        if (who == Who::owner) {
+            lock.lock();
+        } else if (!lock.try_lock()) {
+            return 0;
+        }
+        for (std::size_t taken = 0; taken < batch; ++taken) {
+            const io_uring_cqe* entry = ring_.front();
+            if (entry == nullptr) break;
+            if (entry->user_data == wake_tag) {
+                took_wake = true;
+                if (!message_ring_ && (entry->flags & IORING_CQE_F_MORE) == 0) {
+                    wake_event_armed_ = false;
+                    has_requests_.store(true, std::memory_order_release);
+                }
+            } else if (entry->user_data != cancel_tag) {
+                auto* operation = reinterpret_cast<Operation*>(entry->user_data);
+                done[count++] = {operation, entry->res};
+                finish(*operation);
+            }
+            ring_.pop();
+        }
+        in_flight_.store(in_flight() - count, std::memory_order_relaxed);
+    }
+    if (took_wake && who == Who::rescuer) send_wake();
+    for (std::size_t i = 0; i < count; ++i) done[i].operation->complete(done[i].result);
+    return count;
+}
+
+/// Requires: lock_. After this nothing but complete() touches it.
+void UringDriver::finish(Operation& operation) noexcept {
+    WEFT_ASSERT((operation.driver_flags & is_over) == 0);
+    if ((operation.driver_flags & queued) != 0) {
+        requests_.remove(operation);
+        operation.driver_flags &= ~queued;
+    }
+    operation.driver_flags |= is_over;
+}
+
+bool UringDriver::rescue(pid_t owner) noexcept {
+    if (owner_must_enter()) {
+        const unsigned before = ring_.completions_seen();
+        const auto give_up = now() + std::chrono::nanoseconds{rescue_patience_ns};
+        ::syscall(SYS_tgkill, ::getpid(), owner, SIGURG);
+        while (ring_.completions_seen() == before && now() < give_up) cpu_relax();
+    }
+    bool any = false;
+    for (unsigned i = 0; i < most_rescue_batches && ring_.has_completions(); ++i) {
+        any |= deliver(Who::rescuer) != 0;
+    }
+    return any;
+}
+
+void UringDriver::on_signal() noexcept {
+    unsigned submit = 0;
+    if (lock_.try_lock()) {
+        flush_requests();
+        submit = ring_.unsubmitted();
+        lock_.unlock();
+    }
+    // Its answer changes nothing: the owner's next enter() meets the same again.
+    (void)ring_.enter(submit, 0, IORING_ENTER_GETEVENTS);
+}
+
+std::size_t UringDriver::in_flight() const noexcept {
+    return in_flight_.load(std::memory_order_relaxed);
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,118 @@
+// UringDriver: one worker's io_uring. Layer: io. Uses: base, sched.
+//
+// submit() only fills an entry; the worker's next poll() or wait() passes all of
+// them to the kernel in the one system call that also collects completions.
+//
+// Cancelling. cancel() never touches the ring: it queues the operation on
+// requests_, from where the owner, or its SIGURG handler, makes an ASYNC_CANCEL
+// entry of it that names the target by its address (user_data). No address is
+// ever used for the wrong operation:
+//   - an operation leaves requests_ when its completion is taken out of the
+//     queue, under the lock, so before complete() and before it may die;
+//     a cancel() after that sees `is_over` and does nothing;
+//   - an ASYNC_CANCEL entry may outlive its target, but a new operation at the
+//     same address has its entry behind it, and entries run in order; on
+//     another ring it is another driver's.
+// So neither generations nor waiting for the cancel's own completion is needed.
+//
+// Closing by number. cancel_fd() sends an operation of its own through
+// requests_, which becomes ASYNC_CANCEL by descriptor. Its completion is the
+// acknowledgement: every entry before it is submitted, and so holds the file
+// and not the number.
+//
+// Waking. wake_state_ goes idle -> sleeping (owner) -> notified (waker) -> idle;
+// only the waker that finds `sleeping` sends a message, so there is at most one
+// per sleep. A message that comes late ends a later wait early; that is all.
+// Whoever but the owner takes a message out of the queue sends it again, for the
+// owner may be just about to sleep. (Rejected: a ring FUTEX_WAIT, whose wake-ups
+// get lost on some kernels.)
+//
+// Invariants
+//  1. An operation is in requests_ exactly while its `queued` flag is set.
+//  2. The lock is free while anybody is in the kernel or in complete().
+//  3. Only the owner's thread enters the ring: in its own calls or in on_signal().
+//
+// Locking: lock_, a leaf. It guards the ring's queues, requests_ and the flags
+//  of operations. on_signal() may find it held by the thread it interrupted, and
+//  so only tries.
+#pragma once
+
+#include "io/operation.hpp"
+#include "io/operation_list.hpp"
+#include "io/ring.hpp"
+
+#include <weft/detail/wait_queue.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace weft::detail {
+
+struct UringSupport;
+
+class UringDriver final : public IoDriver {
+public:
+    /// Throws std::system_error when there is no ring to be had.
+    explicit UringDriver(const UringSupport& support, unsigned sq_entries = default_sq_entries);
+    ~UringDriver() override;
+
+    void attach() override;
+    bool ready() const noexcept override;
+    void poll() noexcept override;
+    void wait(Deadline deadline) noexcept override;
+    void wake() noexcept override;
+    bool rescue(pid_t owner) noexcept override;
+    void on_signal() noexcept override;
+    std::size_t in_flight() const noexcept override;
+
+    void submit(Operation& operation) noexcept override;
+    void cancel(Operation& operation) noexcept override;
+    void cancel_fd(int fd) noexcept override;
+
+private:
+    enum class WakeState : std::uint32_t { idle, sleeping, notified };
+    enum class Who : std::uint8_t { owner, rescuer };
+
+    // Small rings: locked memory is limited per user. What exceeds the
+    // completion queue the kernel keeps in a list of its own.
+    static constexpr unsigned default_sq_entries = 256;
+    static constexpr unsigned cq_factor = 4;
+    // More would let what completes at once overtake what comes from outside.
+    static constexpr std::size_t batch = 32;
+    static constexpr unsigned most_rescue_batches = 32;
+    static constexpr std::int64_t rescue_patience_ns = 100'000;
+
+    // user_data of what is no operation; those are aligned addresses.
+    static constexpr std::uint64_t wake_tag = 1;
+    static constexpr std::uint64_t cancel_tag = 2;
+
+    void queue_request(Operation& operation) noexcept;
+    void flush_requests() noexcept;
+    bool flush_request(Operation& operation) noexcept;
+    bool arm_wake_event() noexcept;
+    void make_room() noexcept;
+    void enter() noexcept;
+    void enter_and_wait(Deadline deadline) noexcept;
+    std::size_t deliver(Who who) noexcept;
+    void finish(Operation& operation) noexcept;
+    void send_wake() noexcept;
+    bool owner_must_enter() const noexcept;
+
+    // --- fixed after construction ---
+    const bool message_ring_;
+    const bool absolute_timeout_;
+    const unsigned wait_flags_;
+    int wake_event_ = -1;  // an eventfd, where there are no messages between rings
+
+    // --- any thread ---
+    SpinLock lock_;
+    Ring ring_;                                      // queues guarded by lock_
+    OperationList requests_;                         // guarded by lock_
+    bool wake_event_armed_ = false;                  // guarded by lock_
+    std::atomic<bool> has_requests_{false};          // written under lock_: requests_ or arming
+    std::atomic<std::size_t> in_flight_{0};          // written under lock_
+    std::atomic<WakeState> wake_state_{WakeState::idle};
+};
+
+}  // namespace weft::detail

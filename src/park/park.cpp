@@ -1,0 +1,202 @@
+// Layer: park. Uses: base, sched.
+#include "park/park.hpp"
+
+#include "base/assert.hpp"
+#include "base/futex.hpp"
+#include "base/sanitizer.hpp"
+#include "sched/scheduler.hpp"
+
+#include <weft/cancelled.hpp>
+
+namespace weft::detail {
+
+namespace {
+
+// A plain thread that waits: it sleeps on a futex, with a time-out of its own.
+class ThreadParty final : public Party {
+public:
+    ThreadParty() noexcept : Party{Kind::thread} {}
+
+    void make_ready() noexcept {
+        auto* const word = &ready_;
+        ready_.store(1, std::memory_order_release);
+        // The thread may be gone from here on; the address alone is used.
+        futex_wake_all(word);
+    }
+
+    void suspend(Ticket ticket, Deadline deadline) noexcept {
+        if (this->word().commit()) return;  // resumed before it slept
+        while (ready_.load(std::memory_order_acquire) == 0) {
+            if (futex_wait(ready_, 0, deadline.at())) continue;
+            // Too late for the clock; if a claim was faster, it resumes us soon.
+            if (this->word().claim(ticket.epoch, Wake::timed_out) != Claim::lost) break;
+            deadline = Deadline::never();
+        }
+        ready_.store(0, std::memory_order_relaxed);
+    }
+
+private:
+    std::atomic<std::uint32_t> ready_{0};  // futex
+};
+
+// Laundered, though a plain thread never migrates: the same code runs in fibers,
+// whose compiler may have seen the address before.
+[[gnu::noinline]] ThreadParty& thread_party() noexcept {
+    thread_local ThreadParty party;
+    ThreadParty* p = &party;
+    asm volatile("" : "+r"(p));
+    return *p;
+}
+
+void make_ready(Party& party) noexcept {
+    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).make_ready();
+    auto& fiber = static_cast<FiberCore&>(party);
+    fiber.scheduler->make_ready(fiber);
+}
+
+// The calling fiber, or null on a plain thread.
+FiberCore* this_fiber() noexcept {
+    Worker* const worker = Worker::current();
+    return worker == nullptr ? nullptr : worker->fiber();
+}
+
+// Suspends an armed party until it is resumed; tells why it was.
+Wake suspend(Party& me, Ticket ticket, Deadline deadline, Purpose purpose) noexcept {
+    if (me.kind() == Party::Kind::thread) {
+        static_cast<ThreadParty&>(me).suspend(ticket, deadline);
+    } else {
+        auto& fiber = static_cast<FiberCore&>(me);
+        fiber.wait_reason = purpose.reason;
+        fiber.wait_object = purpose.object;
+        Worker* const worker = Worker::current();
+        if (!deadline.is_never()) worker->timers().add(deadline.at(), ticket);
+        worker->park_fiber();
+        // `worker` may be another one's by now; the timer's entry is still there.
+        const bool early = !deadline.is_never() && !me.word().ended_by(Wake::timed_out);
+        if (early) worker->timers().left_behind();
+    }
+    const Wake why = me.word().finish();
+    tsan_acquire(&me);
+    return why;
+}
+
+}  // namespace
+
+Party& this_party() noexcept {
+    FiberCore* const fiber = this_fiber();
+    if (fiber != nullptr) return *fiber;
+    return thread_party();
+}
+
+Wake park(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
+          Purpose purpose) noexcept {
+    return park_erased(held, queue, self, deadline, cancellable, purpose, nullptr, nullptr);
+}
+
+Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+                 Cancellable cancellable, Purpose purpose, void (*release)(void*),
+                 void* context) noexcept {
+    WEFT_ASSERT(held.owns_lock() && held.mutex() == &queue.lock());
+    Party& me = this_party();
+    if (me.shields() > 0) cancellable = Cancellable::no;
+    if (cancellable == Cancellable::yes && me.interrupted()) {
+        held.unlock();
+        return Wake::cancelled;
+    }
+    if (deadline.passed()) {
+        held.unlock();
+        return Wake::timed_out;
+    }
+    self.ticket = Ticket{&me, me.word().arm(cancellable)};
+    queue.push_back(self);
+    held.unlock();
+    if (release != nullptr) release(context);
+
+    const Wake why = suspend(me, self.ticket, deadline, purpose);
+    if (why != Wake::notified) {
+        const Held again{queue.lock()};
+        queue.remove(self);
+    }
+    return why;
+}
+
+bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Purpose purpose) {
+    const Wake why = park(held, queue, self, deadline, Cancellable::yes, purpose);
+    if (why == Wake::cancelled) throw Cancelled{};
+    return why == Wake::notified;
+}
+
+void sleep_until_deadline(Deadline deadline, Purpose purpose) {
+    Party& me = this_party();
+    check_interrupt();
+    if (deadline.passed()) return;
+    const auto cancellable = me.shields() > 0 ? Cancellable::no : Cancellable::yes;
+    const Ticket ticket{&me, me.word().arm(cancellable)};
+    if (suspend(me, ticket, deadline, purpose) == Wake::cancelled) throw Cancelled{};
+}
+
+void check_interrupt() {
+    if (this_party().interrupted()) throw Cancelled{};
+}
+
+void interrupt(Party& party) noexcept {
+    party.set_interrupted();
+    const auto epoch = party.word().cancellable_epoch();
+    if (epoch == 0) return;
+    const Claim claim = party.word().claim(epoch, Wake::cancelled);
+    if (claim == Claim::lost) return;
+    tsan_release(&party);
+    if (party.word().resume(claim)) make_ready(party);
+}
+
+// --- Claimed ---
+
+Claimed::~Claimed() { WEFT_ASSERT(waiter_ == nullptr); }
+
+void Claimed::resume() && noexcept {
+    Party& party = *std::exchange(waiter_, nullptr)->ticket.party;
+    tsan_release(&party);
+    if (party.word().resume(how_)) make_ready(party);
+}
+
+// --- SpinLock ---
+
+void SpinLock::lock_contended() noexcept {
+    unsigned turn = 0;
+    do {
+        while (held_.load(std::memory_order_relaxed)) spin_pause(turn++);
+    } while (held_.exchange(true, std::memory_order_acquire));
+}
+
+// --- WaitQueue ---
+
+WaitQueue::~WaitQueue() { WEFT_ASSERT(empty()); }
+
+void WaitQueue::push_back(Waiter& w) noexcept {
+    WEFT_ASSERT(w.queue == nullptr);
+    w.queue = this;
+    w.prev = tail_;
+    w.next = nullptr;
+    (tail_ != nullptr ? tail_->next : head_) = &w;
+    tail_ = &w;
+}
+
+void WaitQueue::remove(Waiter& w) noexcept {
+    if (w.queue == nullptr) return;
+    WEFT_ASSERT(w.queue == this);
+    (w.prev != nullptr ? w.prev->next : head_) = w.next;
+    (w.next != nullptr ? w.next->prev : tail_) = w.prev;
+    w.queue = nullptr;
+}
+
+std::optional<Claimed> WaitQueue::claim_front() noexcept {
+    while (head_ != nullptr) {
+        Waiter& w = *head_;
+        remove(w);
+        const Claim how = w.ticket.party->word().claim(w.ticket.epoch, Wake::notified);
+        if (how != Claim::lost) return std::optional<Claimed>{std::in_place, w, how};
+    }
+    return std::nullopt;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,140 @@
+// Runtime: composition. Layer: runtime. Uses: all rooms above.
+//
+// Stop, in numbered steps (Scheduler has the inner ones):
+//   1. wait for the fibers that count
+//   2. cancel the daemons          3. wait for them
+//   4. stop and join the workers   5. destroy: drivers, offload threads, stacks
+#include <weft/runtime.hpp>
+
+#include "io/epoll_driver.hpp"
+#include "io/offload.hpp"
+#include "io/probe.hpp"
+#include "io/uring_driver.hpp"
+#include "park/park.hpp"
+#include "runtime/registry.hpp"
+#include "runtime/settings.hpp"
+#include "sched/scheduler.hpp"
+#include "task/fiber_end.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <system_error>
+
+namespace weft {
+
+namespace detail {
+
+// What a Runtime owns, in the order of construction.
+struct RuntimeParts {
+    Settings settings;
+    UringSupport uring;
+    Offload offload;  // outlives the drivers
+    std::unique_ptr<Scheduler> scheduler;
+};
+
+namespace {
+
+void warn_once_about_epoll(const std::string& reason) {
+    static std::once_flag once;
+    std::call_once(once, [&] {
+        std::fprintf(stderr, "weft: warning: io_uring cannot be used (%s); using epoll\n",
+                     reason.c_str());
+    });
+}
+
+// Decides between io_uring and epoll, and says so where it was not asked for.
+void choose_io(RuntimeParts& parts) {
+    if (parts.settings.io == Io::epoll) return;
+    parts.uring = uring_support();
+    if (parts.uring) {
+        parts.settings.io = Io::uring;
+        return;
+    }
+    if (parts.settings.io == Io::uring) {
+        throw std::system_error{std::make_error_code(std::errc::operation_not_supported),
+                                "weft: io_uring cannot be used: " + parts.uring.refusal};
+    }
+    parts.settings.io = Io::epoll;
+    warn_once_about_epoll(parts.uring.refusal);
+}
+
+std::unique_ptr<Driver> make_driver(RuntimeParts& parts) {
+    if (parts.settings.io == Io::uring) return std::make_unique<UringDriver>(parts.uring);
+    return std::make_unique<EpollDriver>(parts.offload);
+}
+
+std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime) {
+    const Settings& settings = parts.settings;
+    Scheduler::Setup setup;
+    setup.workers = settings.workers;
+    setup.stack_shift = StackPool::shift_for(settings.stack_size);
+    setup.seed = static_cast<std::uint64_t>(
+        std::chrono::steady_clock::now().time_since_epoch().count());
+    setup.may_spin = settings.may_spin;
+    setup.force_migrate = settings.force_migrate;
+    setup.unhandled = settings.on_unhandled;
+    setup.at_end = &end_fiber;
+    setup.runtime = runtime;
+    return std::make_unique<Scheduler>(setup,
+                                       [&](std::uint32_t) { return make_driver(parts); });
+}
+
+}  // namespace
+}  // namespace detail
+
+Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts} {
+    try {
+        parts_->settings = detail::resolve(options);
+        detail::choose_io(*parts_);
+        parts_->scheduler = detail::make_scheduler(*parts_, this);
+        parts_->scheduler->start();
+    } catch (...) {
+        delete parts_;
+        throw;
+    }
+    detail::register_scheduler(*parts_->scheduler);
+}
+
+Runtime::~Runtime() {
+    detail::Scheduler& scheduler = *parts_->scheduler;
+    scheduler.wait_until_quiet(false);
+    scheduler.table().for_each([](detail::FiberCore& fiber) {
+        if (fiber.is_daemon()) detail::interrupt(fiber);
+    });
+    scheduler.wait_until_quiet(true);
+    detail::unregister_scheduler(scheduler);
+    delete parts_;
+}
+
+Runtime& Runtime::current() {
+    detail::Worker* const worker = detail::Worker::current();
+    if (worker == nullptr) throw std::logic_error{"weft: Runtime::current() outside a runtime"};
+    return *worker->scheduler().setup().runtime;
+}
+
+unsigned Runtime::workers() const noexcept { return parts_->settings.workers; }
+Io Runtime::io() const noexcept { return parts_->settings.io; }
+std::size_t Runtime::main_stack_size() const noexcept { return parts_->settings.main_stack_size; }
+detail::Scheduler& Runtime::scheduler() noexcept { return *parts_->scheduler; }
+
+Counters Runtime::counters() const noexcept {
+    detail::Scheduler& scheduler = *parts_->scheduler;
+    Counters counters;
+    counters.spawned = scheduler.spawned();
+    counters.finished = scheduler.finished();
+    counters.rescues = scheduler.watchdog().rescues();
+    counters.stacks = scheduler.stacks().in_use();
+    for (std::uint32_t i = 0; i < scheduler.workers(); ++i) {
+        detail::Worker& worker = scheduler.worker(i);
+        counters.switches += worker.ticks();
+        counters.stolen += worker.tallies.stolen.get();
+        counters.sleeps += worker.tallies.sleeps.get();
+        counters.operations += worker.driver().in_flight();
+    }
+    return counters;
+}
+
+}  // namespace weft

@@ -1,0 +1,102 @@
+// Layer: runtime. Uses: base, context.
+#include "runtime/settings.hpp"
+
+#include "context/stack.hpp"
+#include "runtime/cpus.hpp"
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cxxabi.h>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <typeinfo>
+
+namespace weft::detail {
+
+namespace {
+
+constexpr unsigned most_workers = 1024;
+constexpr std::size_t default_stack_size = (256 << 10) - Stack::guard_size;
+constexpr std::size_t default_main_stack_size = 8 << 20;
+
+[[noreturn]] void refuse(const std::string& what, std::string_view value, const char* wanted) {
+    throw std::invalid_argument{"weft: " + what + "=" + std::string{value} + ": " + wanted};
+}
+
+std::optional<std::uint64_t> number_from(const char* variable) {
+    const char* text = std::getenv(variable);
+    if (text == nullptr || *text == '\0') return std::nullopt;
+    const std::string_view all{text};
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(all.data(), all.data() + all.size(), value);
+    if (error != std::errc{} || end != all.data() + all.size()) {
+        refuse(variable, all, "not a whole number");
+    }
+    return value;
+}
+
+Io io_from_environment() {
+    const char* text = std::getenv("WEFT_IO");
+    if (text == nullptr) return Io::automatic;
+    const std::string_view all{text};
+    if (all == "auto" || all.empty()) return Io::automatic;
+    if (all == "uring") return Io::uring;
+    if (all == "epoll") return Io::epoll;
+    refuse("WEFT_IO", all, "one of auto, uring, epoll is wanted");
+}
+
+std::uint32_t resolve_workers(unsigned asked, unsigned usable) {
+    const std::uint64_t count = asked != 0 ? asked : number_from("WEFT_WORKERS").value_or(usable);
+    if (count == 0 || count > most_workers) {
+        refuse(asked != 0 ? "Options::workers" : "WEFT_WORKERS", std::to_string(count),
+               "from 1 to 1024 are possible");
+    }
+    return static_cast<std::uint32_t>(count);
+}
+
+// The default of Options::on_unhandled. Put together first and written at once,
+// so that reports of several workers do not mix.
+void report_on_stderr(std::uint64_t id, std::string_view name, std::exception_ptr error) {
+    std::string text = "weft: unhandled exception in fiber \"" +
+                       (name.empty() ? std::string{"(unnamed)"} : std::string{name}) + "\" (id " +
+                       std::to_string(id) + "): ";
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+        int status = 0;
+        const std::unique_ptr<char, decltype(&std::free)> type{
+            abi::__cxa_demangle(typeid(e).name(), nullptr, nullptr, &status), &std::free};
+        text += status == 0 ? type.get() : typeid(e).name();
+        text += std::string{": "} + e.what();
+    } catch (...) {
+        text += "of a type that is no std::exception";
+    }
+    text += "\n";
+    std::fputs(text.c_str(), stderr);
+}
+
+}  // namespace
+
+Settings resolve(const Options& options) {
+    const Cpus cpus = usable_cpus();
+    Settings settings{};
+    settings.workers = resolve_workers(options.workers, cpus.workers);
+    settings.stack_size = options.stack_size != 0
+                              ? options.stack_size
+                              : number_from("WEFT_STACK_SIZE").value_or(default_stack_size);
+    settings.main_stack_size =
+        options.main_stack_size != 0 ? options.main_stack_size : default_main_stack_size;
+    settings.io = options.io != Io::automatic ? options.io : io_from_environment();
+    settings.on_unhandled = options.on_unhandled != nullptr ? options.on_unhandled : report_on_stderr;
+    settings.may_spin = settings.workers <= cpus.allowed;
+    settings.force_migrate = number_from("WEFT_FORCE_MIGRATE").value_or(0) != 0;
+    // Refused here rather than at the first spawn.
+    StackPool::shift_for(settings.stack_size);
+    StackPool::shift_for(settings.main_stack_size);
+    return settings;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,257 @@
+// Layer: sched. Uses: base, context.
+#include "sched/scheduler.hpp"
+
+#include "base/assert.hpp"
+#include "base/futex.hpp"
+#include "base/sanitizer.hpp"
+#include "sched/fault.hpp"
+
+#include <cstdlib>
+#include <new>
+#include <system_error>
+
+namespace weft::detail {
+
+namespace {
+
+// Ids are handed out in blocks, so that spawning touches no shared word.
+std::atomic<std::uint64_t> next_id_block{1};
+
+void* allocate_storage(FiberCore& fiber, const Routine& routine) {
+    if (routine.size <= FiberCore::inline_size && routine.align <= alignof(std::max_align_t)) {
+        return fiber.inline_storage;
+    }
+    return ::operator new(routine.size, std::align_val_t{routine.align});
+}
+
+void free_storage(FiberCore& fiber) noexcept {
+    if (fiber.storage == fiber.inline_storage) return;
+    ::operator delete(fiber.storage, std::align_val_t{fiber.routine->align});
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const Setup& setup, const MakeDriver& make_driver)
+    : setup_{setup}, idle_{setup.workers}, watchdog_{*this} {
+    prepare_fences();
+    if (!setup.simulated) install_fault_handlers();
+    workers_.reserve(setup.workers);
+    for (std::uint32_t i = 0; i < setup.workers; ++i) {
+        workers_.push_back(
+            std::make_unique<Worker>(*this, i, make_driver(i), setup.seed + i * 0x9E3779B9u));
+    }
+}
+
+Scheduler::~Scheduler() {
+    stop();
+    WEFT_ASSERT(injected_.empty());
+    WEFT_ASSERT(quiet(true));
+    workers_.clear();
+    WEFT_ASSERT(stacks_.in_use() == 0);
+}
+
+void Scheduler::start() {
+    threads_.reserve(workers_.size());
+    try {
+        for (auto& worker : workers_) {
+            threads_.emplace_back([&w = *worker] { w.run(); });
+        }
+        watchdog_.start();
+    } catch (...) {
+        stop();
+        throw;
+    }
+}
+
+void Scheduler::stop() noexcept {
+    stopping_.store(true, std::memory_order_seq_cst);
+    watchdog_.stop();
+    for (auto& worker : workers_) worker->driver().wake();
+    for (auto& thread : threads_) thread.join();
+    threads_.clear();
+}
+
+// --- queues ---
+
+void Scheduler::make_ready(FiberCore& fiber) noexcept {
+    const Unobserved quiet;
+    Worker* const here = Worker::current();
+    if (here != nullptr && &here->scheduler() == this) return here->make_ready(fiber);
+    if (fiber.is_pinned()) return worker(fiber.home).enqueue_pinned(fiber);
+    inject(fiber);
+}
+
+void Scheduler::inject(FiberCore& fiber) noexcept {
+    injected_.push(&fiber);
+    full_fence();  // an outsider pays itself: see Idle::announce()
+    wake(idle_.notify());
+}
+
+void Scheduler::wake(std::uint32_t who) noexcept {
+    if (who != Idle<StdSync>::nobody) workers_[who]->driver().wake();
+}
+
+// --- control blocks ---
+
+FiberCore* Scheduler::create(const Routine& routine, std::uint8_t shift, bool daemon) {
+    const Unobserved quiet;
+    Worker* here = Worker::current();
+    if (here != nullptr && &here->scheduler() != this) here = nullptr;
+    if (here != nullptr) {
+        here->stacks().reserve(shift);
+    } else {
+        stacks_.reserve(shift, 1);
+    }
+    FiberCore* fiber = nullptr;
+    try {
+        fiber = here != nullptr ? here->fibers().take() : table_.take(1);
+        fiber->storage = allocate_storage(*fiber, routine);
+    } catch (const std::bad_alloc&) {
+        if (fiber != nullptr) table_.give_back(fiber, fiber, 1);
+        return_promise(shift);
+        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
+    }
+    tsan_acquire(&fiber->references);
+    fiber->routine = &routine;
+    fiber->scheduler = this;
+    fiber->stack_shift = shift;
+    fiber->name = nullptr;
+    fiber->next = nullptr;
+    fiber->context = nullptr;
+    fiber->exceptions = ExceptionState{};
+    fiber->wait_reason = nullptr;
+    fiber->wait_object = nullptr;
+    fiber->home = FiberCore::anywhere;
+    fiber->pins = 0;
+    fiber->flags = daemon ? FiberCore::flag_daemon : 0;
+    fiber->marks.store(0, std::memory_order_relaxed);
+    fiber->done.store(false, std::memory_order_relaxed);
+    fiber->clear_interrupted();
+    fiber->id.store(next_id(), std::memory_order_relaxed);
+    fiber->references.store(2, std::memory_order_release);  // the run and the handle
+    return fiber;
+}
+
+void Scheduler::abandon(FiberCore* fiber) noexcept {
+    return_promise(fiber->stack_shift);
+    fiber->flags = 0;
+    fiber->references.store(0, std::memory_order_relaxed);
+    free_block(fiber);
+}
+
+void Scheduler::return_promise(std::uint8_t shift) noexcept {
+    Worker* const here = Worker::current();
+    if (here != nullptr && &here->scheduler() == this) return here->stacks().unreserve(shift);
+    stacks_.unreserve(shift, 1);
+}
+
+void Scheduler::start_fiber(FiberCore& fiber) noexcept {
+    tsan_release(&fiber);
+    const Unobserved quiet;
+    count_spawned(fiber.is_daemon());
+    Worker* const here = Worker::current();
+    const bool inside = here != nullptr && &here->scheduler() == this;
+    if (fiber.is_pinned() && inside) {
+        fiber.home = static_cast<std::uint16_t>(here->index());
+        return here->enqueue_pinned(fiber);
+    }
+    if (fiber.is_pinned()) {
+        fiber.home = static_cast<std::uint16_t>(fiber.id.load(std::memory_order_relaxed) % workers());
+        return worker(fiber.home).enqueue_pinned(fiber);
+    }
+    if (inside) return here->enqueue_new(fiber);
+    inject(fiber);
+}
+
+void Scheduler::free_block(FiberCore* fiber) noexcept {
+    if ((fiber->flags & FiberCore::flag_has_callable) != 0) {
+        fiber->routine->discard_callable(fiber->storage);
+    }
+    if ((fiber->flags & FiberCore::flag_has_result) != 0) {
+        fiber->routine->discard_result(fiber->storage);
+    }
+    fiber->error = nullptr;
+    const Unobserved quiet;
+    free_storage(*fiber);
+    std::free(fiber->name);
+    fiber->name = nullptr;
+    fiber->id.store(0, std::memory_order_relaxed);
+    tsan_release(&fiber->references);
+    Worker* const here = Worker::current();
+    if (here != nullptr && &here->scheduler() == this) return here->fibers().give_back(fiber);
+    table_.give_back(fiber, fiber, 1);
+}
+
+std::uint64_t Scheduler::next_id() noexcept {
+    constexpr std::uint64_t block = 1024;
+    Worker* const here = Worker::current();
+    if (here == nullptr) return next_id_block.fetch_add(block, std::memory_order_relaxed);
+    return here->next_id(next_id_block, block);
+}
+
+// --- counting ---
+
+void Scheduler::count_spawned(bool daemon) noexcept {
+    Worker* const here = Worker::current();
+    if (here != nullptr && &here->scheduler() == this) {
+        (daemon ? here->tallies.daemons_spawned : here->tallies.spawned).add();
+        return;
+    }
+    (daemon ? foreign_daemons_spawned_ : foreign_spawned_).fetch_add(1, std::memory_order_seq_cst);
+}
+
+void Scheduler::count_finished(Worker& worker, bool daemon) noexcept {
+    (daemon ? worker.tallies.daemons_finished : worker.tallies.finished).add();
+    StdSync::light_fence();  // pairs with wait_until_quiet()
+    if (quiet_waiters_.load(std::memory_order_relaxed) == 0) return;
+    if (!quiet(true) && !quiet(false)) return;
+    quiet_signal_.fetch_add(1, std::memory_order_seq_cst);
+    futex_wake_all(&quiet_signal_);
+}
+
+// What finished is read before what was spawned: if both are equal, nothing was
+// alive at the moment between, and only an outsider could have spawned since.
+bool Scheduler::quiet(bool daemons) const noexcept {
+    std::uint64_t finished = 0;
+    std::uint64_t spawned = 0;
+    for (const auto& worker : workers_) {
+        finished += worker->tallies.finished.get();
+        if (daemons) finished += worker->tallies.daemons_finished.get();
+    }
+    spawned += foreign_spawned_.load(std::memory_order_seq_cst);
+    if (daemons) spawned += foreign_daemons_spawned_.load(std::memory_order_seq_cst);
+    for (const auto& worker : workers_) {
+        spawned += worker->tallies.spawned.get();
+        if (daemons) spawned += worker->tallies.daemons_spawned.get();
+    }
+    return finished == spawned;
+}
+
+void Scheduler::wait_until_quiet(bool daemons) noexcept {
+    quiet_waiters_.fetch_add(1, std::memory_order_seq_cst);
+    interrupt_all_threads();  // a finisher sees us, or we see what it counted
+    for (;;) {
+        const std::uint32_t seen = quiet_signal_.load(std::memory_order_seq_cst);
+        if (quiet(daemons)) break;
+        futex_wait(quiet_signal_, seen);
+    }
+    quiet_waiters_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+std::uint64_t Scheduler::spawned() const noexcept {
+    std::uint64_t sum = foreign_spawned_.load() + foreign_daemons_spawned_.load();
+    for (const auto& worker : workers_) {
+        sum += worker->tallies.spawned.get() + worker->tallies.daemons_spawned.get();
+    }
+    return sum;
+}
+
+std::uint64_t Scheduler::finished() const noexcept {
+    std::uint64_t sum = 0;
+    for (const auto& worker : workers_) {
+        sum += worker->tallies.finished.get() + worker->tallies.daemons_finished.get();
+    }
+    return sum;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,119 @@
+// Scheduler: what the workers of one runtime share.
+// Layer: sched. Uses: base, context.
+//
+// Start: construct, start(). Stop, in numbered steps:
+//   1. wait_until_quiet(daemons: no)   every fiber that counts has ended
+//   2. cancel the daemons (the runtime does that, through park)
+//   3. wait_until_quiet(daemons: yes)  no fiber is left
+//   4. stop()                          workers and watchdog leave their loops, threads are joined
+//   5. destruction asserts that no stack, block, timer or operation survived
+#pragma once
+
+#include "base/sync.hpp"
+#include "context/stack.hpp"
+#include "sched/fiber_table.hpp"
+#include "sched/idle.hpp"
+#include "sched/watchdog.hpp"
+#include "sched/worker.hpp"
+
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace weft {
+class Runtime;
+}
+
+namespace weft::detail {
+
+class Scheduler {
+public:
+    using MakeDriver = std::function<std::unique_ptr<Driver>(std::uint32_t index)>;
+    using Unhandled = void (*)(std::uint64_t id, std::string_view name, std::exception_ptr error);
+
+    struct Setup {
+        std::uint32_t workers = 1;
+        std::uint8_t stack_shift = StackPool::min_shift;
+        std::uint64_t seed = 1;
+        bool may_spin = true;     // there is a CPU for each worker
+        bool force_migrate = false;  // every wake-up goes to the next worker: for tests
+        bool simulated = false;   // no threads: somebody calls Worker::step()
+        Unhandled unhandled = nullptr;
+        void (*at_end)(FiberCore&) noexcept = nullptr;  // a fiber's routine is over: tell its joiners
+        Runtime* runtime = nullptr;
+    };
+
+    /// Throws what `make_driver` throws.
+    Scheduler(const Setup& setup, const MakeDriver& make_driver);
+    Scheduler(const Scheduler&) = delete;
+    Scheduler& operator=(const Scheduler&) = delete;
+    ~Scheduler();
+
+    /// Starts the threads. Throws std::system_error; then none runs.
+    void start();
+    /// Step 4. Idempotent.
+    void stop() noexcept;
+
+    // --- any thread ---
+
+    const Setup& setup() const noexcept { return setup_; }
+    std::uint32_t workers() const noexcept { return static_cast<std::uint32_t>(workers_.size()); }
+    Worker& worker(std::uint32_t index) noexcept { return *workers_[index]; }
+    bool stopping() const noexcept { return stopping_.load(std::memory_order_acquire); }
+    Idle<StdSync>& idle() noexcept { return idle_; }
+    FiberQueue& injected() noexcept { return injected_; }
+    StackPool& stacks() noexcept { return stacks_; }
+    FiberTable& table() noexcept { return table_; }
+    Watchdog& watchdog() noexcept { return watchdog_; }
+
+    /// Makes a claimed fiber runnable, from wherever the caller is.
+    void make_ready(FiberCore& fiber) noexcept;
+    /// From outside the workers: into the inject queue.
+    void inject(FiberCore& fiber) noexcept;
+    /// Wakes the driver of `who`, unless nobody.
+    void wake(std::uint32_t who) noexcept;
+    /// Wakes some sleeping worker, if one sleeps.
+    void wake_one() noexcept { wake(idle_.claim_sleeper()); }
+
+    /// A control block with everything a fiber of `shift` needs to run.
+    /// Throws std::system_error; then nothing was taken.
+    FiberCore* create(const Routine& routine, std::uint8_t shift, bool daemon);
+    /// Takes back what create() gave; the block was never started.
+    void abandon(FiberCore* fiber) noexcept;
+    /// Queues a new fiber.
+    void start_fiber(FiberCore& fiber) noexcept;
+    /// The last reference is gone.
+    void free_block(FiberCore* fiber) noexcept;
+
+    // --- counting ---
+
+    /// A fiber is over and its stack given back. `worker` is the caller's own.
+    void count_finished(Worker& worker, bool daemon) noexcept;
+    bool quiet(bool daemons) const noexcept;
+    /// Steps 1 and 3. A plain thread blocks, without polling.
+    void wait_until_quiet(bool daemons) noexcept;
+    std::uint64_t spawned() const noexcept;
+    std::uint64_t finished() const noexcept;
+
+private:
+    std::uint64_t next_id() noexcept;
+    void return_promise(std::uint8_t shift) noexcept;
+    void count_spawned(bool daemon) noexcept;
+
+    const Setup setup_;
+    StackPool stacks_;
+    FiberTable table_;
+    Idle<StdSync> idle_;
+    FiberQueue injected_;
+    std::atomic<bool> stopping_{false};
+    std::atomic<std::uint64_t> foreign_spawned_{0};
+    std::atomic<std::uint64_t> foreign_daemons_spawned_{0};
+    std::atomic<std::uint32_t> quiet_waiters_{0};  // pairs with count_finished()
+    std::atomic<std::uint32_t> quiet_signal_{0};   // futex: changes when it may be quiet
+    std::vector<std::unique_ptr<Worker>> workers_;
+    std::vector<std::thread> threads_;
+    Watchdog watchdog_;
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,96 @@
+// Layer: sched. Uses: base.
+#include "sched/watchdog.hpp"
+
+#include "base/futex.hpp"
+#include "base/sanitizer.hpp"
+#include "sched/fault.hpp"
+#include "sched/scheduler.hpp"
+
+#include <chrono>
+
+namespace weft::detail {
+
+void Watchdog::start() {
+    seen_.resize(scheduler_.workers());
+    thread_ = std::thread{[this] { run(); }};
+}
+
+void Watchdog::stop() noexcept {
+    stopping_.store(true, std::memory_order_seq_cst);
+    wake();
+    if (thread_.joinable()) thread_.join();
+}
+
+void Watchdog::run() noexcept {
+    block_asynchronous_signals();
+    const Unobserved quiet;
+    std::uint32_t turns_asleep = 0;
+    while (!stopping_.load(std::memory_order_seq_cst)) {
+        turns_asleep = look() ? 0 : turns_asleep + 1;
+        if (turns_asleep < idle_turns) {
+            sleep_for_a_turn();
+        } else {
+            sleep_until_noticed();
+            turns_asleep = 0;
+        }
+    }
+}
+
+bool Watchdog::look() noexcept {
+    bool any_awake = false;
+    for (std::uint32_t i = 0; i < scheduler_.workers(); ++i) {
+        if (scheduler_.idle().is_asleep(i)) {
+            seen_[i].was_running = false;
+            continue;
+        }
+        any_awake = true;
+        look_at(scheduler_.worker(i), seen_[i]);
+    }
+    return any_awake;
+}
+
+void Watchdog::look_at(Worker& worker, Seen& seen) noexcept {
+    const bool running = worker.fiber() != nullptr;
+    const std::uint32_t ticks = worker.ticks();
+    const std::uint64_t rounds = worker.rounds();
+    const bool no_round = running && seen.was_running && rounds == seen.rounds;
+    const bool stuck = no_round && ticks == seen.ticks;
+    seen = Seen{ticks, rounds, running};
+    if (stuck) {
+        rescue(worker);
+    } else if (no_round) {
+        worker.ask_for_attention();
+    }
+}
+
+void Watchdog::rescue(Worker& worker) noexcept {
+    worker.set_stuck(true);
+    worker.ask_for_attention();
+    const bool timers = worker.serve_timers() > 0;
+    const bool completions = worker.driver().rescue(worker.tid());
+    if (timers || completions) rescues_.fetch_add(1, std::memory_order_relaxed);
+    if (worker.has_stranded_work()) scheduler_.wake_one();
+}
+
+void Watchdog::sleep_for_a_turn() noexcept {
+    const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
+    if (stopping_.load(std::memory_order_seq_cst)) return;
+    futex_wait(signal_, seen, std::chrono::steady_clock::now() + std::chrono::nanoseconds{turn_ns});
+}
+
+// notice() reads asleep_ after its worker left the sleepers; here it is written
+// before they are looked at once more. One of the two sees the other.
+void Watchdog::sleep_until_noticed() noexcept {
+    const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
+    asleep_.store(true, std::memory_order_seq_cst);
+    const bool all_asleep = scheduler_.idle().sleeping() == scheduler_.workers();
+    if (all_asleep && !stopping_.load(std::memory_order_seq_cst)) futex_wait(signal_, seen);
+    asleep_.store(false, std::memory_order_seq_cst);
+}
+
+void Watchdog::wake() noexcept {
+    signal_.fetch_add(1, std::memory_order_seq_cst);
+    futex_wake_all(&signal_);
+}
+
+}  // namespace weft::detail

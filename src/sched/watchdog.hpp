@@ -1,0 +1,71 @@
+// Watchdog: sees to it that a worker stuck in a fiber strands nobody.
+// Layer: sched. Uses: base.
+//
+// A thread that looks at every worker each turn_time while any is awake, and
+// sleeps on a futex when all have been asleep for a while: an idle runtime
+// costs nothing. A worker that ran the same fiber for a whole turn is stuck;
+// then the watchdog
+//   1. expires its timers, and 2. delivers its completions (Driver::rescue),
+//      both through the inject queue;
+//   3. opens its LIFO slot and lone fiber to thieves, and wakes one.
+// A worker that switches fibers but has not been in its loop for a turn is
+// asked to go there.
+#pragma once
+
+#include "base/clock.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace weft::detail {
+
+class Scheduler;
+class Worker;
+
+class Watchdog {
+public:
+    explicit Watchdog(Scheduler& scheduler) noexcept : scheduler_{scheduler} {}
+    Watchdog(const Watchdog&) = delete;
+    Watchdog& operator=(const Watchdog&) = delete;
+    ~Watchdog() { stop(); }
+
+    void start();
+    void stop() noexcept;
+
+    /// A worker that leaves its sleep: somebody is awake again. Cheap.
+    void notice() noexcept {
+        if (asleep_.load(std::memory_order_seq_cst)) wake();
+    }
+
+    std::uint64_t rescues() const noexcept { return rescues_.load(std::memory_order_relaxed); }
+
+private:
+    static constexpr std::int64_t turn_ns = 1'000'000;
+    static constexpr std::uint32_t idle_turns = 64;
+
+    struct Seen {
+        std::uint32_t ticks = 0;
+        std::uint64_t rounds = 0;
+        bool was_running = false;
+    };
+
+    void run() noexcept;
+    bool look() noexcept;  // whether any worker was awake
+    void look_at(Worker& worker, Seen& seen) noexcept;
+    void rescue(Worker& worker) noexcept;
+    void sleep_for_a_turn() noexcept;
+    void sleep_until_noticed() noexcept;
+    void wake() noexcept;
+
+    Scheduler& scheduler_;
+    std::vector<Seen> seen_;  // own thread only
+    std::atomic<bool> asleep_{false};
+    std::atomic<bool> stopping_{false};
+    std::atomic<std::uint32_t> signal_{0};  // futex
+    std::atomic<std::uint64_t> rescues_{0};
+    std::thread thread_;
+};
+
+}  // namespace weft::detail

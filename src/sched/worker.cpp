@@ -1,0 +1,527 @@
+// Layer: sched. Uses: base, context.
+#include "sched/worker.hpp"
+
+#include "base/assert.hpp"
+#include "base/sanitizer.hpp"
+#include "sched/fault.hpp"
+#include "sched/scheduler.hpp"
+
+#include <weft/cancelled.hpp>
+
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+constinit thread_local weft::detail::Worker* weft_current_worker = nullptr;
+
+namespace weft::detail {
+
+Worker::Worker(Scheduler& scheduler, std::uint32_t index, std::unique_ptr<Driver> driver,
+               std::uint64_t seed)
+    : scheduler_{scheduler},
+      index_{index},
+      thieves_{scheduler.setup().workers > 1 ? Thieves::possible : Thieves::none},
+      driver_{std::move(driver)},
+      observed_(scheduler.setup().workers),
+      random_{seed},
+      stacks_{scheduler.stacks(), scheduler.setup().stack_shift},
+      fibers_{scheduler.table()} {}
+
+Worker::~Worker() {
+    WEFT_ASSERT(queue_.empty());
+    WEFT_ASSERT(pinned_.empty());
+    WEFT_ASSERT(lifo_.load(std::memory_order_relaxed) == nullptr);
+    WEFT_ASSERT(timers_.live() == 0);
+    WEFT_ASSERT(driver_->in_flight() == 0);
+}
+
+[[gnu::noinline]] Worker* Worker::current_slow() noexcept {
+    Worker** p = &weft_current_worker;
+    asm volatile("" : "+r"(p));
+    return *p;
+}
+
+// --- the thread's life ---
+
+void Worker::attach() {
+    weft_current_worker = this;
+    tid_.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
+    exceptions_ = exception_state_of_thread();
+    errno_ = errno_of_thread();
+#if defined(WEFT_TSAN)
+    tsan_loop_ = __tsan_get_current_fiber();
+#endif
+    pthread_attr_t attributes;
+    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+        void* bottom = nullptr;
+        pthread_attr_getstack(&attributes, &bottom, &loop_stack_size_);
+        loop_stack_bottom_ = bottom;
+        pthread_attr_destroy(&attributes);
+    }
+}
+
+void Worker::detach() noexcept { weft_current_worker = nullptr; }
+
+void Worker::run() {
+    attach();
+    // Timers are late by the thread's slack, 50 us unless told otherwise.
+    prctl(PR_SET_TIMERSLACK, 1000);
+    block_asynchronous_signals();
+    FaultStack fault_stack;
+    driver_->attach();
+    while (FiberCore* next = find_work()) go(next, After::nothing);
+    detach();
+}
+
+bool Worker::step() noexcept {
+    serve();
+    adopt_injected();
+    FiberCore* next = take_local();
+    if (next == nullptr) next = steal();
+    if (next == nullptr) return false;
+    go(next, After::nothing);
+    return true;
+}
+
+// --- switching ---
+
+WEFT_NO_TSAN void Worker::go(FiberCore* next, After after) noexcept {
+    FiberCore* const self = fiber();
+    departed_ = self;
+    after_ = after;
+    const int saved_errno = *errno_;
+    if (self != nullptr) self->exceptions = *exceptions_;
+    if (next != nullptr) {
+        if (next->context == nullptr) prepare_first_run(*next);
+        *exceptions_ = next->exceptions;
+    } else {
+        *exceptions_ = ExceptionState{};
+    }
+    fiber_.store(next, std::memory_order_relaxed);
+    budget_ = budget_per_turn;
+#if defined(WEFT_ASAN)
+    void** save = self == nullptr ? &loop_fake_stack_ : &self->asan_fake_stack;
+    __sanitizer_start_switch_fiber(
+        after == After::recycle ? nullptr : save,
+        next == nullptr ? loop_stack_bottom_ : next->stack.bottom(),
+        next == nullptr ? loop_stack_size_
+                        : static_cast<std::size_t>(next->stack.end - next->stack.bottom()));
+#endif
+#if defined(WEFT_TSAN)
+    __tsan_switch_to_fiber(next == nullptr ? tsan_loop_ : next->tsan_fiber, 1);
+#endif
+    const Arrival arrival = switch_to(next == nullptr ? loop_ : next->context, this);
+    // From here on `this` may be another worker's: only the arrival tells.
+    auto* const worker = static_cast<Worker*>(arrival.data);
+#if defined(WEFT_ASAN)
+    __sanitizer_finish_switch_fiber(
+        self == nullptr ? worker->loop_fake_stack_ : self->asan_fake_stack, nullptr, nullptr);
+#endif
+    arrive(worker, arrival.fctx);
+    if (self != nullptr) *worker->errno_ = saved_errno;
+}
+
+WEFT_NO_TSAN void Worker::arrive(Worker* worker, Context from) noexcept {
+    FiberCore* const departed = worker->departed_;
+    if (departed == nullptr) {
+        worker->loop_ = from;
+        return;
+    }
+    departed->context = from;
+    worker->after_departure(*departed);
+}
+
+void Worker::after_departure(FiberCore& departed) noexcept {
+    const Unobserved quiet;
+    switch (after_) {
+        case After::nothing: WEFT_ASSERT(!"a fiber left without saying why"); return;
+        case After::requeue:
+            if (departed.is_pinned()) return enqueue_pinned(departed);
+            push_tail(departed);
+            return notify(queue_.size() < 2);
+        case After::recycle: return recycle(departed);
+        case After::commit: break;
+    }
+    const std::uint64_t epoch = departed_epoch_;
+    if (departed.word().commit()) return make_ready(departed);
+    // The fiber may be running elsewhere by now. Its epoch protects it, and a
+    // request_cancel() that found nothing to claim has set the flag before.
+    if (epoch == 0 || !departed.interrupt_pending()) return;
+    const Claim claim = departed.word().claim(epoch, Wake::cancelled);
+    if (claim != Claim::lost && departed.word().resume(claim)) make_ready(departed);
+}
+
+void Worker::recycle(FiberCore& departed) noexcept {
+    const bool daemon = departed.is_daemon();
+#if defined(WEFT_TSAN)
+    __tsan_destroy_fiber(departed.tsan_fiber);
+    __tsan_release(departed.stack.end - 1);
+#endif
+    stacks_.release(departed.stack);
+    stacks_.unreserve(departed.stack_shift);
+    departed.stack = Stack{};
+    departed.context = nullptr;
+    release(&departed);
+    scheduler_.count_finished(*this, daemon);
+}
+
+void Worker::prepare_first_run(FiberCore& fiber) noexcept {
+    fiber.stack = stacks_.acquire(fiber.stack_shift);
+    fiber.context = make_context(fiber.stack.top(), fiber.stack.size(), &Worker::fiber_entry);
+#if defined(WEFT_TSAN)
+    fiber.tsan_fiber = __tsan_create_fiber(0);
+    __tsan_acquire(fiber.stack.end - 1);
+#endif
+}
+
+WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
+    auto* const worker = static_cast<Worker*>(arrival.data);
+    FiberCore* const self = worker->fiber();
+#if defined(WEFT_ASAN)
+    __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+#endif
+    arrive(worker, arrival.fctx);
+    reset_float_control();
+    run_routine(*self);
+    current()->finish_fiber();
+}
+
+[[gnu::noinline]] void Worker::run_routine(FiberCore& fiber) noexcept {
+    tsan_acquire(&fiber);
+#if defined(WEFT_TSAN)
+    __tsan_acquire(fiber.stack.end - 1);
+#endif
+    try {
+        if (fiber.interrupted()) throw Cancelled{};  // before it began: it never does
+        fiber.routine->run(fiber.storage);
+        fiber.flags |= FiberCore::flag_has_result;
+    } catch (...) {
+        // Also Cancelled: what ended the fiber is for whoever joins it.
+        fiber.error = std::current_exception();
+    }
+    fiber.routine->discard_callable(fiber.storage);
+    fiber.flags &= static_cast<std::uint8_t>(~FiberCore::flag_has_callable);
+    tsan_release(&fiber);
+    fiber.scheduler->setup().at_end(fiber);
+}
+
+void Worker::finish_fiber() noexcept {
+    FiberCore* next = nullptr;
+    {
+        const Unobserved quiet;
+        if (!tick()) next = take_local();
+    }
+    go(next, After::recycle);
+    __builtin_unreachable();
+}
+
+void Worker::park_fiber() noexcept {
+    FiberCore* next = nullptr;
+    {
+        const Unobserved quiet;
+        departed_epoch_ = fiber()->word().cancellable_epoch();
+        if (!tick()) next = take_local();
+    }
+    go(next, After::commit);
+}
+
+void Worker::yield_fiber() noexcept {
+    FiberCore* next = nullptr;
+    {
+        const Unobserved quiet;
+        const bool to_loop = tick();
+        if (!to_loop) next = take_local();
+        if (next == nullptr && !to_loop) return;  // nobody else
+    }
+    go(next, After::requeue);
+}
+
+void Worker::consume_budget() noexcept {
+    Worker* const worker = current();
+    if (worker == nullptr || worker->fiber() == nullptr) return;
+    if (--worker->budget_ == 0) {
+        worker->budget_ = budget_per_turn;
+        worker->yield_fiber();
+    }
+}
+
+// Counts a switch. True: it is time to visit the loop.
+bool Worker::tick() noexcept {
+    ticks_.store(ticks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return --next_round_ == 0 || attention_.load(std::memory_order_relaxed) ||
+           scheduler_.setup().simulated;
+}
+
+// --- queues ---
+
+FiberCore* Worker::take_lifo() noexcept {
+    if (lifo_.load(std::memory_order_relaxed) == nullptr) return nullptr;
+    if (thieves_ == Thieves::none) {
+        FiberCore* fiber = lifo_.load(std::memory_order_relaxed);
+        lifo_.store(nullptr, std::memory_order_relaxed);
+        return fiber;
+    }
+    return lifo_.exchange(nullptr, std::memory_order_acq_rel);
+}
+
+FiberCore* Worker::take_local() noexcept {
+    if (!pinned_.empty()) {
+        if (FiberCore* fiber = pinned_.pop(1)) return fiber;
+    }
+    if (lifo_run_ < lifo_limit) {
+        if (FiberCore* fiber = take_lifo()) {
+            ++lifo_run_;
+            return fiber;
+        }
+    }
+    lifo_run_ = 0;
+    if (FiberCore* fiber = queue_.pop(thieves_)) return fiber;
+    return take_lifo();
+}
+
+void Worker::push_tail(FiberCore& fiber) noexcept {
+    if (!queue_.push(&fiber)) overflow(fiber);
+}
+
+// The queue is full: its older half and the newcomer go to everybody.
+void Worker::overflow(FiberCore& fiber) noexcept {
+    FiberCore* first = nullptr;
+    FiberCore* last = nullptr;
+    std::size_t count = 0;
+    auto link = [&](FiberCore* one) {
+        (first == nullptr ? first : last->next) = one;
+        last = one;
+        ++count;
+    };
+    queue_.shed_half(link);
+    link(&fiber);
+    scheduler_.injected().push_chain(first, last, count);
+}
+
+void Worker::make_ready(FiberCore& fiber) noexcept {
+    if (fiber.is_pinned()) {
+        if (fiber.home == index_) return pinned_.push(&fiber);
+        return scheduler_.worker(fiber.home).enqueue_pinned(fiber);
+    }
+    if (scheduler_.setup().force_migrate) {
+        return scheduler_.worker((index_ + 1) % scheduler_.workers()).enqueue_pinned(fiber);
+    }
+    // In the loop nothing is in the cache: completions run in order of arrival.
+    FiberCore* displaced = &fiber;
+    if (this->fiber() != nullptr) {
+        if (thieves_ == Thieves::none) {
+            displaced = lifo_.load(std::memory_order_relaxed);
+            lifo_.store(&fiber, std::memory_order_relaxed);
+        } else {
+            displaced = lifo_.exchange(&fiber, std::memory_order_acq_rel);
+        }
+    }
+    if (displaced == nullptr) return;
+    push_tail(*displaced);
+    notify(queue_.size() < 2);
+}
+
+void Worker::enqueue_new(FiberCore& fiber) noexcept {
+    push_tail(fiber);
+    notify(queue_.size() < 2);
+}
+
+void Worker::enqueue_pinned(FiberCore& fiber) noexcept {
+    pinned_.push(&fiber);
+    full_fence();
+    if (scheduler_.idle().claim(index_)) driver_->wake();
+}
+
+// `lone`: this worker will get to it in a moment, unless it does not come back.
+void Worker::notify(bool lone) noexcept {
+    if (thieves_ == Thieves::none) return;
+    auto& idle = scheduler_.idle();
+    if (lone) {
+        if (idle.sleeping() == 0) return;
+        const TimePoint now = detail::now();
+        if (now - last_lone_wake_ < std::chrono::nanoseconds{lone_wake_interval_ns}) return;
+        last_lone_wake_ = now;
+    }
+    scheduler_.wake(idle.notify());
+}
+
+void Worker::adopt_injected() noexcept {
+    FiberCore* fiber = scheduler_.injected().pop(inject_batch);
+    bool any = false;
+    while (fiber != nullptr) {
+        FiberCore* const next = fiber->next;
+        push_tail(*fiber);
+        any = true;
+        fiber = next;
+    }
+    if (any) notify(queue_.size() < 2);
+}
+
+// --- the loop ---
+
+void Worker::serve() noexcept {
+    rounds_.add();
+    next_round_ = tick_limit;
+    if (attention_.load(std::memory_order_relaxed)) attention_.store(false, std::memory_order_relaxed);
+    if (stuck_.load(std::memory_order_relaxed)) stuck_.store(false, std::memory_order_relaxed);
+    serve_timers();
+    driver_->poll();
+}
+
+std::size_t Worker::serve_timers() noexcept {
+    if (timers_.next() == TimePoint::max()) return 0;
+    const TimePoint now = detail::now();
+    std::size_t resumed = 0;
+    Ticket due[timer_batch];
+    while (const std::size_t count = timers_.expire(now, due, timer_batch)) {
+        for (std::size_t i = 0; i < count; ++i) {
+            WaitWord<StdSync>& word = due[i].party->word();
+            const Claim claim = word.claim(due[i].epoch, Wake::timed_out);
+            if (claim == Claim::lost || !word.resume(claim)) continue;
+            scheduler_.make_ready(static_cast<FiberCore&>(*due[i].party));
+            ++resumed;
+        }
+    }
+    return resumed;
+}
+
+FiberCore* Worker::find_work() noexcept {
+    const Unobserved quiet;
+    for (;;) {
+        if (scheduler_.stopping()) return nullptr;
+        serve();
+        adopt_injected();
+        if (FiberCore* fiber = take_local()) return found(fiber);
+        if (FiberCore* fiber = search()) return found(fiber);
+        rest();
+    }
+}
+
+// Somebody who searched must not be the last to look, if there is more to find.
+FiberCore* Worker::found(FiberCore* fiber) noexcept {
+    if (searching_) {
+        searching_ = false;
+        if (scheduler_.idle().leave_search() && (queue_.size() > 0 || work_in_sight())) {
+            scheduler_.wake_one();
+        }
+    }
+    return fiber;
+}
+
+FiberCore* Worker::search() noexcept {
+    if (thieves_ == Thieves::none) return nullptr;
+    if (!searching_) searching_ = scheduler_.idle().begin_search();
+    return searching_ ? steal() : nullptr;
+}
+
+FiberCore* Worker::steal() noexcept {
+    const std::uint32_t count = scheduler_.workers();
+    const std::uint32_t first = random_.below(count);
+    const TimePoint now = detail::now();
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const std::uint32_t victim = (first + i) % count;
+        if (victim == index_ || !worth_stealing(victim, now)) continue;
+        Worker& from = scheduler_.worker(victim);
+        std::uint32_t taken = 0;
+        FiberCore* fiber = from.queue_.steal_into(queue_, taken);
+        if (fiber == nullptr) fiber = from.lifo_.exchange(nullptr, std::memory_order_acq_rel);
+        if (fiber == nullptr) continue;
+        tallies.stolen.add(taken == 0 ? 1 : taken);
+        observed_[victim] = {};
+        return fiber;
+    }
+    return nullptr;
+}
+
+// A victim that makes progress will run a single fiber sooner than it could
+// travel; one that does not for a few microseconds loses it.
+bool Worker::worth_stealing(std::uint32_t victim, TimePoint now) noexcept {
+    const Worker& from = scheduler_.worker(victim);
+    if (from.queue_.size() >= 2) return true;
+    if (from.queue_.empty() && from.lifo_.load(std::memory_order_relaxed) == nullptr) return false;
+    if (from.stuck_.load(std::memory_order_relaxed) || scheduler_.setup().simulated) return true;
+    Observed& seen = observed_[victim];
+    const std::uint32_t ticks = from.ticks();
+    if (seen.since != TimePoint{} && seen.ticks == ticks) {
+        return now - seen.since >= std::chrono::nanoseconds{lone_patience_ns};
+    }
+    seen = Observed{ticks, now};
+    return false;
+}
+
+// What a worker that goes to sleep must not leave behind. A single fiber of a
+// worker that makes progress is none of it.
+bool Worker::work_in_sight() const noexcept {
+    if (!scheduler_.injected().empty() || !pinned_.empty()) return true;
+    for (std::uint32_t i = 0; i < scheduler_.workers(); ++i) {
+        const Worker& other = scheduler_.worker(i);
+        if (&other == this) continue;
+        if (other.queue_.size() >= 2) return true;
+        if (other.stuck_.load(std::memory_order_relaxed) && other.has_stranded_work()) return true;
+    }
+    return false;
+}
+
+bool Worker::has_stranded_work() const noexcept {
+    return !queue_.empty() || lifo_.load(std::memory_order_relaxed) != nullptr;
+}
+
+void Worker::rest() noexcept {
+    auto& idle = scheduler_.idle();
+    if (spin_pays() && spin_for_work()) return;  // goes on searching, if it did
+    if (searching_) {
+        searching_ = false;
+        idle.end_search(false);
+    }
+    idle.announce(index_);
+    if (work_in_sight() || driver_->ready() || scheduler_.stopping()) {
+        searching_ = idle.retract(index_);
+        return;
+    }
+    tallies.sleeps.add();
+    const TimePoint before = detail::now();
+    driver_->wait(timers_.next());
+    searching_ = idle.retract(index_);
+    scheduler_.watchdog().notice();
+    note_rest((detail::now() - before).count());
+}
+
+// Waking a sleeper costs its waker microseconds and itself more: a worker whose
+// last sleeps were short looks a while longer before the next one.
+bool Worker::spin_pays() const noexcept { return scheduler_.setup().may_spin && spin_credit_ > 0; }
+
+void Worker::note_rest(std::int64_t slept_ns) noexcept {
+    if (slept_ns < spin_limit_ns) {
+        if (spin_credit_ < most_spin_credit) ++spin_credit_;
+    } else if (spin_credit_ > 0) {
+        --spin_credit_;
+    }
+}
+
+bool Worker::spin_for_work() noexcept {
+    const TimePoint begin = detail::now();
+    TimePoint now = begin;
+    do {
+        for (int i = 0; i < 8; ++i) {
+            if (driver_->ready() || work_in_sight() || scheduler_.stopping()) {
+                if (spin_credit_ < most_spin_credit) ++spin_credit_;
+                return true;
+            }
+            cpu_relax();
+        }
+        now = detail::now();
+        if (timers_.next() <= now) return true;
+        if (searching_) {
+            for (std::uint32_t i = 0; i < scheduler_.workers(); ++i) {
+                if (i != index_ && worth_stealing(i, now)) return true;
+            }
+        }
+    } while ((now - begin).count() < spin_limit_ns);
+    --spin_credit_;
+    return false;
+}
+
+}  // namespace weft::detail

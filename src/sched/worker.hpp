@@ -1,0 +1,262 @@
+// Worker: an OS thread that runs fibers.
+// Layer: sched. Uses: base, context.
+//
+// A fiber that stops jumps straight to the next one of its worker's queue. Only
+// when there is none, or every `tick_limit` switches, does it jump to the loop
+// on the thread's own stack, which serves timers and the driver, looks for work
+// elsewhere, and sleeps. So a parked fiber's stack holds no scheduler frames.
+//
+// Leaving a stack and what follows from it are two steps, for the second may
+// only happen once the stack is no longer in use: whoever arrives carries out
+// `after_` for who departed. The three words departed_, after_ and
+// departed_epoch_ are all that is handed over; nothing of it lies on the
+// departed stack, which may run elsewhere at once.
+//
+// Order of service: the LIFO slot (the fiber woken last, whose data is in the
+// cache; at most lifo_limit times in a row), then the run queue in order of
+// arrival. Spawned and yielding fibers go to the queue's end.
+//
+// Whom new work wakes: see idle.hpp; and a worker that gets one runnable fiber
+// will run it itself in a moment, so that wakes another worker at most every
+// `lone_wake_interval`. What is stranded by that, because the worker then does
+// not come back, the watchdog sees within two of its turns.
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/random.hpp"
+#include "context/stack.hpp"
+#include "context/switch.hpp"
+#include "sched/driver.hpp"
+#include "sched/fiber_core.hpp"
+#include "sched/fiber_table.hpp"
+#include "sched/inject_queue.hpp"
+#include "sched/run_queue.hpp"
+#include "sched/timer_queue.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace weft::detail {
+
+class Scheduler;
+class Worker;
+
+}  // namespace weft::detail
+
+// The calling thread's worker. Outside any class and with C linkage, so that the
+// assembler in Worker::current() can name it.
+extern "C" {
+extern constinit thread_local weft::detail::Worker* weft_current_worker
+    [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]];
+}
+
+namespace weft::detail {
+
+using FiberQueue = InjectQueue<StdSync, FiberCore, &FiberCore::next>;
+
+/// Counts kept by one thread and read by others.
+class Tally {
+public:
+    void add(std::uint64_t n = 1) noexcept {
+        value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_release);
+    }
+    std::uint64_t get() const noexcept { return value_.load(std::memory_order_acquire); }
+
+private:
+    std::atomic<std::uint64_t> value_{0};
+};
+
+class Worker {
+public:
+    Worker(Scheduler& scheduler, std::uint32_t index, std::unique_ptr<Driver> driver,
+           std::uint64_t seed);
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+    ~Worker();
+
+    /// The calling thread's worker, or null on a plain thread. Never kept
+    /// across a suspension: the fiber may go on elsewhere.
+    static Worker* current() noexcept {
+#if defined(__x86_64__)
+        // An initial-exec load that no compiler can merge with one from before a
+        // switch; every other spelling was found to be wrong somewhere.
+        Worker* worker;
+        asm volatile(
+            "movq weft_current_worker@gottpoff(%%rip), %0\n\t"
+            "movq %%fs:(%0), %0"
+            : "=r"(worker)
+            :
+            : "memory");
+        return worker;
+#else
+        return current_slow();
+#endif
+    }
+
+    // --- the running fiber's side ---
+
+    FiberCore* fiber() const noexcept { return fiber_.load(std::memory_order_relaxed); }
+    /// The running fiber, which armed a wait, leaves until it is resumed.
+    void park_fiber() noexcept;
+    /// The running fiber goes to the end of the queue. Returns at once when
+    /// there is nothing else to do.
+    void yield_fiber() noexcept;
+    /// The running fiber has ended.
+    [[noreturn]] void finish_fiber() noexcept;
+    /// One operation succeeded without waiting: now and then that is a yield,
+    /// so that a fiber whose operations always succeed leaves room for others.
+    static void consume_budget() noexcept;
+
+    /// From this worker's thread: makes a claimed, pinned-elsewhere-or-not fiber runnable.
+    void make_ready(FiberCore& fiber) noexcept;
+    /// From this worker's thread: a new fiber.
+    void enqueue_new(FiberCore& fiber) noexcept;
+    /// Any thread: a fiber that must run here.
+    void enqueue_pinned(FiberCore& fiber) noexcept;
+
+    // --- the thread's side ---
+
+    /// The thread's body: runs fibers until the scheduler stops.
+    void run();
+    /// For a simulated worker: takes up the calling thread, or gives it back.
+    void attach();
+    void detach() noexcept;
+    /// For a simulated worker: runs one fiber until it stops. False: none was runnable.
+    bool step() noexcept;
+
+    // --- any thread ---
+
+    Scheduler& scheduler() noexcept { return scheduler_; }
+    Driver& driver() noexcept { return *driver_; }
+    TimerQueue& timers() noexcept { return timers_; }
+    std::uint32_t index() const noexcept { return index_; }
+    pid_t tid() const noexcept { return tid_.load(std::memory_order_relaxed); }
+    Random& random() noexcept { return random_; }
+    StackCache& stacks() noexcept { return stacks_; }
+    FiberCache& fibers() noexcept { return fibers_; }
+
+    /// Expires what is due; by the owner, or by the watchdog for a stuck owner.
+    /// Returns how many fibers were resumed.
+    std::size_t serve_timers() noexcept;
+
+    /// The watchdog: the owner has not come back to its loop for a while.
+    void ask_for_attention() noexcept { attention_.store(true, std::memory_order_relaxed); }
+    void set_stuck(bool stuck) noexcept { stuck_.store(stuck, std::memory_order_relaxed); }
+    bool has_stranded_work() const noexcept;
+    std::uint32_t ticks() const noexcept { return ticks_.load(std::memory_order_relaxed); }
+    std::uint64_t rounds() const noexcept { return rounds_.get(); }
+
+    /// Own thread. A new id, from the worker's block or a new one from `source`.
+    std::uint64_t next_id(std::atomic<std::uint64_t>& source, std::uint64_t block) noexcept {
+        if (next_id_ == id_end_) {
+            next_id_ = source.fetch_add(block, std::memory_order_relaxed);
+            id_end_ = next_id_ + block;
+        }
+        return next_id_++;
+    }
+
+    struct Tallies {
+        Tally spawned;
+        Tally finished;
+        Tally daemons_spawned;
+        Tally daemons_finished;
+        Tally stolen;
+        Tally sleeps;
+    };
+    Tallies tallies;  // written by the owner, read by any
+
+private:
+    enum class After : std::uint8_t { nothing, commit, requeue, recycle };
+
+    static constexpr std::uint32_t tick_limit = 61;
+    static constexpr std::uint32_t lifo_limit = 16;
+    static constexpr std::uint32_t budget_per_turn = 128;
+    static constexpr std::size_t timer_batch = 64;
+    static constexpr std::size_t inject_batch = 32;
+    static constexpr std::int64_t lone_wake_interval_ns = 500'000;
+    static constexpr std::int64_t spin_limit_ns = 50'000;
+    static constexpr std::int64_t lone_patience_ns = 5'000;
+    static constexpr int most_spin_credit = 8;
+
+    static Worker* current_slow() noexcept;
+    static void fiber_entry(Arrival arrival) noexcept;
+    static void run_routine(FiberCore& fiber) noexcept;
+
+    void go(FiberCore* next, After after) noexcept;
+    static void arrive(Worker* worker, Context from) noexcept;
+    void after_departure(FiberCore& departed) noexcept;
+    void recycle(FiberCore& departed) noexcept;
+    void prepare_first_run(FiberCore& fiber) noexcept;
+
+    FiberCore* take_local() noexcept;
+    FiberCore* take_lifo() noexcept;
+    FiberCore* find_work() noexcept;
+    FiberCore* search() noexcept;
+    FiberCore* steal() noexcept;
+    FiberCore* found(FiberCore* fiber) noexcept;
+    void push_tail(FiberCore& fiber) noexcept;
+    void overflow(FiberCore& fiber) noexcept;
+    void notify(bool lone) noexcept;
+    void serve() noexcept;
+    void rest() noexcept;
+    bool spin_pays() const noexcept;
+    bool spin_for_work() noexcept;
+    bool worth_stealing(std::uint32_t victim, TimePoint now) noexcept;
+    bool work_in_sight() const noexcept;
+    bool tick() noexcept;
+    void adopt_injected() noexcept;
+    void note_rest(std::int64_t slept_ns) noexcept;
+
+    // --- fixed after construction ---
+    Scheduler& scheduler_;
+    const std::uint32_t index_;
+    const Thieves thieves_;
+    std::unique_ptr<Driver> driver_;
+
+    // --- own thread only ---
+    ExceptionState* exceptions_ = nullptr;  // the thread's
+    int* errno_ = nullptr;                  // the thread's
+    Context loop_ = nullptr;
+    FiberCore* departed_ = nullptr;
+    std::uint64_t departed_epoch_ = 0;      // of a cancellable wait, else 0
+    After after_ = After::nothing;
+    bool searching_ = false;                // counted in Idle
+    std::uint32_t budget_ = budget_per_turn;
+    std::uint32_t lifo_run_ = 0;
+    std::uint32_t next_round_ = tick_limit;
+    int spin_credit_ = 2;
+    std::uint64_t next_id_ = 0;
+    std::uint64_t id_end_ = 0;
+    TimePoint last_lone_wake_{};
+    // What this thief saw of each victim that has only one fiber to run.
+    struct Observed {
+        std::uint32_t ticks = 0;
+        TimePoint since{};
+    };
+    std::vector<Observed> observed_;
+    Random random_;
+    StackCache stacks_;
+    FiberCache fibers_;
+    void* tsan_loop_ = nullptr;
+    const void* loop_stack_bottom_ = nullptr;
+    std::size_t loop_stack_size_ = 0;
+    void* loop_fake_stack_ = nullptr;
+
+    // --- written by the owner, read by any thread ---
+    std::atomic<FiberCore*> fiber_{nullptr};
+    std::atomic<std::uint32_t> ticks_{0};
+    Tally rounds_;
+    std::atomic<pid_t> tid_{0};
+
+    // --- any thread ---
+    alignas(64) std::atomic<bool> attention_{false};
+    std::atomic<bool> stuck_{false};
+    std::atomic<FiberCore*> lifo_{nullptr};
+    RunQueue<StdSync, FiberCore> queue_;
+    FiberQueue pinned_;
+    TimerQueue timers_;
+};
+
+}  // namespace weft::detail

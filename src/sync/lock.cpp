@@ -1,0 +1,95 @@
+// Lock. Layer: sync. Uses: base, park.
+//
+// word_ is the holder's party, or 0. Uncontended it is all there is.
+//
+// Invariants
+//  1. Whoever waits is in waiters_, and has_waiters was set before it parked;
+//     so an unlock() that sees the flag clear leaves nobody behind. The flag may
+//     be set with nobody waiting (its last waiter's deadline passed).
+//  2. has_waiters is set, and word_ is changed while it is set, only under
+//     waiters_.lock().
+//  3. A waiter that is notified holds the lock already: word_ names it.
+#include <weft/lock.hpp>
+
+#include "base/assert.hpp"
+#include "park/park.hpp"
+
+#include <system_error>
+
+namespace weft {
+
+namespace {
+
+std::uintptr_t caller() noexcept { return reinterpret_cast<std::uintptr_t>(&detail::this_party()); }
+
+}  // namespace
+
+Lock::~Lock() { WEFT_ASSERT(word_.load(std::memory_order_relaxed) == 0); }
+
+bool Lock::try_lock_until(Deadline deadline) {
+    const std::uintptr_t me = caller();
+    std::uintptr_t free = 0;
+    if (word_.compare_exchange_strong(free, me, std::memory_order_acquire,
+                                      std::memory_order_relaxed)) {
+        return true;
+    }
+    return lock_slow(me, deadline);
+}
+
+bool Lock::try_lock() noexcept {
+    std::uintptr_t free = 0;
+    return word_.compare_exchange_strong(free, caller(), std::memory_order_acquire,
+                                         std::memory_order_relaxed);
+}
+
+void Lock::unlock() {
+    const std::uintptr_t me = caller();
+    std::uintptr_t held_by_me = me;
+    if (word_.compare_exchange_strong(held_by_me, 0, std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+        return;
+    }
+    unlock_slow();
+}
+
+bool Lock::lock_slow(std::uintptr_t me, Deadline deadline) {
+    detail::Held held{waiters_.lock()};
+    std::uintptr_t now = word_.load(std::memory_order_relaxed);
+    for (;;) {
+        if ((now & ~has_waiters) == me) {
+            throw std::system_error{std::make_error_code(std::errc::resource_deadlock_would_occur),
+                                    "weft: Lock::lock() by its holder"};
+        }
+        const std::uintptr_t then = now == 0 ? me : now | has_waiters;
+        if (word_.compare_exchange_weak(now, then, std::memory_order_acquire,
+                                        std::memory_order_relaxed)) {
+            if (now == 0) return true;
+            break;
+        }
+    }
+    detail::Waiter self;
+    return park(held, waiters_, self, deadline, detail::Cancellable::no,
+                detail::Purpose{"Lock::lock", this}) == detail::Wake::notified;
+}
+
+void Lock::require_held() const {
+    if ((word_.load(std::memory_order_relaxed) & ~has_waiters) == caller()) return;
+    throw std::system_error{std::make_error_code(std::errc::operation_not_permitted),
+                            "weft: the caller does not hold the Lock"};
+}
+
+void Lock::unlock_slow() {
+    require_held();
+    detail::Held held{waiters_.lock()};
+    auto first = waiters_.claim_front();
+    std::uintptr_t next = 0;
+    if (first) {
+        next = reinterpret_cast<std::uintptr_t>((*first)->ticket.party);
+        if (!waiters_.empty()) next |= has_waiters;
+    }
+    word_.store(next, std::memory_order_release);
+    held.unlock();
+    if (first) std::move(*first).resume();
+}
+
+}  // namespace weft

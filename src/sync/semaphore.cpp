@@ -1,0 +1,59 @@
+// Semaphore. Layer: sync. Uses: base, park.
+//
+// Invariant: units_ == 0 or nobody waits. So a unit is never both free and
+// wanted: release() gives it to the first waiter, or else counts it.
+#include <weft/semaphore.hpp>
+
+#include "base/assert.hpp"
+#include "park/park.hpp"
+#include "sched/worker.hpp"
+
+#include <stdexcept>
+#include <string>
+
+namespace weft {
+
+Semaphore::Semaphore(std::ptrdiff_t units) : units_{units} {
+    if (units < 0) {
+        throw std::invalid_argument{"weft: a Semaphore cannot begin with " + std::to_string(units) +
+                                    " units"};
+    }
+}
+
+bool Semaphore::acquire(Deadline deadline) {
+    detail::check_interrupt();
+    detail::Held held{waiters_.lock()};
+    if (units_ > 0) {
+        --units_;
+        held.unlock();
+        detail::Worker::consume_budget();
+        return true;
+    }
+    detail::Waiter self;
+    return park_or_throw(held, waiters_, self, deadline, detail::Purpose{"Semaphore::acquire", this});
+}
+
+bool Semaphore::try_acquire() noexcept {
+    const detail::Held held{waiters_.lock()};
+    if (units_ == 0) return false;
+    --units_;
+    return true;
+}
+
+void Semaphore::release(std::ptrdiff_t units) noexcept {
+    WEFT_ASSERT(units >= 0);
+    while (units > 0) {
+        detail::Held held{waiters_.lock()};
+        auto first = waiters_.claim_front();
+        if (!first) {
+            WEFT_ASSERT(waiters_.empty());
+            units_ += units;
+            return;
+        }
+        held.unlock();
+        std::move(*first).resume();
+        --units;
+    }
+}
+
+}  // namespace weft

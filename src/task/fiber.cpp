@@ -1,0 +1,165 @@
+// Fiber: what a handle does. Layer: task. Uses: base, sched, park.
+#include <weft/fiber.hpp>
+
+#include "task/fiber_end.hpp"
+
+#include "base/assert.hpp"
+#include "base/sanitizer.hpp"
+#include "park/park.hpp"
+#include "park/wake_list.hpp"
+#include "sched/scheduler.hpp"
+
+#include <weft/cancelled.hpp>
+#include <weft/runtime.hpp>
+
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <system_error>
+
+namespace weft::detail {
+
+namespace {
+
+Scheduler& scheduler_for(Runtime* runtime) {
+    if (runtime != nullptr) return runtime->scheduler();
+    Worker* const worker = Worker::current();
+    if (worker == nullptr) {
+        throw std::logic_error{
+            "weft: spawn() outside a runtime; use weft::run() or Runtime::spawn()"};
+    }
+    return worker->scheduler();
+}
+
+char* copy_name(std::string_view name) {
+    if (name.empty()) return nullptr;
+    auto* copy = static_cast<char*>(std::malloc(name.size() + 1));
+    if (copy == nullptr) {
+        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory for a fiber's name"};
+    }
+    std::memcpy(copy, name.data(), name.size());
+    copy[name.size()] = '\0';
+    return copy;
+}
+
+bool is_cancellation(const std::exception_ptr& error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const Cancelled&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+void report_unhandled(FiberCore& fiber) noexcept {
+    if (is_cancellation(fiber.error)) return;
+    fiber.scheduler->setup().unhandled(fiber.id.load(std::memory_order_relaxed), name_of(&fiber),
+                                       fiber.error);
+}
+
+// One of the two that share the duty to report; true for the second.
+bool came_second(FiberCore& fiber, std::uint8_t mine, std::uint8_t other) noexcept {
+    const auto before = fiber.marks.fetch_or(mine, std::memory_order_acq_rel);
+    return (before & other) != 0 && (before & FiberCore::mark_observed) == 0;
+}
+
+}  // namespace
+
+FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Routine& routine) {
+    Scheduler& scheduler = scheduler_for(runtime);
+    const std::uint8_t shift = options.stack_size == 0 ? scheduler.setup().stack_shift
+                                                       : StackPool::shift_for(options.stack_size);
+    char* const name = copy_name(options.name);
+    try {
+        FiberCore* const fiber = scheduler.create(routine, shift, options.daemon);
+        fiber->name = name;
+        fiber->pins = options.pinned ? 1 : 0;
+        return fiber;
+    } catch (...) {
+        std::free(name);
+        throw;
+    }
+}
+
+void* storage_of(FiberCore* fiber) noexcept { return fiber->storage; }
+
+void abandon_fiber(FiberCore* fiber) noexcept { fiber->scheduler->abandon(fiber); }
+
+void start_fiber(FiberCore* fiber) noexcept {
+    fiber->flags |= FiberCore::flag_has_callable;
+    fiber->scheduler->start_fiber(*fiber);
+}
+
+void retain(FiberCore* fiber) noexcept {
+    fiber->references.fetch_add(1, std::memory_order_relaxed);
+}
+
+void release(FiberCore* fiber) noexcept {
+    if (fiber->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        fiber->scheduler->free_block(fiber);
+    }
+}
+
+void drop_handle(FiberCore* fiber) noexcept {
+    const bool plain_end = fiber->done.load(std::memory_order_acquire) && fiber->error == nullptr;
+    if (!plain_end && came_second(*fiber, FiberCore::mark_handle_gone, FiberCore::mark_ended)) {
+        report_unhandled(*fiber);
+    }
+    release(fiber);
+}
+
+void end_fiber(FiberCore& fiber) noexcept {
+    if (fiber.error != nullptr &&
+        came_second(fiber, FiberCore::mark_ended, FiberCore::mark_handle_gone)) {
+        report_unhandled(fiber);
+    }
+    WakeList joiners;
+    {
+        const Held held{fiber.joiners.lock()};
+        fiber.done.store(true, std::memory_order_release);
+        while (auto joiner = fiber.joiners.claim_front()) joiners.add(std::move(*joiner));
+    }
+    joiners.resume_all();
+}
+
+bool is_done(const FiberCore* fiber) noexcept { return fiber->done.load(std::memory_order_acquire); }
+
+bool join(FiberCore* fiber, Deadline deadline) {
+    if (static_cast<Party*>(fiber) == &this_party()) {
+        throw std::system_error{std::make_error_code(std::errc::resource_deadlock_would_occur),
+                                "weft: a fiber joins itself"};
+    }
+    check_interrupt();
+    if (is_done(fiber)) return true;
+    Held held{fiber->joiners.lock()};
+    if (fiber->done.load(std::memory_order_relaxed)) return true;
+    Waiter self;
+    return park_or_throw(held, fiber->joiners, self, deadline, Purpose{"join", fiber});
+}
+
+void cancel(FiberCore* fiber) noexcept { interrupt(*fiber); }
+
+std::uint64_t id_of(const FiberCore* fiber) noexcept {
+    return fiber->id.load(std::memory_order_relaxed);
+}
+
+std::string_view name_of(const FiberCore* fiber) noexcept {
+    return fiber->name == nullptr ? std::string_view{} : std::string_view{fiber->name};
+}
+
+void* take_result(FiberCore* fiber) {
+    join(fiber, Deadline::never());
+    tsan_acquire(fiber);
+    if (fiber->error != nullptr) {
+        fiber->marks.fetch_or(FiberCore::mark_observed, std::memory_order_relaxed);
+        std::rethrow_exception(fiber->error);
+    }
+    if ((fiber->flags & FiberCore::flag_result_taken) != 0) {
+        throw std::logic_error{"weft: the fiber's result was taken before"};
+    }
+    fiber->flags |= FiberCore::flag_result_taken;
+    return fiber->storage;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,249 @@
+// The Offload. What keeps a thread busy is the opening of a FIFO, which lasts
+// until the test opens the other end.
+#include "io/offload.hpp"
+
+#include "support/catch.hpp"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace weft::detail;
+
+namespace {
+
+class Fifo {
+public:
+    Fifo() {
+        REQUIRE(::mkdtemp(folder_.data()) != nullptr);
+        path_ = folder_ + "/fifo";
+        REQUIRE(::mkfifo(path_.c_str(), 0600) == 0);
+        directory_ = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY);
+        REQUIRE(directory_ >= 0);
+    }
+    Fifo(const Fifo&) = delete;
+    Fifo& operator=(const Fifo&) = delete;
+    ~Fifo() {
+        ::close(directory_);
+        std::filesystem::remove_all(folder_);
+    }
+
+    int directory() const { return directory_; }
+
+    Request opening() const {
+        Request request;
+        request.code = Request::Code::openat;
+        request.fd = directory_;
+        request.buffer = "fifo";
+        request.flags = O_RDONLY | O_CLOEXEC;
+        return request;
+    }
+
+    /// Opens the other end; waits for a reader.
+    void release() const { ::close(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)); }
+
+private:
+    std::string folder_ = "/tmp/weft-offload-XXXXXX";
+    std::string path_;
+    int directory_ = -1;
+};
+
+struct statx unused;
+
+Request asking(int directory = AT_FDCWD) {
+    Request request;
+    request.code = Request::Code::statx;
+    request.fd = directory;
+    request.buffer = ".";
+    request.length = STATX_SIZE;
+    request.extra = &unused;
+    return request;
+}
+
+/// Ends the openings one after the other; any of them may be the one.
+void release_all(const Fifo& fifo, std::vector<std::unique_ptr<Operation>>& openings) {
+    std::atomic<bool> over{false};
+    std::thread releaser{[&] {
+        while (!over.load()) {
+            const int fd = ::openat(fifo.directory(), "fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            if (fd >= 0) ::close(fd);
+            std::this_thread::yield();
+        }
+    }};
+    for (const auto& each : openings) {
+        const int fd = each->await();
+        CHECK(fd >= 0);
+        ::close(fd);
+    }
+    over.store(true);
+    releaser.join();
+}
+
+std::vector<std::unique_ptr<Operation>> keep_all_busy(Offload& offload, const Fifo& fifo,
+                                                      std::atomic<std::size_t>& in_flight) {
+    std::vector<std::unique_ptr<Operation>> openings;
+    for (std::size_t i = 0; i < Offload::max_threads; ++i) {
+        openings.push_back(std::make_unique<Operation>(fifo.opening()));
+        offload.submit(*openings.back(), in_flight);
+    }
+    return openings;
+}
+
+}  // namespace
+
+TEST_CASE("each operation is carried out once, by a bounded number of threads", "[io][offload]") {
+    std::atomic<std::size_t> in_flight{0};
+    Offload offload;
+    CHECK(offload.threads() == 0);
+    std::vector<std::unique_ptr<Operation>> operations;
+    for (int i = 0; i < 1000; ++i) {
+        operations.push_back(std::make_unique<Operation>(asking()));
+        offload.submit(*operations.back(), in_flight);
+    }
+    for (const auto& each : operations) CHECK(each->await() == 0);
+    CHECK(offload.threads() >= 1);
+    CHECK(offload.threads() <= Offload::max_threads);
+    offload.stop();
+    CHECK(in_flight.load() == 0);
+    CHECK(offload.threads() == 0);
+}
+
+TEST_CASE("what has not begun is cancelled at once, what has goes on", "[io][offload][cancel]") {
+    std::atomic<std::size_t> in_flight{0};
+    const Fifo fifo;
+    Offload offload;
+    auto openings = keep_all_busy(offload, fifo, in_flight);
+    Operation first{asking()};
+    Operation second{asking()};
+    offload.submit(first, in_flight);
+    offload.submit(second, in_flight);
+    // All threads may be late to begin: then an opening is still in the queue.
+    offload.cancel(second);
+    CHECK(second.await() == -ECANCELED);
+    offload.cancel(second);
+    offload.cancel(first);
+    CHECK(first.await() == -ECANCELED);
+    release_all(fifo, openings);
+    offload.cancel(*openings.front());
+}
+
+TEST_CASE("cancelling races with beginning, and one of the two wins", "[io][offload][cancel]") {
+    std::atomic<std::size_t> in_flight{0};
+    Offload offload;
+    for (int i = 0; i < 2000; ++i) {
+        Operation one{asking()};
+        Operation two{asking()};
+        offload.submit(one, in_flight);
+        offload.submit(two, in_flight);
+        offload.cancel(i % 2 == 0 ? one : two);
+        const int results[] = {one.await(), two.await()};
+        for (const int result : results) REQUIRE((result == 0 || result == -ECANCELED));
+        REQUIRE(results[i % 2 == 0 ? 1 : 0] == 0);
+    }
+    offload.stop();
+    CHECK(in_flight.load() == 0);
+}
+
+TEST_CASE("closing by number waits for what has begun on it", "[io][offload][cancel]") {
+    std::atomic<std::size_t> in_flight{0};
+    const Fifo fifo;
+    Offload offload;
+    auto openings = keep_all_busy(offload, fifo, in_flight);
+    std::vector<std::unique_ptr<Operation>> one;
+    one.push_back(std::move(openings.back()));
+    openings.pop_back();
+    // The rest may be in the queue or begun: either is allowed to end them.
+    Operation queued{asking(fifo.directory())};
+    Operation elsewhere{asking()};
+    offload.submit(queued, in_flight);
+    offload.submit(elsewhere, in_flight);
+    std::thread closer{[&] { offload.cancel_fd(fifo.directory()); }};
+    CHECK(queued.await() == -ECANCELED);
+
+    std::atomic<bool> over{false};
+    std::thread releaser{[&] {
+        while (!over.load()) {
+            const int fd = ::openat(fifo.directory(), "fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            if (fd >= 0) ::close(fd);
+            std::this_thread::yield();
+        }
+    }};
+    closer.join();
+    // Nothing on it is under way any more: all are over, or about to be told.
+    openings.push_back(std::move(one.back()));
+    for (const auto& each : openings) {
+        const int fd = each->await();
+        CHECK((fd >= 0 || fd == -ECANCELED));
+        if (fd >= 0) ::close(fd);
+    }
+    over.store(true);
+    releaser.join();
+    CHECK(elsewhere.await() == 0);
+}
+
+TEST_CASE("stopping cancels the queue, lets the running end, joins", "[io][offload]") {
+    std::atomic<std::size_t> in_flight{0};
+    const Fifo fifo;
+    Offload offload;
+    auto openings = keep_all_busy(offload, fifo, in_flight);
+    // All begun: the FIFO is open for reading by as many as there are threads
+    // only once each was let through; so let one through and queue behind the rest.
+    Operation queued{asking()};
+    offload.submit(queued, in_flight);
+    std::thread stopper{[&] { offload.stop(); }};
+    CHECK(queued.await() == -ECANCELED);
+
+    std::atomic<bool> over{false};
+    std::thread releaser{[&] {
+        while (!over.load()) {
+            const int fd = ::openat(fifo.directory(), "fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            if (fd >= 0) ::close(fd);
+            std::this_thread::yield();
+        }
+    }};
+    stopper.join();
+    over.store(true);
+    releaser.join();
+    for (const auto& each : openings) {
+        const int fd = each->await();
+        CHECK((fd >= 0 || fd == -ECANCELED));
+        if (fd >= 0) ::close(fd);
+    }
+    CHECK(in_flight.load() == 0);
+    CHECK(offload.threads() == 0);
+    offload.stop();
+}
+
+TEST_CASE("the threads take no signals", "[io][offload]") {
+    std::atomic<std::size_t> in_flight{0};
+    const Fifo fifo;
+    Offload offload;
+    auto openings = keep_all_busy(offload, fifo, in_flight);
+    release_all(fifo, openings);
+    int found = 0;
+    for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
+        std::ifstream status{task.path() / "status"};
+        std::string line;
+        bool ours = false;
+        while (std::getline(status, line)) {
+            if (line.rfind("Name:", 0) == 0) ours = line.find("weft-offload") != line.npos;
+            if (!ours || line.rfind("SigBlk:", 0) != 0) continue;
+            ++found;
+            // All but KILL, STOP and the two that glibc keeps for itself.
+            const auto mask = std::stoull(line.substr(7), nullptr, 16);
+            CHECK((mask | 0x0000000180040100ULL) == ~0ULL);
+        }
+    }
+    CHECK(found == static_cast<int>(offload.threads()));
+}

@@ -1,0 +1,310 @@
+#include "support/catch.hpp"
+#include "support/runtime.hpp"
+#include "support/tcp.hpp"
+
+#include <weft/cancelled.hpp>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <thread>
+
+#include <sys/socket.h>
+
+using namespace std::chrono_literals;
+using namespace weft::test;
+using weft::io::Address;
+using weft::io::ConstBuffer;
+using weft::io::MutableBuffer;
+using weft::io::Shutdown;
+using weft::io::TcpListener;
+using weft::io::TcpStream;
+
+namespace {
+
+void echo_until_end(TcpStream stream) {
+    std::array<std::byte, 3000> buffer;
+    while (const std::size_t got = stream.read(buffer)) {
+        stream.write_all(std::span{buffer}.first(got));
+    }
+}
+
+bool echoes(const Address& address, std::size_t size) {
+    auto stream = TcpStream::connect(address);
+    const auto sent = pattern(size, static_cast<std::uint32_t>(size));
+    for (int round = 0; round < 5; ++round) {
+        stream.write_all(std::span{sent});
+        std::vector<std::byte> got(size);
+        if (stream.read_exactly(got) != size || got != sent) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+TEST_CASE("many connections echo what they are sent", "[os][tcp]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v4(0)};
+        constexpr std::size_t count = 40;
+        auto server = weft::spawn([&] {
+            for (std::size_t i = 0; i < count; ++i) weft::spawn(echo_until_end, listener.accept());
+        });
+        std::vector<weft::Fiber<bool>> clients;
+        for (std::size_t i = 0; i < count; ++i) {
+            clients.push_back(weft::spawn(echoes, listener.local_address(), 1 + i * 97));
+        }
+        for (auto& client : clients) REQUIRE(client.get());
+        server.get();
+    });
+}
+
+TEST_CASE("a read returns what is there", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        client.write_all("hello");
+        REQUIRE(read_text(server) == "hello");
+        client.write_all("hello");
+        REQUIRE(read_text(server, 2) == "he");
+        REQUIRE(read_text(server, 2) == "ll");
+        REQUIRE(read_text(server, 2) == "o");
+    });
+}
+
+TEST_CASE("a large write gets through to a slow reader whole", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        client.send_buffer(4096);
+        server.receive_buffer(4096);
+        const auto sent = pattern(4u << 20);
+        auto writer = weft::spawn([&client = client, &sent] {
+            client.write_all(std::span{sent});
+            client.shutdown(Shutdown::write);
+        });
+        std::vector<std::byte> got(sent.size() + 1);
+        std::size_t count = 0;
+        while (const std::size_t some = server.read(std::span{got}.subspan(count))) {
+            count += some;
+            weft::this_fiber::yield();
+        }
+        writer.get();
+        got.resize(count);
+        REQUIRE(got == sent);
+    });
+}
+
+TEST_CASE("writes that take a part say how much", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        client.send_buffer(4096);
+        const auto sent = pattern(4u << 20);
+        const std::size_t some = client.write(sent);
+        REQUIRE(some > 0);
+        REQUIRE(some < sent.size());
+        client.close();
+        REQUIRE(read_to_end(server).size() == some);
+    });
+}
+
+TEST_CASE("several buffers go out and come in in order", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        const ConstBuffer out[] = {{"ab", 2}, {"", 0}, {"cdef", 4}, {"g", 1}};
+        REQUIRE(client.write(out) == 7);
+        char first[1];
+        char second[4];
+        char third[10];
+        const MutableBuffer in[] = {{first, 1}, {nullptr, 0}, {second, 4}, {third, 10}};
+        REQUIRE(server.read(in) == 7);
+        REQUIRE(std::string{first, 1} + std::string{second, 4} + std::string{third, 2} == "abcdefg");
+    });
+}
+
+TEST_CASE("write_all takes more buffers than one call of the system", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        client.send_buffer(4096);
+        const auto data = pattern(50 * 40'000);
+        std::vector<ConstBuffer> out;
+        for (std::size_t i = 0; i < 50; ++i) out.push_back({data.data() + i * 40'000, 40'000});
+        auto writer = weft::spawn([&client = client, &out] { client.write_all(std::span<const ConstBuffer>{out}); });
+        std::vector<std::byte> got(data.size());
+        REQUIRE(server.read_exactly(got) == data.size());
+        REQUIRE(got == data);
+        writer.get();
+    });
+}
+
+TEST_CASE("read_exactly returns less only at the end of the stream", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        auto writer = weft::spawn([&client = client] {
+            client.write_all("abc");
+            weft::this_fiber::yield();
+            client.write_all("defg");
+            client.close();
+        });
+        std::array<std::byte, 5> five;
+        REQUIRE(server.read_exactly(five) == 5);
+        REQUIRE(server.read_exactly(five) == 2);
+        REQUIRE(server.read_exactly(five) == 0);
+        writer.get();
+    });
+}
+
+TEST_CASE("a shutdown ends one direction alone", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        client.shutdown(Shutdown::write);
+        REQUIRE(read_text(server).empty());
+        server.write_all("still here");
+        REQUIRE(read_text(client) == "still here");
+        REQUIRE(is(error_of([&client = client] { client.write_all("x"); }), std::errc::broken_pipe));
+        server.shutdown(Shutdown::both);
+        REQUIRE(read_text(client).empty());
+    });
+}
+
+TEST_CASE("empty reads and writes return at once", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        REQUIRE(client.read(std::span<std::byte>{}) == 0);
+        REQUIRE(client.write(std::span<const std::byte>{}) == 0);
+        REQUIRE(client.read_exactly({}) == 0);
+        client.write_all("");
+    });
+}
+
+TEST_CASE("a reset connection is reported as such", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        auto reader = weft::spawn([&server = server] {
+            return error_of([&] { read_text(server); });
+        });
+        until_in_flight(1);
+        client.linger(0);
+        client.close();
+        REQUIRE(is(reader.get(), std::errc::connection_reset));
+    });
+}
+
+TEST_CASE("writing to a peer that has gone is an error and no signal", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        server.close();
+        std::error_code error;
+        while (!error) error = error_of([&client = client] { client.write_all("anybody?"); });
+        REQUIRE((is(error, std::errc::broken_pipe) || is(error, std::errc::connection_reset)));
+        REQUIRE(is(error_of([&client = client] { client.write_all("anybody?"); }), std::errc::broken_pipe));
+    });
+}
+
+TEST_CASE("a refused connection names the address", "[os][tcp]") {
+    on_workers_and_io([] {
+        Address nobody;
+        {
+            const TcpListener listener{Address::loopback_v4(0)};
+            nobody = listener.local_address();
+        }
+        try {
+            TcpStream::connect(nobody);
+            FAIL("connected");
+        } catch (const std::system_error& error) {
+            REQUIRE(is(error.code(), std::errc::connection_refused));
+            REQUIRE(std::string{error.what()}.find(nobody.to_string()) != std::string::npos);
+        }
+    });
+}
+
+TEST_CASE("a listener refuses an address in use, and names it", "[os][tcp]") {
+    on_workers_and_io([] {
+        const TcpListener listener{Address::loopback_v4(0)};
+        const Address taken = listener.local_address();
+        try {
+            const TcpListener second{taken};
+            FAIL("listens twice");
+        } catch (const std::system_error& error) {
+            REQUIRE(is(error.code(), std::errc::address_in_use));
+            REQUIRE(std::string{error.what()}.find(taken.to_string()) != std::string::npos);
+        }
+    });
+}
+
+TEST_CASE("IPv6 works as IPv4 does", "[os][tcp]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v6(0), {.v6_only = true}};
+        REQUIRE(listener.local_address().is_v6());
+        auto client = TcpStream::connect(listener.local_address());
+        auto server = listener.accept();
+        REQUIRE(server.peer_address() == client.local_address());
+        client.write_all("six");
+        REQUIRE(read_text(server) == "six");
+    });
+}
+
+TEST_CASE("two listeners share a port if they ask to", "[os][tcp]") {
+    on_workers_and_io([] {
+        const TcpListener first{Address::loopback_v4(0), {.reuse_port = true}};
+        const TcpListener second{first.local_address(), {.reuse_port = true}};
+        REQUIRE(second.local_address() == first.local_address());
+    });
+}
+
+TEST_CASE("a foreign socket that blocks suspends only its fiber", "[os][tcp]") {
+    on_workers_and_io([] {
+        int pair[2];
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+        TcpStream left{pair[0]};
+        TcpStream right{pair[1]};
+        auto reader = weft::spawn([&] { return read_text(left); });
+        until_in_flight(1);
+        right.write_all("through");
+        REQUIRE(reader.get() == "through");
+        fill(right);  // would hang the thread if the send blocked it
+    });
+}
+
+TEST_CASE("a moved stream goes on where it was", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        client.write_all("one two");
+        TcpStream moved{std::move(server)};
+        REQUIRE_FALSE(server.is_open());
+        REQUIRE(read_text(moved, 4) == "one ");
+        server = std::move(moved);
+        REQUIRE(read_text(server) == "two");
+        const int fd = server.release();
+        REQUIRE_FALSE(server.is_open());
+        TcpStream adopted{fd};
+        client.close();
+        REQUIRE(read_text(adopted).empty());
+    });
+}
+
+TEST_CASE("options are set, and refused on a closed stream", "[os][tcp]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        client.no_delay(true);
+        client.keep_alive(true);
+        client.linger(-1);
+        REQUIRE(client.peer_address() == server.local_address());
+        client.close();
+        client.close();
+        REQUIRE_FALSE(client.is_open());
+        REQUIRE(is(error_of([&client = client] { client.no_delay(true); }), std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { read_text(client); }), std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { client.write_all("x"); }), std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { client.shutdown(Shutdown::both); }), std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { client.peer_address(); }), std::errc::bad_file_descriptor));
+    });
+}
+
+TEST_CASE("plain threads use streams too", "[os][tcp]") {
+    TcpListener listener{Address::loopback_v4(0)};
+    std::thread server{[&] { echo_until_end(listener.accept()); }};
+    REQUIRE(echoes(listener.local_address(), 300'000));
+    server.join();
+    REQUIRE(is(error_of([&] { listener.accept(1ms); }), std::errc::timed_out));
+    auto client = TcpStream::connect(listener.local_address());
+    std::array<std::byte, 1> byte;
+    REQUIRE(is(error_of([&] { client.read(byte, 1ms); }), std::errc::timed_out));
+}

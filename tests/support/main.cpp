@@ -1,0 +1,65 @@
+// The main of every unit test: a test that runs out of its time says what all
+// fibers were doing, and fails. The limit is WEFT_TEST_SECONDS, default 120.
+#if __has_include(<catch2/catch_session.hpp>)
+#include <catch2/catch_session.hpp>
+#else
+#define CATCH_CONFIG_RUNNER
+#include <catch2/catch.hpp>
+#endif
+
+#include <weft/diag.hpp>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#include <signal.h>
+#include <unistd.h>
+
+namespace {
+
+class TimeLimit {
+public:
+    TimeLimit() : thread_{[this] { watch(); }} {}
+    ~TimeLimit() {
+        {
+            const std::lock_guard hold{mutex_};
+            over_ = true;
+        }
+        changed_.notify_all();
+        thread_.join();
+    }
+
+private:
+    static std::chrono::seconds limit() {
+        const char* text = std::getenv("WEFT_TEST_SECONDS");
+        return std::chrono::seconds{text == nullptr ? 120 : std::atoi(text)};
+    }
+
+    void watch() {
+        std::unique_lock hold{mutex_};
+        if (changed_.wait_for(hold, limit(), [this] { return over_; })) return;
+        std::fprintf(stderr, "\ntime limit of %lld s passed; the fibers:\n",
+                     static_cast<long long>(limit().count()));
+        weft::dump_fibers(STDERR_FILENO);
+        std::fflush(nullptr);
+        // Not abort(): a core of a million stacks helps nobody more than the dump.
+        _exit(124);
+    }
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool over_ = false;
+    std::thread thread_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    // As libpq and others do: a broken pipe is an error code, not the end.
+    // Not set here, so that a raised SIGPIPE fails the test that caused it.
+    const TimeLimit limit;
+    return Catch::Session().run(argc, argv);
+}

@@ -1,0 +1,92 @@
+// Connected TCP streams and what may go wrong with them.
+#pragma once
+
+#include "support/catch.hpp"
+
+#include <weft/fiber.hpp>
+#include <weft/io/tcp.hpp>
+#include <weft/runtime.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace weft::test {
+
+struct Connection {
+    io::TcpStream client;
+    io::TcpStream server;
+};
+
+inline Connection connection() {
+    io::TcpListener listener{io::Address::loopback_v4(0)};
+    auto client = io::TcpStream::connect(listener.local_address());
+    return {std::move(client), listener.accept()};
+}
+
+/// The code of the std::system_error that `body` throws, or none.
+template <class Body>
+std::error_code error_of(Body&& body) {
+    try {
+        body();
+    } catch (const std::system_error& error) {
+        return error.code();
+    }
+    return {};
+}
+
+/// Whether `code` is `errc`, told as an error of the system.
+inline bool is(std::error_code code, std::errc errc) { return code == errc; }
+
+inline std::span<const std::byte> bytes_of(std::string_view text) {
+    return std::as_bytes(std::span{text.data(), text.size()});
+}
+
+inline std::string read_text(io::TcpStream& stream, std::size_t most = 4096) {
+    std::string text(most, '\0');
+    text.resize(stream.read(std::as_writable_bytes(std::span{text})));
+    return text;
+}
+
+inline std::string read_to_end(io::TcpStream& stream) {
+    std::string all;
+    for (;;) {
+        const std::string part = read_text(stream);
+        if (part.empty()) return all;
+        all += part;
+    }
+}
+
+/// Bytes that differ from place to place.
+inline std::vector<std::byte> pattern(std::size_t size, std::uint32_t seed = 1) {
+    std::vector<std::byte> data(size);
+    for (std::byte& byte : data) {
+        seed = seed * 1664525u + 1013904223u;
+        byte = static_cast<std::byte>(seed >> 24);
+    }
+    return data;
+}
+
+/// Lets others run until `count` operations of this runtime are in flight.
+inline void until_in_flight(std::uint64_t count) {
+    while (Runtime::current().counters().operations < count) this_fiber::yield();
+}
+
+/// Fills what the kernel buffers for `stream`, so that the next write waits.
+inline std::size_t fill(io::TcpStream& stream) {
+    const auto data = pattern(65536);
+    std::size_t sum = 0;
+    try {
+        for (;;) sum += stream.write(data, std::chrono::milliseconds{20});
+    } catch (const std::system_error& error) {
+        if (error.code() != std::errc::timed_out) throw;
+    }
+    return sum;
+}
+
+}  // namespace weft::test
