@@ -57,7 +57,7 @@ def run_once(program, line, workers, timeout):
 def programs_of(options):
     found = {}
     for peer in options.peers.split(","):
-        path = pathlib.Path(options.bin) / f"{peer}_lines"
+        path = pathlib.Path(options.bin).resolve() / f"{peer}_lines"
         if path.exists():
             found[peer] = str(path)
         else:

@@ -31,7 +31,7 @@ def server_commands(binaries, protocol):
         commands[name] = [f"weft_{protocol}", f"--io={io}", "--workers=1"]
     commands["weft-2"] = [f"weft_{protocol}", "--io=uring", "--workers=2"]
     commands["go"] = [f"go_{protocol}"]
-    found = {name: pathlib.Path(binaries) / command[0] for name, command in commands.items()}
+    found = {name: pathlib.Path(binaries).resolve() / command[0] for name, command in commands.items()}
     return {
         name: [str(found[name]), *command[1:]]
         for name, command in commands.items()
@@ -60,6 +60,7 @@ def run_once(options, command, name, cell):
             ["taskset", "-c", options.client_cpu, f"{options.bin}/load", f"--port={port}",
              f"--conns={connections}", f"--size={size}", f"--secs={options.secs}",
              f"--warm={options.warm}", f"--pid={server.pid}", f"--name={name}",
+             f"--workers={2 if name.endswith('-2') else 1}",
              f"--http={int(options.protocol == 'http')}"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             timeout=options.secs + options.warm + 30,

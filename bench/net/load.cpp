@@ -3,7 +3,7 @@
 // Layer: benchmarks, net.
 //
 //   load --port=7000 --conns=64 --size=64 --secs=1 --warm=0.3
-//        [--pid=SERVER] [--http=1] [--name=LABEL]
+//        [--pid=SERVER] [--http=1] [--name=LABEL] [--workers=LABEL]
 //
 // Prints one JSON object: requests per second, latency quantiles, CPU time per
 // request of the server (of process SERVER, all threads) and of the client.
@@ -34,7 +34,8 @@ struct Settings {
     double warm_up;
     int server;
     bool http;
-    std::string name;
+    std::string name;  // of the server, for the result
+    int workers;       // of the server, for the result
 
     explicit Settings(const bench::Arguments& arguments)
         : port{arguments.integer("port", 7000)},
@@ -44,7 +45,8 @@ struct Settings {
           warm_up{arguments.number("warm", 0.3)},
           server{arguments.integer("pid", 0)},
           http{arguments.integer("http", 0) != 0},
-          name{arguments.text("name", "server")} {}
+          name{arguments.text("name", "server")},
+          workers{arguments.integer("workers", 1)} {}
 };
 
 /// The length of the HTTP response that `text` begins with, or 0 while unknown.
@@ -168,7 +170,7 @@ private:
         bench::JsonLine line;
         line.text("bench", settings_.http ? "http" : "echo")
             .text("peer", settings_.name)
-            .number("workers", 1)
+            .number("workers", settings_.workers)
             .number("conns", settings_.connections)
             .number("size", settings_.size)
             .value("requests_per_s", requests / elapsed_ns * 1e9)

@@ -27,7 +27,7 @@ void Server::serve() {
     acceptor.cancel();
     acceptor.join();
     listener_.close();
-    cancel_connections();
+    end_connections();
     try {
         acceptor.get();
     } catch (const weft::Cancelled&) {
@@ -86,13 +86,22 @@ void Server::admit(weft::io::TcpStream stream) try {
 
 void Server::leave(Connections::iterator place) noexcept {
     const std::lock_guard lock{mutex_};
+    if (ending_) return;
     connections_.erase(place);
     room_.set();
 }
 
-void Server::cancel_connections() noexcept {
-    const std::lock_guard lock{mutex_};
-    for (auto& connection : connections_) connection.cancel();
+/// A fiber that is cancelled before it ran never runs, and so never leaves:
+/// the handles must be dropped here.
+void Server::end_connections() {
+    Connections last;
+    {
+        const std::lock_guard lock{mutex_};
+        ending_ = true;
+        last.swap(connections_);
+    }
+    for (auto& connection : last) connection.cancel();
+    for (auto& connection : last) connection.join();
 }
 
 }  // namespace server

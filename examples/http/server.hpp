@@ -15,17 +15,15 @@ namespace server {
 
 /// Accepts connections and serves each in a fiber of its own.
 ///
-/// Invariants: connections_ holds the handle of every connection fiber, which
-/// takes its own out when it ends. room_ is set exactly while there are fewer
-/// than max_connections.
-/// Lifetime: must outlive the runtime, whose last fibers still use it.
+/// Invariants, until the end begins: connections_ holds the handle of every
+/// connection fiber, which takes its own out when it ends; room_ is set exactly
+/// while there are fewer than max_connections.
 class Server {
 public:
     /// Listens. Throws std::system_error, std::invalid_argument for the host.
     Server(const Settings& settings, weft::Event& stop);
 
-    /// Serves until `stop` is set. The connections that are then busy go on;
-    /// the runtime waits for them.
+    /// Serves until `stop` is set, and then until what is in flight is finished.
     /// Throws what made accepting impossible, if that is why it ended.
     void serve();
 
@@ -36,7 +34,7 @@ private:
     void accept_all();
     void admit(weft::io::TcpStream stream);
     void leave(Connections::iterator place) noexcept;
-    void cancel_connections() noexcept;
+    void end_connections();
 
     const Settings& settings_;
     weft::Event& stop_;
@@ -47,6 +45,7 @@ private:
 
     std::mutex mutex_;
     Connections connections_;  // guarded by mutex_
+    bool ending_ = false;      // guarded by mutex_; the handles are serve()'s now
 };
 
 }  // namespace server

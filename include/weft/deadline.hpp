@@ -46,7 +46,10 @@ private:
         using Seconds = std::chrono::duration<double>;
         const auto room = Seconds{Clock::time_point::max() - now};
         if (Seconds{d} >= room) return never();
-        if (Seconds{d} <= Seconds{Clock::time_point::min() - now}) return Clock::time_point::min();
+        // In floating point: min() - now would overflow.
+        const auto past = Seconds{Clock::time_point::min().time_since_epoch()} -
+                          Seconds{now.time_since_epoch()};
+        if (Seconds{d} <= past) return Clock::time_point::min();
         return now + std::chrono::ceil<Clock::duration>(d);
     }
 

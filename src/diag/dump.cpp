@@ -8,6 +8,7 @@
 // show no stack.
 #include <weft/diag.hpp>
 
+#include "base/sanitizer.hpp"
 #include "context/switch.hpp"
 #include "runtime/registry.hpp"
 #include "sched/scheduler.hpp"
@@ -28,6 +29,13 @@ namespace {
 
 constexpr int most_frames = 48;
 constexpr int own_frames = 2;  // of the visitor, on top of the fiber's
+
+// A sanitizer would take the visitor's frames for the dumper's.
+#if defined(WEFT_ASAN) || defined(WEFT_TSAN)
+constexpr bool can_visit = false;
+#else
+constexpr bool can_visit = true;
+#endif
 
 struct Visit {
     void* frames[most_frames];
@@ -67,9 +75,7 @@ int worker_running(Scheduler& scheduler, const FiberCore& fiber) {
 
 void dump_parked(int fd, FiberCore& fiber) {
     Visit visit;
-#if !defined(WEFT_ASAN) && !defined(WEFT_TSAN)
-    fiber.context = visit_on(fiber.context, &visit, &collect);
-#endif
+    if (can_visit) fiber.context = visit_on(fiber.context, &visit, &collect);
     print(fd, "  waits: %s %p%s\n", fiber.wait_reason == nullptr ? "?" : fiber.wait_reason,
           fiber.wait_object, fiber.interrupt_pending() ? "  (cancelled)" : "");
     if (visit.count > own_frames) {

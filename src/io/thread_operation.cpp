@@ -52,7 +52,7 @@ Ready wait_ready(const Request& request, int interrupter, Deadline deadline) noe
     pollfd fds[2] = {{request.fd, events, 0}, {interrupter, POLLIN, 0}};
     for (;;) {
         timespec left{};
-        if (!deadline.is_never()) {
+        if (!deadline.is_never() && !deadline.passed()) {
             const std::chrono::nanoseconds time = deadline.at() - now();
             const std::int64_t ns = std::max<std::int64_t>(0, time.count());
             left = {ns / 1'000'000'000, ns % 1'000'000'000};

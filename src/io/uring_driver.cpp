@@ -258,9 +258,9 @@ void UringDriver::enter_and_wait(Deadline deadline) noexcept {
         judge_enter(ring_.enter(submit, 1, wait_flags_ & ~enter_absolute_timer));
         return;
     }
-    const __kernel_timespec timeout = absolute_timeout_
-                                          ? to_timespec(deadline.at().time_since_epoch())
-                                          : to_timespec(deadline.at() - now());
+    if (deadline.passed()) deadline = Deadline::Clock::time_point{};
+    const auto from = absolute_timeout_ ? Deadline::Clock::time_point{} : now();
+    const __kernel_timespec timeout = to_timespec(deadline.at() - from);
     judge_enter(ring_.enter(submit, 1, wait_flags_, timeout));
 }
 

@@ -44,6 +44,7 @@ Scheduler::Scheduler(const Setup& setup, const MakeDriver& make_driver)
 
 Scheduler::~Scheduler() {
     stop();
+    tsan_acquire(this);
     WEFT_ASSERT(injected_.empty());
     WEFT_ASSERT(quiet(true));
     workers_.clear();
@@ -51,6 +52,7 @@ Scheduler::~Scheduler() {
 }
 
 void Scheduler::start() {
+    tsan_release(&setup_);  // for the fibers, whatever thread they run on
     threads_.reserve(workers_.size());
     try {
         for (auto& worker : workers_) {
@@ -94,24 +96,9 @@ void Scheduler::wake(std::uint32_t who) noexcept {
 // --- control blocks ---
 
 FiberCore* Scheduler::create(const Routine& routine, std::uint8_t shift, bool daemon) {
+    FiberCore* const fiber = take_block(routine, shift);
+    tsan_acquire(&fiber->references);  // what was done with the block before
     const Unobserved quiet;
-    Worker* here = Worker::current();
-    if (here != nullptr && &here->scheduler() != this) here = nullptr;
-    if (here != nullptr) {
-        here->stacks().reserve(shift);
-    } else {
-        stacks_.reserve(shift, 1);
-    }
-    FiberCore* fiber = nullptr;
-    try {
-        fiber = here != nullptr ? here->fibers().take() : table_.take(1);
-        fiber->storage = allocate_storage(*fiber, routine);
-    } catch (const std::bad_alloc&) {
-        if (fiber != nullptr) table_.give_back(fiber, fiber, 1);
-        return_promise(shift);
-        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
-    }
-    tsan_acquire(&fiber->references);
     fiber->routine = &routine;
     fiber->scheduler = this;
     fiber->stack_shift = shift;
@@ -130,6 +117,27 @@ FiberCore* Scheduler::create(const Routine& routine, std::uint8_t shift, bool da
     fiber->id.store(next_id(), std::memory_order_relaxed);
     fiber->references.store(2, std::memory_order_release);  // the run and the handle
     return fiber;
+}
+
+FiberCore* Scheduler::take_block(const Routine& routine, std::uint8_t shift) {
+    const Unobserved quiet;
+    Worker* here = Worker::current();
+    if (here != nullptr && &here->scheduler() != this) here = nullptr;
+    if (here != nullptr) {
+        here->stacks().reserve(shift);
+    } else {
+        stacks_.reserve(shift, 1);
+    }
+    FiberCore* fiber = nullptr;
+    try {
+        fiber = here != nullptr ? here->fibers().take() : table_.take(1);
+        fiber->storage = allocate_storage(*fiber, routine);
+        return fiber;
+    } catch (const std::bad_alloc&) {
+        if (fiber != nullptr) table_.give_back(fiber, fiber, 1);
+        return_promise(shift);
+        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
+    }
 }
 
 void Scheduler::abandon(FiberCore* fiber) noexcept {
@@ -164,6 +172,7 @@ void Scheduler::start_fiber(FiberCore& fiber) noexcept {
 }
 
 void Scheduler::free_block(FiberCore* fiber) noexcept {
+    tsan_acquire(&fiber->references);
     if ((fiber->flags & FiberCore::flag_has_callable) != 0) {
         fiber->routine->discard_callable(fiber->storage);
     }
@@ -171,12 +180,12 @@ void Scheduler::free_block(FiberCore* fiber) noexcept {
         fiber->routine->discard_result(fiber->storage);
     }
     fiber->error = nullptr;
+    tsan_release(&fiber->references);
     const Unobserved quiet;
     free_storage(*fiber);
     std::free(fiber->name);
     fiber->name = nullptr;
     fiber->id.store(0, std::memory_order_relaxed);
-    tsan_release(&fiber->references);
     Worker* const here = Worker::current();
     if (here != nullptr && &here->scheduler() == this) return here->fibers().give_back(fiber);
     table_.give_back(fiber, fiber, 1);

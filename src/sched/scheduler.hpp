@@ -98,6 +98,7 @@ public:
 
 private:
     std::uint64_t next_id() noexcept;
+    FiberCore* take_block(const Routine& routine, std::uint8_t shift);
     void return_promise(std::uint8_t shift) noexcept;
     void count_spawned(bool daemon) noexcept;
 

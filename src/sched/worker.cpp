@@ -158,7 +158,6 @@ void Worker::recycle(FiberCore& departed) noexcept {
     const bool daemon = departed.is_daemon();
 #if defined(WEFT_TSAN)
     __tsan_destroy_fiber(departed.tsan_fiber);
-    __tsan_release(departed.stack.end - 1);
 #endif
     stacks_.release(departed.stack);
     stacks_.unreserve(departed.stack_shift);
@@ -169,11 +168,11 @@ void Worker::recycle(FiberCore& departed) noexcept {
 }
 
 void Worker::prepare_first_run(FiberCore& fiber) noexcept {
+    const Unobserved quiet;
     fiber.stack = stacks_.acquire(fiber.stack_shift);
     fiber.context = make_context(fiber.stack.top(), fiber.stack.size(), &Worker::fiber_entry);
 #if defined(WEFT_TSAN)
     fiber.tsan_fiber = __tsan_create_fiber(0);
-    __tsan_acquire(fiber.stack.end - 1);
 #endif
 }
 
@@ -184,16 +183,15 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
     __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
     arrive(worker, arrival.fctx);
+    tsan_acquire(&self->scheduler->setup());  // how the workers were made
+    tsan_acquire(self);                 // what its spawner did
+    tsan_acquire(self->stack.end - 1);  // what the last fiber did on this stack
     reset_float_control();
     run_routine(*self);
     current()->finish_fiber();
 }
 
 [[gnu::noinline]] void Worker::run_routine(FiberCore& fiber) noexcept {
-    tsan_acquire(&fiber);
-#if defined(WEFT_TSAN)
-    __tsan_acquire(fiber.stack.end - 1);
-#endif
     try {
         if (fiber.interrupted()) throw Cancelled{};  // before it began: it never does
         fiber.routine->run(fiber.storage);
@@ -206,9 +204,13 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
     fiber.flags &= static_cast<std::uint8_t>(~FiberCore::flag_has_callable);
     tsan_release(&fiber);
     fiber.scheduler->setup().at_end(fiber);
+    // What follows on this stack and in this block: the next fiber's, the table's.
+    tsan_release(fiber.stack.end - 1);
+    tsan_release(&fiber.references);
+    tsan_release(fiber.scheduler);
 }
 
-void Worker::finish_fiber() noexcept {
+WEFT_NO_TSAN void Worker::finish_fiber() noexcept {
     FiberCore* next = nullptr;
     {
         const Unobserved quiet;
@@ -239,7 +241,7 @@ void Worker::yield_fiber() noexcept {
     go(next, After::requeue);
 }
 
-void Worker::consume_budget() noexcept {
+WEFT_NO_TSAN void Worker::consume_budget() noexcept {
     Worker* const worker = current();
     if (worker == nullptr || worker->fiber() == nullptr) return;
     if (--worker->budget_ == 0) {

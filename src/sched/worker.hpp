@@ -24,6 +24,7 @@
 
 #include "base/clock.hpp"
 #include "base/random.hpp"
+#include "base/sanitizer.hpp"
 #include "context/stack.hpp"
 #include "context/switch.hpp"
 #include "sched/driver.hpp"
@@ -97,7 +98,7 @@ public:
 
     // --- the running fiber's side ---
 
-    FiberCore* fiber() const noexcept { return fiber_.load(std::memory_order_relaxed); }
+    WEFT_NO_TSAN FiberCore* fiber() const noexcept { return fiber_.load(std::memory_order_relaxed); }
     /// The running fiber, which armed a wait, leaves until it is resumed.
     void park_fiber() noexcept;
     /// The running fiber goes to the end of the queue. Returns at once when

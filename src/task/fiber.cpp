@@ -106,6 +106,7 @@ void drop_handle(FiberCore* fiber) noexcept {
     if (!plain_end && came_second(*fiber, FiberCore::mark_handle_gone, FiberCore::mark_ended)) {
         report_unhandled(*fiber);
     }
+    tsan_release(&fiber->references);
     release(fiber);
 }
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 
 WAIT = 10.0  # how long anything may take that should happen at once
@@ -30,7 +31,7 @@ class Client:
 
     def __init__(self, port, timeout=WAIT):
         self.socket = socket.create_connection(('127.0.0.1', port), timeout)
-        self.buffer = b''
+        self.buffer = bytearray()
 
     def __enter__(self):
         return self
@@ -78,8 +79,7 @@ class Client:
         """All up to the end of the stream."""
         while self._more():
             pass
-        data, self.buffer = self.buffer, b''
-        return data
+        return self._take(len(self.buffer))
 
     def closed_within(self, seconds):
         """Whether the server closes, or resets, without sending anything more."""
@@ -104,18 +104,23 @@ class Client:
 
     def _need_more(self):
         if not self._more():
-            raise EOFError(f'the stream ended after {self.buffer[:200]!r}')
+            raise EOFError(f'the stream ended after {len(self.buffer)} bytes: {self.buffer[:80]!r}')
 
     def _until(self, mark):
         while mark not in self.buffer:
             self._need_more()
-        data, self.buffer = self.buffer.split(mark, 1)
+        data = self._take(self.buffer.index(mark))
+        del self.buffer[:len(mark)]
         return data
 
     def _exactly(self, size):
         while len(self.buffer) < size:
             self._need_more()
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return self._take(size)
+
+    def _take(self, size):
+        data = bytes(self.buffer[:size])
+        del self.buffer[:size]
         return data
 
     def _chunks(self):
@@ -157,7 +162,9 @@ class Server:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failure, *_):
+        if failure is not None:
+            print(f'the server said, up to the failure: {self.log()!r}', file=sys.stderr)
         self._end()
 
     def _end(self):

@@ -117,7 +117,7 @@ struct Rig {
     }
     /// Until nothing is in flight.
     void drive() {
-        for (int i = 0; driver.in_flight() > 0 && i < 500; ++i) driver.wait(10ms);
+        for (int i = 0; driver.in_flight() > 0 && i < 500; ++i) driver.wait(1ms);
         REQUIRE(driver.in_flight() == 0);
     }
     void cancel(Operation& operation, int expected = -ECANCELED) {
@@ -292,7 +292,7 @@ TEST_CASE("a listener that blocks does not block two drivers that accept from it
 
     const Fd client = listener.connect();
     one.wait(5s);
-    other.wait(5s);
+    other.poll();
     CHECK(one.in_flight() + other.in_flight() == 1);
     const Fd next_client = listener.connect();
     if (one.in_flight() > 0) one.wait(5s);
@@ -365,7 +365,6 @@ TEST_CASE("a pipe is read and written without blocking", "[io][epoll]") {
     Reader reader{pair.a, Code::read};
     rig.driver.submit(reader.operation);
     CHECK(rig.driver.in_flight() == 1);
-    CHECK(rig.perform(request_of(Code::nop, -1, nullptr, 0)) == 0);
     put(pair.b, "through");
     rig.drive();
     CHECK(reader.await() == "through");

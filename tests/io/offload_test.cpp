@@ -1,5 +1,5 @@
 // The Offload. What keeps a thread busy is the opening of a FIFO, which lasts
-// until the test opens the other end.
+// until somebody opens the other end.
 #include "io/offload.hpp"
 
 #include "support/catch.hpp"
@@ -50,9 +50,6 @@ public:
         return request;
     }
 
-    /// Opens the other end; waits for a reader.
-    void release() const { ::close(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)); }
-
 private:
     std::string folder_ = "/tmp/weft-offload-XXXXXX";
     std::string path_;
@@ -71,28 +68,44 @@ Request asking(int directory = AT_FDCWD) {
     return request;
 }
 
-/// Ends the openings one after the other; any of them may be the one.
-void release_all(const Fifo& fifo, std::vector<std::unique_ptr<Operation>>& openings) {
-    std::atomic<bool> over{false};
-    std::thread releaser{[&] {
-        while (!over.load()) {
+/// While it lives every opening that has begun, or begins, succeeds.
+class Releaser {
+public:
+    explicit Releaser(const Fifo& fifo) : thread_{[this, &fifo] { run(fifo); }} {}
+    Releaser(const Releaser&) = delete;
+    Releaser& operator=(const Releaser&) = delete;
+    ~Releaser() {
+        over_.store(true);
+        thread_.join();
+    }
+
+private:
+    void run(const Fifo& fifo) {
+        while (!over_.load()) {
             const int fd = ::openat(fifo.directory(), "fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
             if (fd >= 0) ::close(fd);
             std::this_thread::yield();
         }
-    }};
+    }
+
+    std::atomic<bool> over_{false};
+    std::thread thread_;
+};
+
+using Operations = std::vector<std::unique_ptr<Operation>>;
+
+/// Each was opened, or was cancelled while that had not begun.
+void expect_over(const Operations& openings) {
     for (const auto& each : openings) {
         const int fd = each->await();
-        CHECK(fd >= 0);
-        ::close(fd);
+        CHECK((fd >= 0 || fd == -ECANCELED));
+        if (fd >= 0) ::close(fd);
     }
-    over.store(true);
-    releaser.join();
 }
 
-std::vector<std::unique_ptr<Operation>> keep_all_busy(Offload& offload, const Fifo& fifo,
-                                                      std::atomic<std::size_t>& in_flight) {
-    std::vector<std::unique_ptr<Operation>> openings;
+/// As many openings as there may be threads; the last may be about to begin.
+Operations keep_all_busy(Offload& offload, const Fifo& fifo, std::atomic<std::size_t>& in_flight) {
+    Operations openings;
     for (std::size_t i = 0; i < Offload::max_threads; ++i) {
         openings.push_back(std::make_unique<Operation>(fifo.opening()));
         offload.submit(*openings.back(), in_flight);
@@ -106,7 +119,7 @@ TEST_CASE("each operation is carried out once, by a bounded number of threads", 
     std::atomic<std::size_t> in_flight{0};
     Offload offload;
     CHECK(offload.threads() == 0);
-    std::vector<std::unique_ptr<Operation>> operations;
+    Operations operations;
     for (int i = 0; i < 1000; ++i) {
         operations.push_back(std::make_unique<Operation>(asking()));
         offload.submit(*operations.back(), in_flight);
@@ -123,19 +136,22 @@ TEST_CASE("what has not begun is cancelled at once, what has goes on", "[io][off
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;
     Offload offload;
-    auto openings = keep_all_busy(offload, fifo, in_flight);
+    const Operations openings = keep_all_busy(offload, fifo, in_flight);
     Operation first{asking()};
     Operation second{asking()};
     offload.submit(first, in_flight);
     offload.submit(second, in_flight);
-    // All threads may be late to begin: then an opening is still in the queue.
     offload.cancel(second);
     CHECK(second.await() == -ECANCELED);
-    offload.cancel(second);
+    offload.cancel(second);  // over: nothing happens
     offload.cancel(first);
     CHECK(first.await() == -ECANCELED);
-    release_all(fifo, openings);
-    offload.cancel(*openings.front());
+    const Releaser releaser{fifo};
+    for (const auto& each : openings) {
+        const int fd = each->await();
+        CHECK(fd >= 0);
+        ::close(fd);
+    }
 }
 
 TEST_CASE("cancelling races with beginning, and one of the two wins", "[io][offload][cancel]") {
@@ -159,36 +175,16 @@ TEST_CASE("closing by number waits for what has begun on it", "[io][offload][can
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;
     Offload offload;
-    auto openings = keep_all_busy(offload, fifo, in_flight);
-    std::vector<std::unique_ptr<Operation>> one;
-    one.push_back(std::move(openings.back()));
-    openings.pop_back();
-    // The rest may be in the queue or begun: either is allowed to end them.
+    const Operations openings = keep_all_busy(offload, fifo, in_flight);
     Operation queued{asking(fifo.directory())};
     Operation elsewhere{asking()};
     offload.submit(queued, in_flight);
     offload.submit(elsewhere, in_flight);
     std::thread closer{[&] { offload.cancel_fd(fifo.directory()); }};
     CHECK(queued.await() == -ECANCELED);
-
-    std::atomic<bool> over{false};
-    std::thread releaser{[&] {
-        while (!over.load()) {
-            const int fd = ::openat(fifo.directory(), "fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-            if (fd >= 0) ::close(fd);
-            std::this_thread::yield();
-        }
-    }};
+    const Releaser releaser{fifo};
     closer.join();
-    // Nothing on it is under way any more: all are over, or about to be told.
-    openings.push_back(std::move(one.back()));
-    for (const auto& each : openings) {
-        const int fd = each->await();
-        CHECK((fd >= 0 || fd == -ECANCELED));
-        if (fd >= 0) ::close(fd);
-    }
-    over.store(true);
-    releaser.join();
+    expect_over(openings);
     CHECK(elsewhere.await() == 0);
 }
 
@@ -196,30 +192,16 @@ TEST_CASE("stopping cancels the queue, lets the running end, joins", "[io][offlo
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;
     Offload offload;
-    auto openings = keep_all_busy(offload, fifo, in_flight);
-    // All begun: the FIFO is open for reading by as many as there are threads
-    // only once each was let through; so let one through and queue behind the rest.
+    const Operations openings = keep_all_busy(offload, fifo, in_flight);
     Operation queued{asking()};
     offload.submit(queued, in_flight);
     std::thread stopper{[&] { offload.stop(); }};
     CHECK(queued.await() == -ECANCELED);
-
-    std::atomic<bool> over{false};
-    std::thread releaser{[&] {
-        while (!over.load()) {
-            const int fd = ::openat(fifo.directory(), "fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-            if (fd >= 0) ::close(fd);
-            std::this_thread::yield();
-        }
-    }};
-    stopper.join();
-    over.store(true);
-    releaser.join();
-    for (const auto& each : openings) {
-        const int fd = each->await();
-        CHECK((fd >= 0 || fd == -ECANCELED));
-        if (fd >= 0) ::close(fd);
+    {
+        const Releaser releaser{fifo};
+        stopper.join();
     }
+    expect_over(openings);
     CHECK(in_flight.load() == 0);
     CHECK(offload.threads() == 0);
     offload.stop();
@@ -229,8 +211,11 @@ TEST_CASE("the threads take no signals", "[io][offload]") {
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;
     Offload offload;
-    auto openings = keep_all_busy(offload, fifo, in_flight);
-    release_all(fifo, openings);
+    {
+        const Operations openings = keep_all_busy(offload, fifo, in_flight);
+        const Releaser releaser{fifo};
+        expect_over(openings);
+    }
     int found = 0;
     for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
         std::ifstream status{task.path() / "status"};

@@ -27,10 +27,11 @@ constexpr unsigned none = ~0u;
 
 struct Item {
     Item* next = nullptr;
-    unsigned makes = none;      // the item it makes when run
+    unsigned makes = none;  // the item it makes when run
     unsigned also_makes = none;
-    bool is_busy = false;       // until `release` is set
-    unsigned releases = none;   // the busy item that this one releases
+    bool is_busy = false;      // until `release` is set
+    unsigned releases = none;  // the busy items that this one releases
+    unsigned also_releases = none;
     model::WakeToken release;
     int runs = 0;
 };
@@ -41,13 +42,16 @@ enum class Leaving : bool { wake_always, look_first };
 enum class Recheck : bool { no, yes };
 /// Whether a worker that takes more than one from outside tells the others.
 enum class Adoption : bool { silent, notifies };
+/// Whether a worker whose second look finds work searches again: others may
+/// have trusted in the search that it had just ended.
+enum class Rejoin : bool { no, yes };
 /// What an outsider does between its push and its notify().
 enum class Outsider : bool { fences_lightly, fences_fully };
 
 // What differs from test to test. `Setup` also tells how the items depend.
 template <class IdleType, class Setup, Recheck recheck = Recheck::yes,
           Leaving leaving = Leaving::wake_always, Outsider outsider = Outsider::fences_lightly,
-          Adoption adoption = Adoption::notifies>
+          Adoption adoption = Adoption::notifies, Rejoin rejoin = Rejoin::yes>
 class Workers {
     static constexpr unsigned workers = Setup::workers;
     static constexpr unsigned item_count = Setup::items;
@@ -135,7 +139,7 @@ private:
         model::note("announces");
         idle_.announce(me);
         if (recheck == Recheck::yes && work_in_sight()) {
-            searching_[me] = idle_.retract(me);
+            searching_[me] = idle_.retract(me) || (rejoin == Rejoin::yes && idle_.begin_search());
             // Perhaps there were enough searchers: leave it to them for a moment.
             return model::yield();
         }
@@ -159,7 +163,9 @@ private:
             put(me, items_[made]);
             wake(idle_.notify());
         }
-        if (item.releases != none) items_[item.releases].release.wake();
+        for (const unsigned released : {item.releases, item.also_releases}) {
+            if (released != none) items_[released].release.wake();
+        }
         if (item.is_busy) item.release.wait();
     }
 
@@ -212,6 +218,18 @@ struct Spawning {
     }
 };
 
+// Two injected items are busy until the one that the first of them makes was run.
+struct TwoBusy {
+    static constexpr unsigned workers = 3, outsiders = 2, items = 3;
+    static void arrange(Item (&items_)[items]) {
+        items_[0].makes = 2;
+        items_[0].is_busy = true;
+        items_[1].is_busy = true;
+        items_[2].releases = 0;
+        items_[2].also_releases = 1;
+    }
+};
+
 // One injected item makes two and is busy until the second of them was run; the
 // first of them is busy until then, too, so somebody must wake a third worker.
 struct BusySpawning {
@@ -223,7 +241,6 @@ struct BusySpawning {
         items_[1].releases = 0;
     }
 };
-
 
 using Real = weft::detail::Idle<model::Sync, 3>;
 
@@ -240,14 +257,16 @@ TEST_CASE("Idle leaves no work while all workers sleep", "[model][idle]") {
 }
 
 TEST_CASE("Idle needs no heavy fence for one worker and outsiders that fence", "[model][idle]") {
-    model::expect_kept<Workers<Real, TwoInjected<1>, Recheck::yes, Leaving::wake_always,
-                               Outsider::fences_fully>>("Idle, one worker");
+    model::expect_kept<
+        Workers<Real, TwoInjected<1>, Recheck::yes, Leaving::wake_always, Outsider::fences_fully>>(
+        "Idle, one worker");
 }
 
 TEST_CASE("Idle leaves no work behind a busy worker while another sleeps", "[model][idle]") {
     model::expect_kept<Workers<Real, BusyInjected<2>>>("Idle, busy, two workers");
     model::expect_kept<Workers<Real, BusySpawning>>("Idle, busy and spawning, three workers");
     model::expect_kept<Workers<Real, BusyInjected<3>>>("Idle, busy, three workers");
+    model::expect_kept<Workers<Real, TwoBusy>>("Idle, two busy, three workers");
 }
 
 TEST_CASE("Idle: a searcher that looks before it wakes leaves no work", "[model][idle]") {
@@ -270,15 +289,19 @@ TEST_CASE("the checker finds what is planted in Idle", "[model][idle][mutant]") 
         "Idle: retract does not uncount");
     model::expect_found<Workers<Mutant<variant::idle_sleeper_stays_counted::Idle>, TwoInjected<2>>>(
         "Idle: claim does not uncount");
-    model::expect_found<
-        Workers<Mutant<variant::idle_last_searcher_silent::Idle>, BusyInjected<2>>>(
+    model::expect_found<Workers<Mutant<variant::idle_last_searcher_silent::Idle>, BusyInjected<2>>>(
         "Idle: last searcher wakes nobody");
 }
 
 TEST_CASE("the checker finds a worker that does not look again", "[model][idle][mutant]") {
     model::expect_found<Workers<Real, TwoInjected<2>, Recheck::no>>("Idle: no second look");
     model::expect_found<Workers<Real, TwoInjected<1>>>("Idle: one worker, no fence by outsiders");
-    model::expect_found<
-        Workers<Real, BusyInjected<2>, Recheck::yes, Leaving::wake_always,
-                Outsider::fences_lightly, Adoption::silent>>("Idle: adopts two and tells nobody");
+    model::expect_found<Workers<Real, BusyInjected<2>, Recheck::yes, Leaving::wake_always,
+                                Outsider::fences_lightly, Adoption::silent, Rejoin::no>>(
+        "Idle: adopts two and tells nobody");
+    model::expect_found<Workers<Real, TwoBusy, Recheck::yes, Leaving::wake_always,
+                                Outsider::fences_lightly, Adoption::notifies, Rejoin::no>>(
+        "Idle: sees work and does not search again");
+    model::expect_found<Workers<Real, TwoBusy, Recheck::yes, Leaving::look_first>>(
+        "Idle: looks without a fence");
 }

@@ -28,7 +28,8 @@ namespace context = boost::context::detail;
 constexpr unsigned nobody = max_threads;
 constexpr std::size_t stack_size = 128 * 1024;
 constexpr unsigned step_limit = 5000;
-constexpr unsigned priority_changes = 3;
+constexpr unsigned most_priority_changes = 5;
+constexpr unsigned most_preemptions = 4;  // of an exhaustive search, while the budget lasts
 
 enum class Status : std::uint8_t { ready, yielding, asleep, done };
 
@@ -69,7 +70,7 @@ struct Run {
     unsigned stickiness = 0;  // in eighths: how often a thread simply goes on
     unsigned staleness = 0;   // in eighths: how often a buffered store stays unseen
     unsigned usual_steps = 1;
-    std::array<unsigned, priority_changes> changes{};
+    std::array<unsigned, most_priority_changes> changes{};  // at which steps; 0: never
     std::int64_t lowest_priority = 0;
     // --- exhaustive ---
     std::vector<Choice> path;
@@ -141,9 +142,7 @@ void enter_stack(Thread& self) {
 #endif
 }
 
-Thread& current_thread() {
-    return run.current == nobody ? run.outside : run.threads[run.current];
-}
+Thread& current_thread() { return run.current == nobody ? run.outside : run.threads[run.current]; }
 
 void switch_to(unsigned next) {
     Thread& from = current_thread();
@@ -199,7 +198,8 @@ void let_others_in(const Cell& cell) {
         if (i == run.current) continue;
         auto& buffer = run.threads[i].buffer;
         auto here = [&](const BufferedStore& store) { return store.cell == &cell; };
-        const auto pending = static_cast<unsigned>(std::count_if(buffer.begin(), buffer.end(), here));
+        const auto pending =
+            static_cast<unsigned>(std::count_if(buffer.begin(), buffer.end(), here));
         if (pending == 0) continue;
         for (unsigned seen = pending - unseen_of(pending); seen > 0;) {
             if (here(buffer.front())) --seen;
@@ -265,10 +265,9 @@ unsigned pick_by_priority(const Candidates& found) {
     const auto& changes = run.changes;
     const bool change = std::find(changes.begin(), changes.end(), run.steps) != changes.end();
     if (change && run.current != nobody) demote(run.threads[run.current]);
-    return *std::max_element(found.thread.begin(), found.thread.begin() + found.count,
-                             [](unsigned a, unsigned b) {
-                                 return run.threads[a].priority < run.threads[b].priority;
-                             });
+    return *std::max_element(
+        found.thread.begin(), found.thread.begin() + found.count,
+        [](unsigned a, unsigned b) { return run.threads[a].priority < run.threads[b].priority; });
 }
 
 unsigned pick_exhaustively(const Candidates& found) {
@@ -361,7 +360,9 @@ void draw_habits() {
     static constexpr unsigned eighths[] = {0, 4, 6, 7};
     run.stickiness = eighths[random_below(4)];
     run.staleness = eighths[random_below(4)];
-    for (unsigned& change : run.changes) change = 1 + random_below(run.usual_steps);
+    const unsigned changes = 1 + random_below(most_priority_changes);
+    run.changes.fill(0);
+    for (unsigned i = 0; i < changes; ++i) run.changes[i] = 1 + random_below(run.usual_steps);
 }
 
 // One run from start to end. Returns whether nothing failed.
@@ -399,10 +400,15 @@ void measure(const Subject& subject) {
     run.usual_steps = run.steps;
 }
 
-double budget() {
-    const char* text = std::getenv("WEFT_MODEL_BUDGET");
-    const double factor = text == nullptr ? 1.0 : std::atof(text);
-    return factor > 0 ? factor : 1.0;
+double setting(const char* variable, double otherwise) {
+    const char* text = std::getenv(variable);
+    const double value = text == nullptr ? 0 : std::atof(text);
+    return value > 0 ? value : otherwise;
+}
+
+// How many schedules each strategy may try.
+std::uint64_t budget() {
+    return static_cast<std::uint64_t>(100'000 * setting("WEFT_MODEL_BUDGET", 1));
 }
 
 struct Coverage {
@@ -448,7 +454,7 @@ bool search_bounded(const Subject& subject, unsigned bound, std::uint64_t most,
 }
 
 void search(const Subject& subject, std::uint64_t most, Coverage& coverage) {
-    for (unsigned bound = 0; bound <= 2; ++bound) {
+    for (unsigned bound = 0; bound <= most_preemptions; ++bound) {
         const bool whole = search_bounded(subject, bound, most, coverage);
         if (coverage.failure) return;
         if (!whole) {
@@ -481,10 +487,9 @@ void print(const char* name, Strategy strategy, const Coverage& coverage) {
                     static_cast<unsigned long long>(coverage.schedules),
                     coverage.failure->sentence.c_str());
     } else {
-        std::printf("%llu schedules, %.0f/s %s\n",
-                    static_cast<unsigned long long>(coverage.schedules),
-                    static_cast<double>(coverage.schedules) / coverage.seconds,
-                    coverage.extent.c_str());
+        std::printf(
+            "%llu schedules, %.0f/s %s\n", static_cast<unsigned long long>(coverage.schedules),
+            static_cast<double>(coverage.schedules) / coverage.seconds, coverage.extent.c_str());
     }
     std::fflush(stdout);
 }
@@ -615,7 +620,8 @@ void yield() {
 }
 
 void note(const char* what) {
-    if (run.story != nullptr) *run.story += "  " + std::to_string(run.current) + "  - " + what + "\n";
+    if (run.story != nullptr)
+        *run.story += "  " + std::to_string(run.current) + "  - " + what + "\n";
 }
 
 void flush_everybody() {
@@ -654,9 +660,8 @@ const char* name_of(Strategy strategy) noexcept {
 }
 
 std::optional<Failure> verify(const char* name, const Subject& subject) {
-    const auto most = static_cast<std::uint64_t>(100'000 * budget());
     for (const Strategy strategy : strategies) {
-        const Coverage coverage = cover(subject, strategy, most);
+        const Coverage coverage = cover(subject, strategy, budget());
         print(name, strategy, coverage);
         if (coverage.failure) return coverage.failure;
     }
@@ -664,10 +669,9 @@ std::optional<Failure> verify(const char* name, const Subject& subject) {
 }
 
 std::optional<Failure> hunt(const char* name, const Subject& subject) {
-    const auto most = static_cast<std::uint64_t>(100'000 * budget());
     std::optional<Failure> first;
     for (const Strategy strategy : strategies) {
-        const Coverage coverage = cover(subject, strategy, most);
+        const Coverage coverage = cover(subject, strategy, budget());
         print(name, strategy, coverage);
         if (coverage.failure && !first) first = coverage.failure;
     }

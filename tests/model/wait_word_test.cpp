@@ -23,12 +23,12 @@
 namespace {
 
 // A namespace cannot be a template argument; this makes a type of one.
-#define WEFT_MODEL_KIT(name, from)                        \
-    struct name {                                         \
-        using Word = from::WaitWord<model::Sync>;         \
-        using Wake = from::Wake;                          \
-        using Claim = from::Claim;                        \
-        using Cancellable = from::Cancellable;            \
+#define WEFT_MODEL_KIT(name, from)                \
+    struct name {                                 \
+        using Word = from::WaitWord<model::Sync>; \
+        using Wake = from::Wake;                  \
+        using Claim = from::Claim;                \
+        using Cancellable = from::Cancellable;    \
     }
 
 WEFT_MODEL_KIT(Real, weft::detail);
@@ -109,8 +109,8 @@ private:
 
     typename Kit::Word word_;
     model::WakeToken runnable_;
-    model::Plain<int> stack_;                // stands for all that lies on the stack
-    model::Plain<Epoch> winner_epoch_;       // written by the winner, before resume()
+    model::Plain<int> stack_;           // stands for all that lies on the stack
+    model::Plain<Epoch> winner_epoch_;  // written by the winner, before resume()
     model::Plain<Wake> winner_why_;
     bool in_use_ = true;    // known to the checker alone
     bool dumping_ = false;  // likewise
@@ -197,7 +197,8 @@ private:
                 if (flag == Flag::read_before_commit) seen = pending_.load();
             },
             [&](std::uint64_t epoch) {
-                if (flag == Flag::read_after_commit) seen = pending_.load(std::memory_order_acquire);
+                if (flag == Flag::read_after_commit)
+                    seen = pending_.load(std::memory_order_acquire);
                 if (seen) waiter_.end(epoch, Wake::cancelled);
             });
         model::require(why == Wake::cancelled, "a cancellation is not called one");

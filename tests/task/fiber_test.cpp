@@ -279,8 +279,9 @@ TEST_CASE("an exception nobody can take is reported once", "[fiber]") {
 
 TEST_CASE("ids are unique and names are kept", "[fiber]") {
     on_workers([] {
-        auto a = weft::spawn(weft::SpawnOptions{.name = "a fiber"}, [] {
-            CHECK(weft::this_fiber::name() == "a fiber");
+        bool knows_its_name = false;
+        auto a = weft::spawn(weft::SpawnOptions{.name = "a fiber"}, [&] {
+            knows_its_name = weft::this_fiber::name() == "a fiber";
             return weft::this_fiber::id();
         });
         auto b = weft::spawn([] { return weft::this_fiber::id(); });
@@ -290,6 +291,7 @@ TEST_CASE("ids are unique and names are kept", "[fiber]") {
         CHECK(a.id() != 0);
         const auto id = a.id();
         CHECK(a.get() == id);
+        CHECK(knows_its_name);
     });
 }
 
