@@ -10,4 +10,5 @@
 #include <weft/lock.hpp>
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>
+#include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>

@@ -58,7 +58,7 @@ Epoll::Epoll() {
     epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
     if (epoll_ < 0) throw std::system_error{errno, std::system_category(), "epoll_create1"};
     signal_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    const int result = signal_ < 0 ? -errno : add(signal_, EPOLLIN, signal_tag);
+    const int result = signal_ < 0 ? -errno : control(EPOLL_CTL_ADD, signal_, EPOLLIN, signal_fd);
     if (result == 0) return;
     if (signal_ >= 0) ::close(signal_);
     ::close(epoll_);
@@ -70,22 +70,22 @@ Epoll::~Epoll() {
     ::close(epoll_);
 }
 
-int Epoll::control(int how, int fd, std::uint32_t events, std::uint64_t tag) noexcept {
+int Epoll::control(int how, int fd, std::uint32_t events, int name) noexcept {
     epoll_event event{};
     event.events = events;
-    event.data.u64 = tag;
+    event.data.fd = name;
     return static_cast<int>(system_call<::syscall>(SYS_epoll_ctl, epoll_, how, fd, &event));
 }
 
-int Epoll::add(int fd, std::uint32_t events, std::uint64_t tag) noexcept {
-    return control(EPOLL_CTL_ADD, fd, events, tag);
+int Epoll::add(int fd, std::uint32_t events) noexcept {
+    return control(EPOLL_CTL_ADD, fd, events, fd);
 }
 
-int Epoll::modify(int fd, std::uint32_t events, std::uint64_t tag) noexcept {
-    return control(EPOLL_CTL_MOD, fd, events, tag);
+int Epoll::modify(int fd, std::uint32_t events) noexcept {
+    return control(EPOLL_CTL_MOD, fd, events, fd);
 }
 
-int Epoll::remove(int fd) noexcept { return control(EPOLL_CTL_DEL, fd, 0, 0); }
+int Epoll::remove(int fd) noexcept { return control(EPOLL_CTL_DEL, fd, 0, fd); }
 
 bool Epoll::has_events() const noexcept {
     pollfd entry{epoll_, POLLIN, 0};

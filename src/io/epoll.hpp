@@ -23,8 +23,8 @@ public:
     static constexpr std::size_t batch_size = 48;
     using Events = std::array<epoll_event, batch_size>;
 
-    /// The tag of the event that drain() is due. Descriptors must not use it.
-    static constexpr std::uint64_t signal_tag = ~std::uint64_t{0};
+    /// In place of a descriptor in the event that a signal() causes.
+    static constexpr int signal_fd = -1;
 
     /// Throws std::system_error.
     Epoll();
@@ -32,12 +32,12 @@ public:
     Epoll& operator=(const Epoll&) = delete;
     ~Epoll();
 
-    // 0 or -errno.
-    int add(int fd, std::uint32_t events, std::uint64_t tag) noexcept;
-    int modify(int fd, std::uint32_t events, std::uint64_t tag) noexcept;
+    // 0 or -errno. Events name their descriptor in data.fd.
+    int add(int fd, std::uint32_t events) noexcept;
+    int modify(int fd, std::uint32_t events) noexcept;
     int remove(int fd) noexcept;
 
-    /// Whether there are events, signal_tag among them; takes none.
+    /// Whether there are events, that of a signal() among them; takes none.
     bool has_events() const noexcept;
     /// Returns how many events there are now.
     std::size_t look(Events& events) noexcept;
@@ -45,12 +45,12 @@ public:
     /// Blocks: the OS thread. May return early.
     std::size_t sleep(Events& events, Deadline deadline) noexcept;
 
-    /// Makes signal_tag an event until drain().
+    /// Is an event, of signal_fd, until drain().
     void signal() noexcept;
     void drain() noexcept;
 
 private:
-    int control(int how, int fd, std::uint32_t events, std::uint64_t tag) noexcept;
+    int control(int how, int fd, std::uint32_t events, int name) noexcept;
 
     int epoll_ = -1;
     int signal_ = -1;

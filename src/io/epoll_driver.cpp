@@ -19,13 +19,6 @@ constexpr std::uint32_t waiting = 1U << 16;
 constexpr std::uint32_t offloaded = 1U << 17;
 constexpr std::uint32_t interest_mask = 0xffff;
 
-// Never Epoll::signal_tag: no descriptor is 2^32 - 1.
-std::uint64_t tag_of(int fd, const FdRecord& record) noexcept {
-    return std::uint64_t{record.generation} << 32 | static_cast<std::uint32_t>(fd);
-}
-
-int fd_of(std::uint64_t tag) noexcept { return static_cast<int>(static_cast<std::uint32_t>(tag)); }
-
 std::uint32_t wish_of(const Operation& operation) noexcept {
     return operation.driver_flags & interest_mask;
 }
@@ -141,14 +134,13 @@ int EpollDriver::wait_for(FdRecord& record, Operation& operation,
 int EpollDriver::arm(int fd, FdRecord& record, std::uint32_t events) noexcept {
     record.on_edges = (events & EPOLLET) != 0;
     if (record.registered) {
-        const int result = epoll_.modify(fd, events, tag_of(fd, record));
+        const int result = epoll_.modify(fd, events);
         record.registered = result == 0;
         return result;
     }
-    ++record.generation;
-    int result = epoll_.add(fd, events, tag_of(fd, record));
+    int result = epoll_.add(fd, events);
     // Still there from before, when the number went to another file and came back.
-    if (result == -EEXIST) result = epoll_.modify(fd, events, tag_of(fd, record));
+    if (result == -EEXIST) result = epoll_.modify(fd, events);
     record.registered = result == 0;
     return result;
 }
@@ -197,10 +189,9 @@ void EpollDriver::cancel_fd(int fd) noexcept {
 // --- events ---
 
 void EpollDriver::serve(const epoll_event& event, OperationChain& finished) noexcept {
-    const std::uint64_t tag = event.data.u64;
-    const int fd = fd_of(tag);
+    const int fd = event.data.fd;
     FdRecord* record = table_.find(fd);
-    if (record == nullptr || !record->registered || tag_of(fd, *record) != tag) return;
+    if (record == nullptr || !record->registered) return;
 
     const bool trouble = (event.events & (EPOLLERR | EPOLLHUP)) != 0;  // concerns everybody
     std::uint32_t live = trouble ? interest_mask : event.events;
@@ -276,7 +267,7 @@ void EpollDriver::wait(Deadline deadline) noexcept {
     Epoll::Events events;
     const std::size_t count = epoll_.sleep(events, deadline);
     const bool woken = std::any_of(events.begin(), events.begin() + count, [](const auto& event) {
-        return event.data.u64 == Epoll::signal_tag;
+        return event.data.fd == Epoll::signal_fd;
     });
     if (woken) {
         epoll_.drain();

@@ -16,7 +16,8 @@
 //     marked `waiting`, and the registration covers its interest. So a record
 //     that is not registered has an empty list.
 //  2. Whoever unlinks an operation, under the lock, completes it, after it.
-//  3. An event counts only if its generation is that of the record.
+//  3. An event is a hint: it may be of a file that had the number before. Only
+//     the retry, on the file that has it now, completes an operation.
 //  4. wake_pending_ is set before epoll is signalled and cleared after it was
 //     drained: so it is never left set with nothing there to end a wait.
 //

@@ -17,11 +17,10 @@
 namespace weft::detail {
 
 struct FdRecord {
-    OperationList waiting;         // for readiness, in order of arrival
-    std::uint32_t interest = 0;    // at least what `waiting` waits for
-    std::uint32_t generation = 0;  // of the registration; an event of an earlier one has another
-    bool registered = false;       // as far as we know: a close() by others ends it unseen
-    bool on_edges = false;         // registered for changes, not one-shot
+    OperationList waiting;       // for readiness, in order of arrival
+    std::uint32_t interest = 0;  // at least what `waiting` waits for
+    bool registered = false;     // as far as we know: a close() by others ends it unseen
+    bool on_edges = false;       // registered for changes, not one-shot
 };
 
 class FdTable {

@@ -238,7 +238,15 @@ bool UringDriver::arm_wake_event() noexcept {
     return true;
 }
 
+/// What has arrived by now is to win over a cancel; and the kernel would cancel
+/// an operation whose data is there but which it has not yet gone on with.
+void UringDriver::let_arrivals_in() noexcept {
+    if (!has_requests_.load(std::memory_order_acquire) || !ring_.must_enter()) return;
+    judge_enter(ring_.enter(ring_.unsubmitted(), 0, IORING_ENTER_GETEVENTS));
+}
+
 void UringDriver::enter() noexcept {
+    let_arrivals_in();
     {
         const std::lock_guard lock{lock_};
         flush_requests();
@@ -247,6 +255,7 @@ void UringDriver::enter() noexcept {
 }
 
 void UringDriver::enter_and_wait(Deadline deadline) noexcept {
+    let_arrivals_in();
     {
         const std::lock_guard lock{lock_};
         flush_requests();

@@ -92,6 +92,7 @@ private:
     bool flush_request(Operation& operation) noexcept;
     bool arm_wake_event() noexcept;
     void make_room() noexcept;
+    void let_arrivals_in() noexcept;
     void enter() noexcept;
     void enter_and_wait(Deadline deadline) noexcept;
     std::size_t deliver(Who who) noexcept;

@@ -14,7 +14,8 @@
 //
 // One of the two sees the other. A searcher counts as awake and will find the
 // work: so notify() wakes nobody while one searches, and the last searcher that
-// finds some wakes the next (end_search). Searchers are at most half the workers.
+// finds some looks whether there is more (leave_search). Searchers are at most
+// half the workers.
 //
 // Invariants
 //  1. sleeping_ is the number of slots that are `asleep`.
@@ -23,6 +24,7 @@
 //  3. A woken worker searches: the waker counted it in searching_ for it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace weft::detail {
@@ -34,21 +36,16 @@ public:
 
     explicit Idle(std::uint32_t workers) noexcept : workers_{workers} {}
 
-    /// Own worker. Whether it may search; then it must end_search().
+    /// Own worker. Whether it may search; then it must leave_search().
     bool begin_search() noexcept {
         if (2 * searching_.load(std::memory_order_relaxed) >= workers_) return false;
         searching_.fetch_add(1, std::memory_order_seq_cst);
         return true;
     }
 
-    /// Own worker. Returns whom to wake, so that somebody goes on searching: the
-    /// last searcher that found work must not be the last to look.
-    std::uint32_t end_search(bool found) noexcept {
-        return leave_search() && found ? claim_sleeper() : nobody;
-    }
-
-    /// Own worker: end_search() in two steps. True for the last searcher, which
-    /// looks for more work only now, and wakes somebody if it sees any.
+    /// Own worker: its search is over. True for the last searcher: one that found
+    /// work then fences heavily, looks for more, and wakes a sleeper if it sees
+    /// any, for whoever pushed meanwhile relied on it.
     bool leave_search() noexcept {
         return searching_.fetch_sub(1, std::memory_order_seq_cst) == 1;
     }
@@ -82,27 +79,27 @@ public:
         return claim_sleeper();
     }
 
-    /// Any thread. Wakes `who` if it sleeps: true if the caller must wake() it.
-    bool claim(std::uint32_t who) noexcept {
-        if (slots_[who].load(std::memory_order_seq_cst) != asleep) return false;
-        // Counted before the slot changes, so that the woken worker's
-        // end_search() never comes first.
-        searching_.fetch_add(1, std::memory_order_seq_cst);
-        std::uint32_t expected = asleep;
-        if (slots_[who].compare_exchange_strong(expected, notified, std::memory_order_seq_cst,
-                                                std::memory_order_seq_cst)) {
-            sleeping_.fetch_sub(1, std::memory_order_seq_cst);
-            return true;
+    /// Any thread. Takes `who` out of its sleep. Returns whom to wake: `who`,
+    /// nobody, or somebody else whom a notify() missed meanwhile (see Attempt).
+    std::uint32_t claim(std::uint32_t who) noexcept {
+        switch (try_claim(who)) {
+            case Attempt::won: return who;
+            case Attempt::lost: return nobody;
+            case Attempt::lost_as_last: return claim_sleeper();
         }
-        searching_.fetch_sub(1, std::memory_order_seq_cst);
-        return false;
+        return nobody;
     }
 
     /// Any thread. Takes some sleeper out of its sleep.
     std::uint32_t claim_sleeper() noexcept {
-        if (sleeping_.load(std::memory_order_seq_cst) == 0) return nobody;
-        for (std::uint32_t i = 0; i < workers_; ++i) {
-            if (claim(i)) return i;
+        bool look_again = true;
+        while (look_again && sleeping_.load(std::memory_order_seq_cst) != 0) {
+            look_again = false;
+            for (std::uint32_t i = 0; i < workers_; ++i) {
+                const Attempt attempt = try_claim(i);
+                if (attempt == Attempt::won) return i;
+                look_again = look_again || attempt == Attempt::lost_as_last;
+            }
         }
         return nobody;
     }
@@ -114,6 +111,25 @@ public:
     }
 
 private:
+    // A claim that loses has been counted as a search for a moment, and a
+    // notify() that saw only that search has woken nobody. `lost_as_last`: the
+    // count fell to 0 with it, so the loser looks for a sleeper in its place.
+    enum class Attempt : std::uint8_t { won, lost, lost_as_last };
+
+    Attempt try_claim(std::uint32_t who) noexcept {
+        if (slots_[who].load(std::memory_order_seq_cst) != asleep) return Attempt::lost;
+        // Counted before the slot changes, so that the woken worker's
+        // leave_search() never comes first.
+        searching_.fetch_add(1, std::memory_order_seq_cst);
+        std::uint32_t expected = asleep;
+        if (slots_[who].compare_exchange_strong(expected, notified, std::memory_order_seq_cst,
+                                                std::memory_order_seq_cst)) {
+            sleeping_.fetch_sub(1, std::memory_order_seq_cst);
+            return Attempt::won;
+        }
+        return leave_search() ? Attempt::lost_as_last : Attempt::lost;
+    }
+
     static constexpr std::uint32_t awake = 0;
     static constexpr std::uint32_t asleep = 1;
     static constexpr std::uint32_t notified = 2;

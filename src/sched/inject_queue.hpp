@@ -8,6 +8,7 @@
 // it is a hint that errs only for a moment, and never after a fence on both sides.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 

@@ -16,6 +16,7 @@
 //  not overwritten before its reader is done.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 

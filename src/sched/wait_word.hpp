@@ -25,6 +25,7 @@
 //  pair whose other half is request_cancel()'s store before its load of this word.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace weft::detail {

@@ -76,12 +76,19 @@ void Worker::run() {
     detach();
 }
 
-bool Worker::step() noexcept {
-    serve();
-    adopt_injected();
-    FiberCore* next = take_local();
-    if (next == nullptr) next = steal();
+bool Worker::step(std::uint64_t& id) noexcept {
+    FiberCore* next = nullptr;
+    {
+        const Unobserved quiet;
+        serve();
+        adopt_injected();
+        // A thief's luck is drawn too: now and then it is faster than the owner.
+        if (random_.below(4) == 0) next = steal();
+        if (next == nullptr) next = take_local();
+        if (next == nullptr) next = steal();
+    }
     if (next == nullptr) return false;
+    id = next->id.load(std::memory_order_relaxed);
     go(next, After::nothing);
     return true;
 }
@@ -178,12 +185,12 @@ void Worker::prepare_first_run(FiberCore& fiber) noexcept {
 
 WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
     auto* const worker = static_cast<Worker*>(arrival.data);
+    tsan_acquire(&worker->scheduler_.setup());  // how the workers were made
     FiberCore* const self = worker->fiber();
 #if defined(WEFT_ASAN)
     __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
     arrive(worker, arrival.fctx);
-    tsan_acquire(&self->scheduler->setup());  // how the workers were made
     tsan_acquire(self);                 // what its spawner did
     tsan_acquire(self->stack.end - 1);  // what the last fiber did on this stack
     reset_float_control();
@@ -334,7 +341,7 @@ void Worker::enqueue_new(FiberCore& fiber) noexcept {
 void Worker::enqueue_pinned(FiberCore& fiber) noexcept {
     pinned_.push(&fiber);
     full_fence();
-    if (scheduler_.idle().claim(index_)) driver_->wake();
+    scheduler_.wake(scheduler_.idle().claim(index_));
 }
 
 // `lone`: this worker will get to it in a moment, unless it does not come back.
@@ -406,8 +413,10 @@ FiberCore* Worker::find_work() noexcept {
 FiberCore* Worker::found(FiberCore* fiber) noexcept {
     if (searching_) {
         searching_ = false;
-        if (scheduler_.idle().leave_search() && (queue_.size() > 0 || work_in_sight())) {
-            scheduler_.wake_one();
+        if (scheduler_.idle().leave_search()) {
+            // Whoever pushed while we searched fenced lightly and woke nobody.
+            if (thieves_ == Thieves::possible) StdSync::heavy_fence();
+            if (queue_.size() > 0 || work_in_sight()) scheduler_.wake_one();
         }
     }
     return fiber;
@@ -476,11 +485,12 @@ void Worker::rest() noexcept {
     if (spin_pays() && spin_for_work()) return;  // goes on searching, if it did
     if (searching_) {
         searching_ = false;
-        idle.end_search(false);
+        idle.leave_search();  // found nothing: nobody is to be woken
     }
     idle.announce(index_);
     if (work_in_sight() || driver_->ready() || scheduler_.stopping()) {
-        searching_ = idle.retract(index_);
+        // Who pushed it may have relied on the search that ended above.
+        searching_ = idle.retract(index_) || idle.begin_search();
         return;
     }
     tallies.sleeps.add();

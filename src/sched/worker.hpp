@@ -121,11 +121,14 @@ public:
 
     /// The thread's body: runs fibers until the scheduler stops.
     void run();
-    /// For a simulated worker: takes up the calling thread, or gives it back.
+    /// The calling thread becomes this worker's, or nobody's again.
     void attach();
     void detach() noexcept;
-    /// For a simulated worker: runs one fiber until it stops. False: none was runnable.
-    bool step() noexcept;
+    /// For a simulated worker, attached before: it is its turn.
+    void take_thread() noexcept { weft_current_worker = this; }
+    /// For a simulated worker: runs one fiber until it stops, and names it.
+    /// False: none was runnable.
+    bool step(std::uint64_t& id) noexcept;
 
     // --- any thread ---
 

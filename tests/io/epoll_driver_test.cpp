@@ -71,6 +71,17 @@ Pair pipe_pair(int flags = 0) {
     return {Fd{fds[0]}, Fd{fds[1]}};
 }
 
+/// Named ones know no RWF_NOWAIT.
+Pair fifo_pair() {
+    const std::string path = "/tmp/weft-epoll-fifo-" + std::to_string(::getpid());
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    Fd reading{::open(path.c_str(), O_RDONLY | O_NONBLOCK)};
+    Fd writing{::open(path.c_str(), O_WRONLY)};
+    REQUIRE(::fcntl(reading, F_SETFL, 0) == 0);
+    ::unlink(path.c_str());
+    return {std::move(reading), std::move(writing)};
+}
+
 void put(int fd, std::string_view text) {
     REQUIRE(::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
 }
@@ -359,9 +370,9 @@ TEST_CASE("poll tells the events that came", "[io][epoll]") {
 }
 
 TEST_CASE("a pipe is read and written without blocking", "[io][epoll]") {
-    const int flags = GENERATE(0, O_NONBLOCK);
+    const int kind = GENERATE(0, 1, 2);
     Rig rig;
-    const Pair pair = pipe_pair(flags);
+    const Pair pair = kind == 0 ? pipe_pair() : kind == 1 ? pipe_pair(O_NONBLOCK) : fifo_pair();
     Reader reader{pair.a, Code::read};
     rig.driver.submit(reader.operation);
     CHECK(rig.driver.in_flight() == 1);
@@ -371,14 +382,17 @@ TEST_CASE("a pipe is read and written without blocking", "[io][epoll]") {
 
     const std::vector<char> much(1 << 20, 'x');
     const Request request = request_of(Code::write, pair.b, much.data(), much.size());
-    int written = rig.perform(request);
-    CHECK(written > 0);
-    CHECK(written < 1 << 20);
+    pollfd room{pair.b, POLLOUT, 0};
+    while (::poll(&room, 1, 0) > 0) {
+        const int written = rig.perform(request);
+        CHECK(written > 0);
+        CHECK(written < 1 << 20);
+    }
     Operation blocked{request};
     rig.driver.submit(blocked);
     CHECK(rig.driver.in_flight() == 1);
     std::vector<char> sink(1 << 16);
-    while (written > 0) written -= static_cast<int>(::read(pair.a, sink.data(), sink.size()));
+    CHECK(::read(pair.a, sink.data(), sink.size()) > 0);
     rig.drive();
     CHECK(blocked.await() > 0);
 }
@@ -434,9 +448,10 @@ TEST_CASE("a file that is not in memory is read whole, by a thread", "[io][epoll
     const std::string path = temporary_file(std::string(1 << 20, 'z'));
     const Fd fd{::open(path.c_str(), O_RDONLY)};
     REQUIRE(::fsync(fd) == 0);
-    // All but the first page out of memory: an attempt finds a part of it at most.
-    REQUIRE(::posix_fadvise(fd, 4096, 0, POSIX_FADV_DONTNEED) == 0);
+    // Only the beginning in memory: an attempt finds a part.
+    REQUIRE(::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
     std::vector<char> buffer(1 << 20);
+    REQUIRE(::pread(fd, buffer.data(), 10, 0) == 10);
     CHECK(rig.perform(request_of(Code::read, fd, buffer.data(), buffer.size(), 0, 0)) == 1 << 20);
     CHECK(std::count(buffer.begin(), buffer.end(), 'z') == 1 << 20);
     ::unlink(path.c_str());

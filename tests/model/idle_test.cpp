@@ -11,7 +11,7 @@
 
 #include "idle_claim_uncounted.hpp"
 #include "idle_fence_first.hpp"
-#include "idle_last_searcher_silent.hpp"
+#include "idle_loser_hides_sleepers.hpp"
 #include "idle_no_fence.hpp"
 #include "idle_retract_uncounted.hpp"
 #include "idle_sleeper_stays_counted.hpp"
@@ -37,7 +37,7 @@ struct Item {
 };
 
 /// What a searcher that found work does before it runs it.
-enum class Leaving : bool { wake_always, look_first };
+enum class Leaving : std::uint8_t { silent, look, fence_and_look };
 /// Whether a worker looks into the queues between announce() and sleep.
 enum class Recheck : bool { no, yes };
 /// Whether a worker that takes more than one from outside tells the others.
@@ -48,9 +48,9 @@ enum class Rejoin : bool { no, yes };
 /// What an outsider does between its push and its notify().
 enum class Outsider : bool { fences_lightly, fences_fully };
 
-// What differs from test to test. `Setup` also tells how the items depend.
+// `Setup` tells how many there are of what, and how the items depend on each other.
 template <class IdleType, class Setup, Recheck recheck = Recheck::yes,
-          Leaving leaving = Leaving::wake_always, Outsider outsider = Outsider::fences_lightly,
+          Leaving leaving = Leaving::fence_and_look, Outsider outsider = Outsider::fences_lightly,
           Adoption adoption = Adoption::notifies, Rejoin rejoin = Rejoin::yes>
 class Workers {
     static constexpr unsigned workers = Setup::workers;
@@ -127,14 +127,15 @@ private:
     void leave_search(unsigned me) {
         if (!searching_[me]) return;
         searching_[me] = false;
-        if (leaving == Leaving::wake_always) return wake(idle_.end_search(true));
-        if (idle_.leave_search() && work_in_sight()) wake(idle_.claim_sleeper());
+        if (!idle_.leave_search() || leaving == Leaving::silent) return;
+        if (leaving == Leaving::fence_and_look) model::Sync::heavy_fence();
+        if (!queues_[me].empty() || work_in_sight()) wake(idle_.claim_sleeper());
     }
 
     void rest(unsigned me) {
         if (searching_[me]) {
             searching_[me] = false;
-            model::require(idle_.end_search(false) == IdleType::nobody, "nothing found, yet wakes");
+            idle_.leave_search();
         }
         model::note("announces");
         idle_.announce(me);
@@ -258,7 +259,7 @@ TEST_CASE("Idle leaves no work while all workers sleep", "[model][idle]") {
 
 TEST_CASE("Idle needs no heavy fence for one worker and outsiders that fence", "[model][idle]") {
     model::expect_kept<
-        Workers<Real, TwoInjected<1>, Recheck::yes, Leaving::wake_always, Outsider::fences_fully>>(
+        Workers<Real, TwoInjected<1>, Recheck::yes, Leaving::fence_and_look, Outsider::fences_fully>>(
         "Idle, one worker");
 }
 
@@ -271,10 +272,10 @@ TEST_CASE("Idle leaves no work behind a busy worker while another sleeps", "[mod
 
 TEST_CASE("Idle: a searcher that looks before it wakes leaves no work", "[model][idle]") {
     model::expect_kept<
-        Workers<Real, BusyInjected<2>, Recheck::yes, Leaving::look_first, Outsider::fences_fully>>(
+        Workers<Real, BusyInjected<2>, Recheck::yes, Leaving::look, Outsider::fences_fully>>(
         "Idle, look first, outsiders fence");
     model::expect_kept<
-        Workers<Real, Spawning<3>, Recheck::yes, Leaving::look_first, Outsider::fences_fully>>(
+        Workers<Real, Spawning<3>, Recheck::yes, Leaving::look, Outsider::fences_fully>>(
         "Idle, look first, one makes two");
 }
 
@@ -289,19 +290,22 @@ TEST_CASE("the checker finds what is planted in Idle", "[model][idle][mutant]") 
         "Idle: retract does not uncount");
     model::expect_found<Workers<Mutant<variant::idle_sleeper_stays_counted::Idle>, TwoInjected<2>>>(
         "Idle: claim does not uncount");
-    model::expect_found<Workers<Mutant<variant::idle_last_searcher_silent::Idle>, BusyInjected<2>>>(
-        "Idle: last searcher wakes nobody");
+    model::expect_found<Workers<Mutant<variant::idle_loser_hides_sleepers::Idle>, TwoInjected<1>,
+                                Recheck::yes, Leaving::fence_and_look, Outsider::fences_fully>>(
+        "Idle: who loses a claim does not look for sleepers");
 }
 
 TEST_CASE("the checker finds a worker that does not look again", "[model][idle][mutant]") {
     model::expect_found<Workers<Real, TwoInjected<2>, Recheck::no>>("Idle: no second look");
     model::expect_found<Workers<Real, TwoInjected<1>>>("Idle: one worker, no fence by outsiders");
-    model::expect_found<Workers<Real, BusyInjected<2>, Recheck::yes, Leaving::wake_always,
+    model::expect_found<Workers<Real, BusyInjected<2>, Recheck::yes, Leaving::fence_and_look,
                                 Outsider::fences_lightly, Adoption::silent, Rejoin::no>>(
         "Idle: adopts two and tells nobody");
-    model::expect_found<Workers<Real, TwoBusy, Recheck::yes, Leaving::wake_always,
+    model::expect_found<Workers<Real, TwoBusy, Recheck::yes, Leaving::fence_and_look,
                                 Outsider::fences_lightly, Adoption::notifies, Rejoin::no>>(
         "Idle: sees work and does not search again");
-    model::expect_found<Workers<Real, TwoBusy, Recheck::yes, Leaving::look_first>>(
+    model::expect_found<Workers<Real, BusyInjected<2>, Recheck::yes, Leaving::silent>>(
+        "Idle: last searcher wakes nobody");
+    model::expect_found<Workers<Real, TwoBusy, Recheck::yes, Leaving::look>>(
         "Idle: looks without a fence");
 }

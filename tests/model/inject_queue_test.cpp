@@ -34,7 +34,7 @@ using BareMessage = Message<Bare>;
 using CheckedMessage = Message<model::Plain>;
 
 // Threads 0 and 1 push three items each, two of them as a chain; 2 and 3 pop.
-template <class Queue, class Note>
+template <class Queue, class Entry>
 class Traffic {
 public:
     static constexpr unsigned threads = 4;
@@ -49,13 +49,13 @@ public:
         model::require(queue_.empty(), "the emptied queue says that it is not empty");
         model::require(queue_.pop(1) == nullptr, "the emptied queue is not empty");
         for (auto& of_pusher : items_) {
-            for (Note& item : of_pusher) model::require(item.delivered == 1, "an item is lost");
+            for (Entry& item : of_pusher) model::require(item.delivered == 1, "an item is lost");
         }
     }
 
 private:
     void push(unsigned pusher) {
-        Note* const mine = items_[pusher];
+        Entry* const mine = items_[pusher];
         for (int i = 0; i < 3; ++i) {
             mine[i].pusher = pusher;
             mine[i].number = i;
@@ -72,9 +72,9 @@ private:
         deliver_chain(queue_.pop(2), last);
     }
 
-    void deliver_chain(Note* item, int (&last)[2]) {
+    void deliver_chain(Entry* item, int (&last)[2]) {
         while (item != nullptr) {
-            Note* const following = item->next;
+            Entry* const following = item->next;
             model::require(item->number > last[item->pusher], "a pusher's items are out of order");
             last[item->pusher] = item->number;
             model::require(static_cast<int>(item->payload) == item->number, "an item is torn");
@@ -83,7 +83,7 @@ private:
         }
     }
 
-    Note items_[2][3];
+    Entry items_[2][3];
     Queue queue_;
     int last_[2][2] = {{-1, -1}, {-1, -1}};  // by popper, by pusher
 };

@@ -9,8 +9,6 @@
 #include <numeric>
 #include <thread>
 
-#include <sys/socket.h>
-
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::io::Address;
@@ -263,11 +261,8 @@ TEST_CASE("two listeners share a port if they ask to", "[os][tcp]") {
 
 TEST_CASE("a foreign socket that blocks suspends only its fiber", "[os][tcp]") {
     on_workers_and_io([] {
-        int pair[2];
-        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-        TcpStream left{pair[0]};
-        TcpStream right{pair[1]};
-        auto reader = weft::spawn([&] { return read_text(left); });
+        auto [left, right] = socket_pair();
+        auto reader = weft::spawn([&left = left] { return read_text(left); });
         until_in_flight(1);
         right.write_all("through");
         REQUIRE(reader.get() == "through");

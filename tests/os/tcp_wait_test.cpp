@@ -36,7 +36,7 @@ struct FullListener {
 /// Every blocking call there is, on streams on which it waits.
 struct Waits {
     Connection idle = connection();
-    Connection full = connection();
+    Connection full = socket_pair();
     TcpListener listener{Address::loopback_v4(0)};
     FullListener full_listener;
     std::array<std::byte, 16> buffer{};

@@ -7,6 +7,8 @@
 #include <catch2/catch.hpp>
 #endif
 
+#include "support/process.hpp"
+
 #include <weft/diag.hpp>
 
 #include <condition_variable>
@@ -58,6 +60,7 @@ private:
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (const auto code = weft::test::Child::requested()) return *code;
     // As libpq and others do: a broken pipe is an error code, not the end.
     // Not set here, so that a raised SIGPIPE fails the test that caused it.
     const TimeLimit limit;

@@ -8,6 +8,7 @@
 #include <weft/runtime.hpp>
 #include <weft/this_fiber.hpp>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -15,6 +16,8 @@
 #include <string_view>
 #include <system_error>
 #include <vector>
+
+#include <sys/socket.h>
 
 namespace weft::test {
 
@@ -27,6 +30,15 @@ inline Connection connection() {
     io::TcpListener listener{io::Address::loopback_v4(0)};
     auto client = io::TcpStream::connect(listener.local_address());
     return {std::move(client), listener.accept()};
+}
+
+/// Unix sockets, whose buffers, other than TCP's, once full stay full.
+inline Connection socket_pair() {
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        throw std::system_error(errno, std::system_category(), "socketpair");
+    }
+    return {io::TcpStream{pair[0]}, io::TcpStream{pair[1]}};
 }
 
 /// The code of the std::system_error that `body` throws, or none.
@@ -77,12 +89,13 @@ inline void until_in_flight(std::uint64_t count) {
     while (Runtime::current().counters().operations < count) this_fiber::yield();
 }
 
-/// Fills what the kernel buffers for `stream`, so that the next write waits.
+/// Fills what the kernel buffers for a stream of socket_pair(), so that the next
+/// write waits.
 inline std::size_t fill(io::TcpStream& stream) {
     const auto data = pattern(65536);
     std::size_t sum = 0;
     try {
-        for (;;) sum += stream.write(data, std::chrono::milliseconds{20});
+        for (;;) sum += stream.write(data, Deadline::Clock::time_point{});
     } catch (const std::system_error& error) {
         if (error.code() != std::errc::timed_out) throw;
     }

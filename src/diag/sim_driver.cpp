@@ -1,0 +1,64 @@
+// Layer: diag. Uses: base, io.
+#include "diag/sim_driver.hpp"
+
+#include "io/attempt.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace weft::detail {
+
+namespace {
+
+// What may be cut short: it names one piece of memory, of more than a byte.
+bool can_be_short(const Request& request) noexcept {
+    using Code = Request::Code;
+    const Code code = request.code;
+    return request.length > 1 && (code == Code::recv || code == Code::send || code == Code::read ||
+                                  code == Code::write);
+}
+
+}  // namespace
+
+void SimDriver::submit(Operation& operation) noexcept { pending_.push_back(&operation); }
+
+void SimDriver::poll() noexcept {
+    // Taken over, for complete() may resume a fiber whose next operation comes here.
+    std::vector<Operation*> turn;
+    turn.swap(pending_);
+    for (std::size_t i = turn.size(); i > 1; --i) {
+        std::swap(turn[i - 1], turn[random_.below(static_cast<std::uint32_t>(i))]);
+    }
+    for (Operation* operation : turn) {
+        if (chance(options_.delay_percent) || !try_once(*operation)) pending_.push_back(operation);
+    }
+}
+
+bool SimDriver::try_once(Operation& operation) noexcept {
+    Request request = operation.request();
+    if (can_be_short(request) && chance(options_.short_percent)) {
+        request.length = 1 + random_.below(request.length - 1);
+    }
+    std::uint32_t progress = operation.driver_flags;
+    const Attempt result = attempt(request, Occasion::submitted, progress);
+    operation.driver_flags = progress;
+    switch (result.outcome) {
+        case Attempt::Outcome::would_block: return false;
+        case Attempt::Outcome::needs_thread: operation.complete(carry_out(request)); return true;
+        case Attempt::Outcome::done: operation.complete(result.result); return true;
+    }
+    return false;
+}
+
+void SimDriver::cancel(Operation& operation) noexcept {
+    if (std::erase(pending_, &operation) != 0) operation.complete(-ECANCELED);
+}
+
+void SimDriver::cancel_fd(int fd) noexcept {
+    std::vector<Operation*> found;
+    std::copy_if(pending_.begin(), pending_.end(), std::back_inserter(found),
+                 [fd](const Operation* o) { return o->request().fd == fd; });
+    for (Operation* operation : found) cancel(*operation);
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,77 @@
+#include "support/catch.hpp"
+
+#include "io/probe.hpp"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <string>
+
+using weft::detail::probe_uring;
+
+namespace {
+
+/// From now on `call` fails with `error` in this process.
+bool forbid(unsigned call, unsigned error) {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{4, program};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/// What probe_uring() says in a child process that may not use `call`.
+std::string refusal_without(unsigned call, unsigned error) {
+    int ends[2];
+    REQUIRE(pipe(ends) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (!forbid(call, error)) _exit(2);
+        const std::string refusal = probe_uring().refusal;
+        _exit(write(ends[1], refusal.data(), refusal.size()) ==
+                      static_cast<ssize_t>(refusal.size())
+                  ? 0
+                  : 3);
+    }
+    close(ends[1]);
+    char text[200];
+    const ssize_t size = read(ends[0], text, sizeof text);
+    close(ends[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    REQUIRE(status == 0);
+    return {text, size > 0 ? static_cast<std::size_t>(size) : 0};
+}
+
+}  // namespace
+
+TEST_CASE("a probe agrees with itself", "[io][probe]") {
+    const auto once = probe_uring();
+    const auto again = probe_uring();
+    REQUIRE(once.refusal == again.refusal);
+    REQUIRE(once.message_ring == again.message_ring);
+    REQUIRE(once.absolute_timeout == again.absolute_timeout);
+    REQUIRE(once.no_iowait == again.no_iowait);
+}
+
+TEST_CASE("a forbidden io_uring is noticed, and why", "[io][probe]") {
+    if (!probe_uring()) return;  // forbidden here already
+    const std::string set_up = refusal_without(SYS_io_uring_setup, EPERM);
+    REQUIRE(set_up.find("io_uring_setup") != std::string::npos);
+    REQUIRE(set_up.find("Operation not permitted") != std::string::npos);
+    REQUIRE(refusal_without(SYS_io_uring_setup, ENOSYS).find("not implemented") !=
+            std::string::npos);
+    REQUIRE(refusal_without(SYS_io_uring_enter, EPERM).find("io_uring_enter") !=
+            std::string::npos);
+    REQUIRE_FALSE(refusal_without(SYS_io_uring_register, EPERM).empty());
+}

@@ -1,0 +1,184 @@
+// Closing a stream or a listener that others use.
+#include "support/catch.hpp"
+#include "support/runtime.hpp"
+#include "support/tcp.hpp"
+
+#include <weft/event.hpp>
+
+#include <array>
+#include <functional>
+#include <thread>
+
+using namespace std::chrono_literals;
+using namespace weft::test;
+using weft::io::Address;
+using weft::io::Shutdown;
+using weft::io::TcpListener;
+using weft::io::TcpStream;
+
+TEST_CASE("closing ends a read with EBADF, and the peer sees the end", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        auto reader = weft::spawn([&server = server] {
+            return error_of([&] { read_text(server); });
+        });
+        until_in_flight(1);
+        server.close();
+        REQUIRE_FALSE(server.is_open());
+        REQUIRE(read_text(client).empty());
+        REQUIRE(is(reader.get(), std::errc::bad_file_descriptor));
+    });
+}
+
+TEST_CASE("closing ends a write with EBADF", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        auto [client, server] = socket_pair();
+        fill(client);
+        auto writer = weft::spawn([&client = client] {
+            return error_of([&] { client.write_all(std::string(1'000'000, 'x')); });
+        });
+        until_in_flight(1);
+        client.close();
+        REQUIRE(is(writer.get(), std::errc::bad_file_descriptor));
+        while (!read_text(server).empty()) {}
+    });
+}
+
+TEST_CASE("closing ends a reader and a writer at once", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        auto [client, server] = socket_pair();
+        fill(client);
+        auto writer = weft::spawn([&client = client] {
+            return error_of([&] { client.write_all(std::string(1'000'000, 'x')); });
+        });
+        auto reader = weft::spawn([&client = client] {
+            return error_of([&] { read_text(client); });
+        });
+        until_in_flight(2);
+        client.close();
+        REQUIRE(is(writer.get(), std::errc::bad_file_descriptor));
+        REQUIRE(is(reader.get(), std::errc::bad_file_descriptor));
+    });
+}
+
+TEST_CASE("closing a listener ends every accept", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v4(0)};
+        std::vector<weft::Fiber<std::error_code>> waiting;
+        for (int i = 0; i < 5; ++i) {
+            waiting.push_back(weft::spawn([&] { return error_of([&] { listener.accept(); }); }));
+        }
+        until_in_flight(5);
+        const Address was = listener.local_address();
+        listener.close();
+        for (auto& fiber : waiting) REQUIRE(is(fiber.get(), std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&] { listener.accept(); }), std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&] { TcpStream::connect(was); }), std::errc::connection_refused));
+    });
+}
+
+TEST_CASE("a plain thread closes what a fiber reads", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        auto reader = weft::spawn([&server = server] {
+            return error_of([&] { read_text(server); });
+        });
+        until_in_flight(1);
+        std::thread closer{[&server = server] { server.close(); }};
+        REQUIRE(is(reader.get(), std::errc::bad_file_descriptor));
+        closer.join();
+        REQUIRE(read_text(client).empty());
+    });
+}
+
+TEST_CASE("a fiber closes what a plain thread reads", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        weft::Event begun;
+        std::error_code error;
+        std::thread reader{[&, &server = server] {
+            begun.set();
+            error = error_of([&] { read_text(server); });
+        }};
+        begun.wait();
+        server.close();  // before or after the thread reads: the answer is the same
+        reader.join();
+        REQUIRE(is(error, std::errc::bad_file_descriptor));
+        REQUIRE(read_text(client).empty());
+    });
+}
+
+TEST_CASE("two closes at once close once", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        for (int round = 0; round < 200; ++round) {
+            auto [client, server] = socket_pair();
+            auto reader = weft::spawn([&server = server] {
+                return error_of([&] { read_text(server); });
+            });
+            auto other = weft::spawn([&server = server] { server.close(); });
+            server.close();
+            other.get();
+            REQUIRE(is(reader.get(), std::errc::bad_file_descriptor));
+        }
+    });
+}
+
+TEST_CASE("a descriptor is not given to another file while a call may name it",
+          "[os][tcp][close]") {
+    // Writers that never wait and readers, closed at random moments; the numbers
+    // are used again at once. Nothing may arrive at a connection but its own.
+    on_workers_and_io([] {
+        std::size_t foreign = 0;
+        std::size_t ended = 0;
+        constexpr int rounds = 500;
+        for (int round = 0; round < rounds; ++round) {
+            auto [client, server] = socket_pair();
+            auto writer = weft::spawn([&client = client] {
+                return error_of([&] {
+                    for (;;) client.write_all("old");
+                });
+            });
+            auto drain = weft::spawn([&server = server] { error_of([&] { while (!read_text(server).empty()) {} }); });
+            for (int i = round % 7; i > 0; --i) weft::this_fiber::yield();
+            client.close();
+            auto [left, right] = socket_pair();  // has the number that was the client's
+            ended += is(writer.get(), std::errc::bad_file_descriptor);
+            left.write_all("new");
+            right.write_all("new");
+            foreign += read_text(right) != "new" || read_text(left) != "new";
+            drain.get();
+        }
+        REQUIRE(foreign == 0);
+        REQUIRE(ended == rounds);
+    });
+}
+
+TEST_CASE("a read that was prepared never names the next file", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        std::size_t stolen = 0;
+        for (int round = 0; round < 500; ++round) {
+            auto [client, server] = socket_pair();
+            auto reader = weft::spawn([&server = server] {
+                std::string text;
+                error_of([&] { text = read_text(server); });
+                return text;
+            });
+            for (int i = round % 3; i > 0; --i) weft::this_fiber::yield();
+            server.close();
+            auto [left, right] = socket_pair();
+            left.write_all("secret");
+            right.write_all("secret");
+            stolen += !reader.get().empty();
+            stolen += read_text(left) != "secret" || read_text(right) != "secret";
+        }
+        REQUIRE(stolen == 0);
+    });
+}
+
+TEST_CASE("the destructor closes", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        { const TcpStream gone{std::move(server)}; }
+        REQUIRE(read_text(client).empty());
+    });
+}

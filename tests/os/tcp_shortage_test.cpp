@@ -1,0 +1,84 @@
+// accept() when there are no descriptors left. A program of its own, because it
+// lowers the limit of the process.
+#include "support/catch.hpp"
+#include "support/runtime.hpp"
+#include "support/tcp.hpp"
+
+#include <weft/cancelled.hpp>
+
+#include <sys/resource.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+using namespace std::chrono_literals;
+using namespace weft::test;
+using weft::io::Address;
+using weft::io::TcpListener;
+using weft::io::TcpStream;
+
+namespace {
+
+/// Takes every descriptor the process may have, while it lives.
+class Shortage {
+public:
+    Shortage() {
+        getrlimit(RLIMIT_NOFILE, &before_);
+        rlimit low = before_;
+        low.rlim_cur = 200;
+        setrlimit(RLIMIT_NOFILE, &low);
+        for (int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC); fd >= 0; fd = ::dup(fd)) {
+            taken_.push_back(fd);
+        }
+    }
+    ~Shortage() {
+        while (!taken_.empty()) free_one();
+        setrlimit(RLIMIT_NOFILE, &before_);
+    }
+    void free_one() {
+        ::close(taken_.back());
+        taken_.pop_back();
+    }
+
+private:
+    rlimit before_;
+    std::vector<int> taken_;
+};
+
+}  // namespace
+
+TEST_CASE("accept waits while there are no descriptors, and goes on", "[os][tcp][shortage]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v4(0)};
+        auto client = TcpStream::connect(listener.local_address());
+        auto& runtime = weft::Runtime::current();
+        Shortage shortage;
+        const auto switches = runtime.counters().switches;
+        REQUIRE(is(error_of([&] { listener.accept(60ms); }), std::errc::timed_out));
+        // It tried after 5, 15 and 35 ms; nothing spun.
+        REQUIRE(runtime.counters().switches - switches < 100);
+
+        auto accepting = weft::spawn([&] { return listener.accept(); });
+        for (int i = 0; i < 100; ++i) weft::this_fiber::yield();
+        REQUIRE_FALSE(accepting.done());
+        shortage.free_one();
+        auto server = accepting.get();
+        client.write_all("at last");
+        REQUIRE(read_text(server) == "at last");
+    });
+}
+
+TEST_CASE("an accept that waits for descriptors can be cancelled and closed",
+          "[os][tcp][shortage]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v4(0)};
+        auto client = TcpStream::connect(listener.local_address());
+        Shortage shortage;
+        auto cancelled = weft::spawn([&] { listener.accept(); });
+        auto closed = weft::spawn([&] { return error_of([&] { listener.accept(); }); });
+        for (int i = 0; i < 100; ++i) weft::this_fiber::yield();
+        cancelled.cancel();
+        REQUIRE_THROWS_AS(cancelled.get(), weft::Cancelled);
+        listener.close();
+        REQUIRE(is(closed.get(), std::errc::bad_file_descriptor));
+    });
+}
