@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs an example and compares what it prints with what it should print.
 
 usage: expect.py PROGRAM EXPECTED_FILE

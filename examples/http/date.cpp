@@ -1,37 +1,34 @@
-// The Date field, made once a second on each thread.
+// The Date field, formatted once a second.
 //
-// Thread-local state is safe here because no fiber is suspended between
-// finding it and using it. This is its own file so that no caller, who may
-// well go on on another thread, gets its address inlined.
+// An ordinary mutex does: it is held for some nanoseconds, and no fiber is
+// suspended meanwhile. Not a thread-local cache: a fiber may go on on another
+// thread than the one whose cache it found.
 #include "http/date.hpp"
 
 #include <ctime>
+#include <mutex>
 
 namespace server {
 
 namespace {
 
-struct Cached {
-    std::time_t second = -1;
-    char text[40] = {};
-    std::size_t size = 0;
-};
-
-thread_local Cached cached;
+std::mutex mutex;
+std::time_t second = -1;  // guarded by mutex
+HttpDate date;            // guarded by mutex; of that second
 
 }  // namespace
 
-std::string_view http_date() noexcept {
+HttpDate http_date() noexcept {
     const std::time_t now = std::time(nullptr);
-    if (cached.second != now) {
+    const std::lock_guard lock{mutex};
+    if (now != second) {
         std::tm parts;
         ::gmtime_r(&now, &parts);
         // The names of %a and %b are English: nothing here calls setlocale().
-        cached.size =
-            std::strftime(cached.text, sizeof cached.text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
-        cached.second = now;
+        std::strftime(date.text.data(), date.text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+        second = now;
     }
-    return {cached.text, cached.size};
+    return date;
 }
 
 }  // namespace server

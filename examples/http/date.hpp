@@ -1,11 +1,15 @@
 #pragma once
 
-#include <string_view>
+#include <array>
 
 namespace server {
 
-/// The time in the form of the Date field, "Sun, 06 Nov 1994 08:49:37 GMT".
-/// Valid until the calling fiber is suspended.
-std::string_view http_date() noexcept;
+/// A moment in the form of the Date field, "Sun, 06 Nov 1994 08:49:37 GMT".
+struct HttpDate {
+    std::array<char, 30> text = {};
+};
+
+/// Now. Never suspends. Any thread.
+HttpDate http_date() noexcept;
 
 }  // namespace server

@@ -166,7 +166,7 @@ void Exchange::set_common(http::response<Body>& response, std::string_view conte
     response.version(parser_.get().version() == 10 ? 10 : 11);
     response.keep_alive(keep_alive_);
     const auto date = http_date();
-    response.set(http::field::date, {date.data(), date.size()});
+    response.set(http::field::date, date.text.data());
     response.set(http::field::server, "weft");
     response.set(http::field::content_type, {content_type.data(), content_type.size()});
 }

@@ -9,6 +9,8 @@
 // system_call<::syscall>(SYS_sendto, ...).
 #pragma once
 
+#include "base/sanitizer.hpp"
+
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,8 +19,9 @@
 namespace weft::detail {
 
 /// system_call<::send>(fd, data, size, flags): >= 0, or -errno; never -EINTR.
+/// Not seen by TSan, to which a fiber that reads a thread's errno is a race.
 template <auto function, class... Args>
-[[gnu::noinline]] long system_call(Args... args) noexcept {
+WEFT_NO_TSAN [[gnu::noinline]] long system_call(Args... args) noexcept {
     for (;;) {
         const long result = static_cast<long>(function(args...));
         if (result >= 0) return result;

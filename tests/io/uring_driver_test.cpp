@@ -59,7 +59,11 @@ void drain(UringDriver& driver) {
 }
 
 UringDriver* signalled = nullptr;
-void on_urgent(int) { signalled->on_signal(); }
+void on_urgent(int) {
+    const int saved_errno = errno;
+    signalled->on_signal();
+    errno = saved_errno;
+}
 
 /// SIGURG goes to `driver` while it lives.
 class Handler {

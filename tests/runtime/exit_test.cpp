@@ -1,0 +1,171 @@
+// exit() while fibers run, from wherever: neither a crash nor a hang.
+#include "support/catch.hpp"
+#include "support/process.hpp"
+
+#include <weft/event.hpp>
+#include <weft/fiber.hpp>
+#include <weft/runtime.hpp>
+#include <weft/semaphore.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+using weft::test::Child;
+using weft::test::Outcome;
+
+namespace {
+
+std::atomic<int> busy{0};
+
+// Fibers that run, wake each other and wait for deadlines, without end.
+void keep_busy() {
+    for (int i = 0; i < 8; ++i) {
+        weft::spawn([] {
+            ++busy;
+            for (;;) weft::this_fiber::yield();
+        });
+        weft::spawn([] {
+            for (;;) weft::this_fiber::sleep_for(std::chrono::microseconds{50});
+        });
+    }
+    while (busy < 8) weft::this_fiber::yield();
+}
+
+const Child in_main{"exit in main", [] {
+    weft::run(
+        [] {
+            keep_busy();
+            std::exit(7);
+        },
+        {.workers = 4});
+    return 1;
+}};
+
+const Child in_another{"exit in a fiber", [] {
+    weft::run(
+        [] {
+            keep_busy();
+            weft::spawn([] { std::exit(7); }).join();
+        },
+        {.workers = 4});
+    return 1;
+}};
+
+const Child in_a_thread{"exit in the thread of a runtime", [] {
+    auto* const runtime = new weft::Runtime{{.workers = 4}};
+    runtime->spawn([] { keep_busy(); }).join();
+    std::exit(7);
+    return 1;
+}};
+
+// Static destructors take this away; no fiber may use it after that.
+struct Table {
+    Table() {
+        for (int i = 0; i < 10'000; ++i) entries[i] = std::make_unique<std::string>(100, 'x');
+    }
+    std::map<int, std::unique_ptr<std::string>> entries;
+};
+
+const Child with_statics{"exit while fibers use a static object", [] {
+    static Table table;
+    weft::run(
+        [] {
+            std::atomic<int> using_it{0};
+            for (int i = 0; i < 4; ++i) {
+                weft::spawn([&] {
+                    ++using_it;
+                    for (std::size_t sum = 0;; weft::this_fiber::yield()) {
+                        for (const auto& [key, text] : table.entries) sum += text->size();
+                    }
+                });
+            }
+            while (using_it < 4) weft::this_fiber::yield();
+            std::exit(7);
+        },
+        {.workers = 4});
+    return 1;
+}};
+
+struct LargeAtExit {
+    ~LargeAtExit() {
+        char text[20'000];
+        std::memset(text, 'x', sizeof text);
+        asm volatile("" : : "r"(text) : "memory");
+    }
+};
+
+const Child with_large_destructor{"exit with a destructor that needs much stack", [] {
+    static const LargeAtExit large;
+    weft::run(
+        [] {
+            weft::spawn(weft::SpawnOptions{.stack_size = 64 << 10}, [] { std::exit(7); }).join();
+        },
+        {.workers = 2});
+    return 1;
+}};
+
+std::optional<weft::Runtime> static_runtime;
+
+const Child static_idle{"exit with an idle runtime in a static object", [] {
+    static_runtime.emplace(weft::Options{.workers = 2});
+    static_runtime->spawn([] {}).join();
+    return 7;
+}};
+
+const Child static_in_fiber{"exit in a fiber of a runtime in a static object", [] {
+    static_runtime.emplace(weft::Options{.workers = 2});
+    static_runtime->spawn([] { std::exit(7); }).join();
+    return 1;
+}};
+
+const Child twice{"exit in two fibers at once", [] {
+    weft::run(
+        [] {
+            for (int i = 0; i < 4; ++i) weft::spawn([] { std::exit(7); });
+        },
+        {.workers = 4});
+    return 1;
+}};
+
+const Child quick{"quick_exit in a fiber", [] {
+    weft::run(
+        [] {
+            keep_busy();
+            std::quick_exit(7);
+        },
+        {.workers = 4});
+    return 1;
+}};
+
+// Several times, for it is a race.
+void check_exits(const Child& child, int times) {
+    for (int i = 0; i < times; ++i) {
+        const Outcome outcome = child.run();
+        INFO(outcome.describe());
+        CHECK(outcome.exited_with(7));
+        if (!outcome.exited_with(7)) return;
+    }
+}
+
+}  // namespace
+
+TEST_CASE("exit in the main fiber ends the process", "[exit]") { check_exits(in_main, 10); }
+TEST_CASE("exit in another fiber ends the process", "[exit]") { check_exits(in_another, 10); }
+TEST_CASE("exit in a plain thread ends the process", "[exit]") { check_exits(in_a_thread, 10); }
+TEST_CASE("quick_exit in a fiber ends the process", "[exit]") { check_exits(quick, 3); }
+TEST_CASE("exit in several fibers ends the process", "[exit]") { check_exits(twice, 5); }
+TEST_CASE("exit has room for destructors of static objects", "[exit]") {
+    check_exits(with_large_destructor, 1);
+}
+TEST_CASE("a runtime in a static object is stopped at exit", "[exit]") { check_exits(static_idle, 3); }
+TEST_CASE("exit stops the fibers before static objects go", "[exit]") { check_exits(with_statics, 10); }
+TEST_CASE("exit in a fiber of a runtime in a static object ends the process", "[exit]") {
+    check_exits(static_in_fiber, 1);
+}

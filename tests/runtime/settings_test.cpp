@@ -1,0 +1,142 @@
+// Options, the environment behind them, and what is refused.
+#include "runtime/settings.hpp"
+
+#include "runtime/cpus.hpp"
+#include "support/catch.hpp"
+#include "support/process.hpp"
+
+#include <weft/runtime.hpp>
+
+#include <sched.h>
+
+#include <stdexcept>
+#include <string>
+
+using weft::detail::resolve;
+using weft::test::Child;
+using weft::test::Environment;
+using weft::test::Outcome;
+
+namespace {
+
+// What resolve() says of `value` in `variable`; empty if it is content.
+std::string refusal(const char* variable, const char* value) {
+    const Environment set{variable, value};
+    try {
+        resolve({});
+    } catch (const std::invalid_argument& error) {
+        return error.what();
+    }
+    return {};
+}
+
+bool names(const std::string& message, const std::string& what) {
+    return message.find(what) != std::string::npos;
+}
+
+const Child on_one_cpu{"workers on one CPU", [] {
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &set)) ++cpu;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) return 2;
+    const weft::Runtime runtime;
+    return runtime.workers() == 1 ? 0 : 1;
+}};
+
+}  // namespace
+
+TEST_CASE("malformed variables are refused by name and value", "[settings]") {
+    for (const char* variable : {"WEFT_WORKERS", "WEFT_STACK_SIZE", "WEFT_FORCE_MIGRATE"}) {
+        for (const char* value : {"many", "-1", "4x", " 4", "0x10", "1.5", "99999999999999999999999"}) {
+            const std::string message = refusal(variable, value);
+            INFO(variable << "=" << value << ": " << message);
+            CHECK(names(message, variable));
+            CHECK(names(message, value));
+        }
+    }
+    const std::string message = refusal("WEFT_IO", "smoke signals");
+    CHECK(names(message, "WEFT_IO"));
+    CHECK(names(message, "smoke signals"));
+}
+
+TEST_CASE("numbers out of range are refused by name and value", "[settings]") {
+    for (const char* value : {"0", "1025", "1000000000000"}) {
+        const std::string message = refusal("WEFT_WORKERS", value);
+        INFO(message);
+        CHECK(names(message, "WEFT_WORKERS"));
+        CHECK(names(message, value));
+    }
+    for (const char* value : {"1099511627776", "18446744073709551615"}) {
+        const std::string message = refusal("WEFT_STACK_SIZE", value);
+        INFO(message);
+        CHECK(names(message, "WEFT_STACK_SIZE"));
+        CHECK(names(message, value));
+    }
+}
+
+TEST_CASE("options out of range are refused", "[settings]") {
+    CHECK_THROWS_AS(resolve({.workers = 1025}), std::invalid_argument);
+    CHECK_THROWS_AS(resolve({.stack_size = SIZE_MAX}), std::invalid_argument);
+    CHECK_THROWS_AS(resolve({.main_stack_size = SIZE_MAX}), std::invalid_argument);
+    CHECK_THROWS_AS(weft::Runtime{{.workers = 5000}}, std::invalid_argument);
+}
+
+TEST_CASE("variables fill in what the options leave open, and no more", "[settings]") {
+    const Environment workers{"WEFT_WORKERS", "3"};
+    const Environment stack{"WEFT_STACK_SIZE", "100000"};
+    const Environment io{"WEFT_IO", "epoll"};
+    const auto from_environment = resolve({});
+    CHECK(from_environment.workers == 3);
+    CHECK(from_environment.stack_size == 100'000);
+    CHECK(from_environment.io == weft::Io::epoll);
+    const auto from_options = resolve({.workers = 5, .stack_size = 70'000, .io = weft::Io::uring});
+    CHECK(from_options.workers == 5);
+    CHECK(from_options.stack_size == 70'000);
+    CHECK(from_options.io == weft::Io::uring);
+}
+
+TEST_CASE("an empty variable is none", "[settings]") {
+    const Environment workers{"WEFT_WORKERS", ""};
+    const Environment stack{"WEFT_STACK_SIZE", ""};
+    const Environment io{"WEFT_IO", ""};
+    const Environment migrate{"WEFT_FORCE_MIGRATE", ""};
+    const auto settings = resolve({});
+    CHECK(settings.workers == weft::detail::usable_cpus().workers);
+    CHECK(settings.stack_size == 192 << 10);
+    CHECK(settings.io == weft::Io::automatic);
+    CHECK_FALSE(settings.force_migrate);
+}
+
+TEST_CASE("the defaults are those of the header", "[settings]") {
+    const Environment workers{"WEFT_WORKERS", ""};
+    const auto settings = resolve({});
+    CHECK(settings.main_stack_size == 8 << 20);
+    CHECK(settings.on_unhandled != nullptr);
+    cpu_set_t set;
+    REQUIRE(sched_getaffinity(0, sizeof set, &set) == 0);
+    CHECK(settings.workers <= static_cast<unsigned>(CPU_COUNT(&set)));
+    CHECK(settings.workers >= 1);
+}
+
+TEST_CASE("there are as many workers as CPUs this process may use", "[settings]") {
+    const Environment workers{"WEFT_WORKERS", ""};
+    const Outcome outcome = on_one_cpu.run();
+    INFO(outcome.describe());
+    CHECK(outcome.exited_with(0));
+}
+
+TEST_CASE("a worker does not spin where there is no CPU for each", "[settings]") {
+    const auto allowed = weft::detail::usable_cpus().allowed;
+    CHECK(resolve({.workers = allowed}).may_spin);
+    if (allowed < 1024) CHECK_FALSE(resolve({.workers = allowed + 1}).may_spin);
+}
+
+TEST_CASE("a runtime is made of what was asked for", "[settings]") {
+    const weft::Runtime runtime{{.workers = 3, .main_stack_size = 1 << 20, .io = weft::Io::epoll}};
+    CHECK(runtime.workers() == 3);
+    CHECK(runtime.io() == weft::Io::epoll);
+    CHECK(runtime.main_stack_size() == 1 << 20);
+}

@@ -1,0 +1,98 @@
+// What semaphore.hpp promises beyond what every wait does (park/park_test.cpp).
+#include <weft/semaphore.hpp>
+
+#include "support/catch.hpp"
+#include "support/process.hpp"
+#include "support/runtime.hpp"
+#include "support/waiting.hpp"
+
+#include <weft/fiber.hpp>
+
+#include <atomic>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+using weft::test::on_workers;
+using weft::test::until_waiting;
+
+TEST_CASE("a semaphore cannot begin below zero", "[semaphore]") {
+    CHECK_THROWS_AS(weft::Semaphore{-1}, std::invalid_argument);
+    CHECK_NOTHROW(weft::Semaphore{0});
+}
+
+TEST_CASE("as many units can be taken as there were", "[semaphore]") {
+    weft::Semaphore units{3};
+    CHECK(units.acquire());
+    CHECK(units.try_acquire());
+    CHECK(units.acquire());
+    CHECK_FALSE(units.try_acquire());
+    units.release(2);
+    CHECK(units.try_acquire());
+    CHECK(units.try_acquire());
+    CHECK_FALSE(units.try_acquire());
+    units.release(0);
+    CHECK_FALSE(units.try_acquire());
+}
+
+TEST_CASE("release(n) serves n waiters and keeps the rest", "[semaphore]") {
+    on_workers([] {
+        weft::Semaphore units{0};
+        std::vector<weft::Fiber<>> fibers;
+        for (int i = 0; i < 5; ++i) {
+            fibers.push_back(weft::spawn([&] { units.acquire(); }));
+            until_waiting(fibers.back());
+        }
+        units.release(3);
+        for (std::size_t i = 0; i < 3; ++i) CHECK(fibers[i].join());
+        CHECK_FALSE(fibers[3].done());
+        CHECK_FALSE(fibers[4].done());
+        CHECK_FALSE(units.try_acquire());
+        units.release(4);
+        weft::join_all(fibers);
+        CHECK(units.try_acquire());
+        CHECK(units.try_acquire());
+        CHECK_FALSE(units.try_acquire());
+    });
+}
+
+TEST_CASE("a released unit is the first waiter's, not a passer-by's", "[semaphore]") {
+    weft::run(
+        [] {
+            weft::Semaphore units{0};
+            auto waiter = weft::spawn([&] { return units.acquire(); });
+            until_waiting(waiter);
+            units.release();
+            CHECK_FALSE(units.try_acquire());  // before the waiter has run
+            CHECK(waiter.get());
+        },
+        {.workers = 1});
+}
+
+TEST_CASE("no more hold units at once than there are", "[semaphore]") {
+    on_workers([] {
+        constexpr int limit = 3;
+        weft::Semaphore units{limit};
+        std::atomic<int> inside{0};
+        std::atomic<int> most{0};
+        const auto work = [&] {
+            for (int i = 0; i < 100; ++i) {
+                units.acquire();
+                const int now = ++inside;
+                int before = most;
+                while (before < now && !most.compare_exchange_weak(before, now)) {
+                }
+                weft::this_fiber::yield();
+                --inside;
+                units.release();
+            }
+        };
+        std::vector<weft::Fiber<>> fibers;
+        for (int i = 0; i < 10; ++i) fibers.push_back(weft::spawn(work));
+        std::thread thread{work};
+        weft::join_all(fibers);
+        thread.join();
+        CHECK(most <= limit);
+        CHECK(inside == 0);
+    });
+}
