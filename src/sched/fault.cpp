@@ -1,6 +1,7 @@
 // Layer: sched. Uses: base, context, sigaction(2).
 #include "sched/fault.hpp"
 
+#include "base/sanitizer.hpp"
 #include "sched/fiber_core.hpp"
 #include "sched/worker.hpp"
 
@@ -71,7 +72,8 @@ void on_fault(int signal, siginfo_t* info, void*) {
     errno = saved_errno;
 }
 
-void on_urgent(int) {
+// errno is the thread's; TSan takes fibers for threads.
+WEFT_NO_TSAN void on_urgent(int) {
     const int saved_errno = errno;
     if (Worker* worker = Worker::current()) worker->driver().on_signal();
     errno = saved_errno;

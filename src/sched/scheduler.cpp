@@ -44,6 +44,9 @@ Scheduler::Scheduler(const Setup& setup, const MakeDriver& make_driver)
 
 Scheduler::~Scheduler() {
     stop();
+    for (unsigned turn = 0; outsiders_.load(std::memory_order_acquire) != 0; ++turn) {
+        spin_pause(turn);  // they are on their way out: see enqueue_from_outside()
+    }
     tsan_acquire(this);
     WEFT_ASSERT(injected_.empty());
     WEFT_ASSERT(quiet(true));
@@ -76,17 +79,29 @@ void Scheduler::stop() noexcept {
 // --- queues ---
 
 void Scheduler::make_ready(FiberCore& fiber) noexcept {
-    const Unobserved quiet;
     Worker* const here = Worker::current();
-    if (here != nullptr && &here->scheduler() == this) return here->make_ready(fiber);
-    if (fiber.is_pinned()) return worker(fiber.home).enqueue_pinned(fiber);
-    inject(fiber);
+    if (here != nullptr && &here->scheduler() == this) {
+        const Unobserved quiet;
+        return here->make_ready(fiber);
+    }
+    enqueue_from_outside(fiber);
 }
 
-void Scheduler::inject(FiberCore& fiber) noexcept {
-    injected_.push(&fiber);
-    full_fence();  // an outsider pays itself: see Idle::announce()
-    wake(idle_.notify());
+// Once the fiber is queued it may run, end, and be the last one somebody waited
+// for to destroy this. So outsiders are counted while they are inside.
+void Scheduler::enqueue_from_outside(FiberCore& fiber) noexcept {
+    outsiders_.fetch_add(1, std::memory_order_relaxed);
+    {
+        const Unobserved quiet;
+        if (fiber.is_pinned()) {
+            worker(fiber.home).enqueue_pinned(fiber);
+        } else {
+            injected_.push(&fiber);
+            full_fence();  // an outsider pays itself: see Idle::announce()
+            wake(idle_.notify());
+        }
+    }
+    outsiders_.fetch_sub(1, std::memory_order_release);  // pairs with ~Scheduler
 }
 
 void Scheduler::wake(std::uint32_t who) noexcept {
@@ -159,16 +174,13 @@ void Scheduler::start_fiber(FiberCore& fiber) noexcept {
     count_spawned(fiber.is_daemon());
     Worker* const here = Worker::current();
     const bool inside = here != nullptr && &here->scheduler() == this;
-    if (fiber.is_pinned() && inside) {
-        fiber.home = static_cast<std::uint16_t>(here->index());
-        return here->enqueue_pinned(fiber);
-    }
     if (fiber.is_pinned()) {
-        fiber.home = static_cast<std::uint16_t>(fiber.id.load(std::memory_order_relaxed) % workers());
-        return worker(fiber.home).enqueue_pinned(fiber);
+        const std::uint64_t any = fiber.id.load(std::memory_order_relaxed) % workers();
+        fiber.home = static_cast<std::uint16_t>(inside ? here->index() : any);
     }
-    if (inside) return here->enqueue_new(fiber);
-    inject(fiber);
+    if (!inside) return enqueue_from_outside(fiber);
+    if (fiber.is_pinned()) return here->enqueue_pinned(fiber);
+    here->enqueue_new(fiber);
 }
 
 void Scheduler::free_block(FiberCore* fiber) noexcept {
@@ -213,6 +225,7 @@ void Scheduler::count_finished(Worker& worker, bool daemon) noexcept {
     (daemon ? worker.tallies.daemons_finished : worker.tallies.finished).add();
     StdSync::light_fence();  // pairs with wait_until_quiet()
     if (quiet_waiters_.load(std::memory_order_relaxed) == 0) return;
+    full_fence();  // of two that finish last, at least one sees both
     if (!quiet(true) && !quiet(false)) return;
     quiet_signal_.fetch_add(1, std::memory_order_seq_cst);
     futex_wake_all(&quiet_signal_);

@@ -69,8 +69,6 @@ public:
 
     /// Makes a claimed fiber runnable, from wherever the caller is.
     void make_ready(FiberCore& fiber) noexcept;
-    /// From outside the workers: into the inject queue.
-    void inject(FiberCore& fiber) noexcept;
     /// Wakes the driver of `who`, unless nobody.
     void wake(std::uint32_t who) noexcept;
     /// Wakes some sleeping worker, if one sleeps.
@@ -101,6 +99,7 @@ private:
     FiberCore* take_block(const Routine& routine, std::uint8_t shift);
     void return_promise(std::uint8_t shift) noexcept;
     void count_spawned(bool daemon) noexcept;
+    void enqueue_from_outside(FiberCore& fiber) noexcept;
 
     const Setup setup_;
     StackPool stacks_;
@@ -108,6 +107,7 @@ private:
     Idle<StdSync> idle_;
     FiberQueue injected_;
     std::atomic<bool> stopping_{false};
+    std::atomic<std::uint32_t> outsiders_{0};  // inside enqueue_from_outside()
     std::atomic<std::uint64_t> foreign_spawned_{0};
     std::atomic<std::uint64_t> foreign_daemons_spawned_{0};
     std::atomic<std::uint32_t> quiet_waiters_{0};  // pairs with count_finished()

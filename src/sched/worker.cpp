@@ -54,6 +54,7 @@ void Worker::attach() {
 #if defined(WEFT_TSAN)
     tsan_loop_ = __tsan_get_current_fiber();
 #endif
+    tsan_release(&tsan_loop_);  // the thread's own variables are made: see go()
     pthread_attr_t attributes;
     if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
         void* bottom = nullptr;
@@ -128,6 +129,7 @@ WEFT_NO_TSAN void Worker::go(FiberCore* next, After after) noexcept {
         self == nullptr ? worker->loop_fake_stack_ : self->asan_fake_stack, nullptr, nullptr);
 #endif
     arrive(worker, arrival.fctx);
+    tsan_acquire(&worker->tsan_loop_);
     if (self != nullptr) *worker->errno_ = saved_errno;
 }
 
@@ -186,6 +188,7 @@ void Worker::prepare_first_run(FiberCore& fiber) noexcept {
 WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
     auto* const worker = static_cast<Worker*>(arrival.data);
     tsan_acquire(&worker->scheduler_.setup());  // how the workers were made
+    tsan_acquire(&worker->tsan_loop_);
     FiberCore* const self = worker->fiber();
 #if defined(WEFT_ASAN)
     __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);

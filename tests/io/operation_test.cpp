@@ -159,9 +159,11 @@ TEST_CASE("a plain thread carries operations out by itself", "[io][operation]") 
     REQUIRE(carry({}) == 0);
     Pair pair;
     char byte = 0;
-    std::thread sender{[&] { pair.send(); }};
+    ssize_t sent = 0;
+    std::thread sender{[&] { sent = ::write(pair.ends[1], "x", 1); }};
     REQUIRE(carry(receive(pair.ends[0], byte)) == 1);
     sender.join();
+    REQUIRE(sent == 1);
     REQUIRE(carry(receive(pair.ends[0], byte), 1ms) == -ETIMEDOUT);
     pair.send();
     REQUIRE(carry(receive(pair.ends[0], byte), Deadline::Clock::time_point{}) == 1);

@@ -11,18 +11,26 @@
 #include <signal.h>
 #include <string.h>
 
-#include <thread>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 
 using weft::test::Child;
 using weft::test::Outcome;
 
 namespace {
 
-[[gnu::noinline]] int recurse(volatile int* depth) {
+volatile bool endless = true;
+
+[[gnu::noinline]] int recurse(int depth) {
     volatile char frame[512];
-    frame[0] = static_cast<char>(*depth);
-    *depth = *depth + 1;
-    return recurse(depth) + frame[0];
+    frame[0] = static_cast<char>(depth);
+    return endless ? recurse(depth + 1) + frame[0] : 0;
+}
+
+[[gnu::noinline]] void write_to_nowhere() {
+    static volatile std::uintptr_t nowhere = 16;
+    *reinterpret_cast<volatile int*>(nowhere) = 1;
 }
 
 [[gnu::noinline]] void use_frame_of(std::size_t size) {
@@ -59,10 +67,7 @@ void in_a_fiber(const weft::SpawnOptions& options, Body&& body) {
 }
 
 const Child recursion{"overflow by recursion", [] {
-    in_a_fiber({.name = "conn-7/reader"}, [] {
-        int depth = 0;
-        recurse(&depth);
-    });
+    in_a_fiber({.name = "conn-7/reader"}, [] { recurse(0); });
     return 0;
 }};
 
@@ -70,8 +75,7 @@ const Child after_migration{"overflow on another worker", [] {
     ::setenv("WEFT_FORCE_MIGRATE", "1", 1);
     in_a_fiber({.name = "traveller"}, [] {
         for (int i = 0; i < 5; ++i) weft::this_fiber::sleep_for(std::chrono::microseconds{1});
-        int depth = 0;
-        recurse(&depth);
+        recurse(0);
     });
     return 0;
 }};
@@ -88,25 +92,18 @@ const Child unprobed_frame{"overflow by an unprobed frame", [] {
 }};
 
 const Child unnamed{"overflow without a name", [] {
-    in_a_fiber({}, [] {
-        int depth = 0;
-        recurse(&depth);
-    });
+    in_a_fiber({}, [] { recurse(0); });
     return 0;
 }};
 
 const Child wild_pointer{"a fault that is no overflow", [] {
-    in_a_fiber({.name = "wild"}, [] {
-        volatile int* nowhere = reinterpret_cast<volatile int*>(16);
-        *nowhere = 1;
-    });
+    in_a_fiber({.name = "wild"}, &write_to_nowhere);
     return 0;
 }};
 
 const Child plain_thread{"a fault outside fibers", [] {
     weft::Runtime runtime{{.workers = 1}};
-    volatile int* nowhere = reinterpret_cast<volatile int*>(16);
-    *nowhere = 1;
+    write_to_nowhere();
     return 0;
 }};
 
@@ -116,10 +113,7 @@ const Child handler_before{"a handler from before", [] {
     action.sa_handler = [](int) { _exit(42); };
     action.sa_flags = SA_ONSTACK;
     sigaction(SIGSEGV, &action, nullptr);
-    in_a_fiber({.name = "handled"}, [] {
-        int depth = 0;
-        recurse(&depth);
-    });
+    in_a_fiber({.name = "handled"}, [] { recurse(0); });
     return 0;
 }};
 

@@ -290,7 +290,7 @@ TEST_CASE("the guards of the standard library work", "[lock]") {
         lock.unlock();
         CHECK(lock.try_lock_for(1ms));
         lock.unlock();
-        CHECK(lock.try_lock_until(Deadline{1ms}));
+        CHECK(lock.try_lock_until(Deadline::Clock::now() + 1ms));
         CHECK(lock.owns_lock());
         std::unique_lock<weft::Lock> moved{std::move(lock)};
         CHECK(moved.owns_lock());

@@ -159,6 +159,33 @@ TEST_CASE("a fiber cancelled before it started never runs", "[fiber][cancel]") {
         {.workers = 1});
 }
 
+TEST_CASE("what a fiber captured is gone when it has ended, run or not", "[fiber]") {
+    weft::run(
+        [] {
+            auto captured = std::make_shared<int>(1);
+            auto ran = weft::spawn([captured] { (void)captured; });
+            auto cancelled = weft::spawn([captured] { (void)captured; });
+            cancelled.cancel();
+            ran.join();
+            cancelled.join();
+            CHECK(captured.use_count() == 1);
+        },
+        {.workers = 1});
+}
+
+TEST_CASE("a plain thread may wake the last fiber of a runtime that then ends", "[fiber][thread]") {
+    for (int round = 0; round < 300; ++round) {
+        weft::Semaphore go{0};
+        std::thread waker;
+        {
+            weft::Runtime runtime{{.workers = 1}};
+            runtime.spawn([&] { go.acquire(); }).detach();
+            waker = std::thread{[&] { go.release(); }};
+        }
+        waker.join();
+    }
+}
+
 TEST_CASE("a swallowed cancellation comes back at the next point", "[fiber][cancel]") {
     on_workers([] {
         weft::Event never;
