@@ -25,8 +25,8 @@ enum class Io : std::uint8_t {
     epoll,      ///< epoll for sockets and a few threads for files
 };
 
-/// Told of an exception that left a fiber nobody holds a handle of.
-/// Called on that fiber's worker; must not throw.
+/// Told of an exception that left a fiber and that nobody can take any more.
+/// Called in that fiber, or by whoever drops its handle; must not throw.
 using UnhandledHandler = void (*)(std::uint64_t id, std::string_view name, std::exception_ptr error);
 
 /// How a runtime is made. What is left at its default is taken from the

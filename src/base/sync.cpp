@@ -1,6 +1,8 @@
 // Layer: base. Uses: membarrier(2).
 #include "base/sync.hpp"
 
+#include "base/sanitizer.hpp"
+
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -8,23 +10,32 @@
 
 namespace weft::detail {
 
-bool membarrier_works = false;
+std::atomic<bool> membarrier_works{false};
 
 void prepare_fences() noexcept {
-    static const bool works =
-        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-    membarrier_works = works;
+    [[maybe_unused]] static const bool once = [] {
+        const bool works =
+            syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+        membarrier_works.store(works, std::memory_order_relaxed);
+        return true;
+    }();
 }
 
 void full_fence() noexcept {
-    std::atomic<int> word{0};
-    word.exchange(1, std::memory_order_seq_cst);
+#if defined(WEFT_TSAN)
+    // TSan does not model fences.
+    static std::atomic<int> word{0};
+    word.fetch_add(1, std::memory_order_seq_cst);
+#else
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
 }
 
 void interrupt_all_threads() noexcept {
-    if (!membarrier_works || syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) {
-        full_fence();
-    }
+    if (!membarrier_works.load(std::memory_order_relaxed)) return full_fence();
+    // The others fence lightly and rely on it: once it is registered, it can only
+    // be short of memory for a moment.
+    while (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) sched_yield();
 }
 
 void cpu_relax() noexcept {

@@ -13,12 +13,11 @@
 namespace weft::detail {
 
 /// Whether heavy_fence() reaches the other threads. Set once, before threads.
-extern bool membarrier_works;
+extern std::atomic<bool> membarrier_works;
 /// Probes for membarrier. Idempotent; call before starting threads.
 void prepare_fences() noexcept;
 /// membarrier, or full_fence() where that is refused.
 void interrupt_all_threads() noexcept;
-/// A read-modify-write rather than a fence instruction: TSan understands it.
 void full_fence() noexcept;
 /// One turn of a spin loop.
 void cpu_relax() noexcept;
@@ -30,7 +29,7 @@ struct StdSync {
     using atomic = std::atomic<T>;
 
     static void light_fence() noexcept {
-        if (membarrier_works) {
+        if (membarrier_works.load(std::memory_order_relaxed)) {
             std::atomic_signal_fence(std::memory_order_seq_cst);
         } else {
             full_fence();

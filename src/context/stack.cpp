@@ -47,16 +47,15 @@ void install_guard(std::byte* slot) noexcept {
     }
 }
 
-Stack make_stack(std::byte* end, std::uint8_t shift) noexcept {
-    const auto index = reinterpret_cast<std::uintptr_t>(end) >> shift;
-    return Stack{end, shift, static_cast<std::uint8_t>(index & 15)};
-}
-
 // Cleans the sanitizer's shadow of frames that were left without returning.
 void forget_frames([[maybe_unused]] const Stack& stack) noexcept {
 #if defined(WEFT_ASAN)
     __asan_unpoison_memory_region(stack.bottom(), static_cast<std::size_t>(stack.end - stack.bottom()));
 #endif
+}
+
+void forget_pages(const Stack& stack) noexcept {
+    madvise(stack.bottom(), static_cast<std::size_t>(stack.end - stack.bottom()), MADV_DONTNEED);
 }
 
 }  // namespace
@@ -112,7 +111,7 @@ void StackPool::map_slab(SizeClass& c, std::uint8_t shift) {
     const std::size_t bytes = slab_bytes(shift);
     const std::uint64_t slots = c.mapped + (bytes >> shift);
     try {
-        c.warm.reserve(std::min<std::uint64_t>(std::bit_ceil(slots), 2 * most_warm));
+        c.warm.reserve(std::bit_ceil(slots));
         c.cold.reserve(std::bit_ceil(slots));
         c.next_slabs.reserve(c.next_slabs.size() + 1);
         std::lock_guard hold{slabs_lock_};
@@ -156,12 +155,12 @@ std::uint32_t StackPool::acquire(std::uint8_t shift, Stack* out, std::uint32_t c
         std::lock_guard hold{c.lock};
         for (auto* free : {&c.warm, &c.cold}) {
             while (taken < count && !free->empty()) {
-                out[taken++] = make_stack(free->back(), shift);
+                out[taken++] = Stack{free->back(), shift};
                 free->pop_back();
             }
         }
         if (taken == 0) {
-            out[taken++] = make_stack(take_fresh(c, shift), shift);
+            out[taken++] = Stack{take_fresh(c, shift), shift};
             is_fresh = true;
         }
     }
@@ -175,17 +174,42 @@ void StackPool::release(const Stack* stacks, std::uint32_t count) noexcept {
         const Stack& stack = stacks[i];
         forget_frames(stack);
         SizeClass& c = classes_[stack.shift];
-        std::unique_lock hold{c.lock};
-        if (c.warm.size() < most_warm && stack.size() <= (1 << 20)) {
-            c.warm.push_back(stack.end);
-            continue;
-        }
-        hold.unlock();
-        madvise(stack.bottom(), static_cast<std::size_t>(stack.end - stack.bottom()), MADV_DONTNEED);
-        hold.lock();
-        c.cold.push_back(stack.end);
+        const bool keep = stack.size() <= largest_warm;
+        if (!keep) forget_pages(stack);
+        std::lock_guard hold{c.lock};
+        (keep ? c.warm : c.cold).push_back(stack.end);
+        if (c.warm.size() > most_warm) excess_.store(true, std::memory_order_relaxed);
     }
     in_use_.fetch_sub(count, std::memory_order_relaxed);
+}
+
+std::uint32_t StackPool::trim() noexcept {
+    if (!excess_.exchange(false, std::memory_order_relaxed)) return 0;
+    std::uint32_t trimmed = 0;
+    for (std::uint8_t shift = min_shift; shift <= max_shift; ++shift) {
+        trimmed += trim_class(classes_[shift], shift);
+    }
+    return trimmed;
+}
+
+std::uint32_t StackPool::trim_class(SizeClass& c, std::uint8_t shift) noexcept {
+    std::byte* taken[trim_batch];
+    std::uint32_t count = 0;
+    {
+        std::lock_guard hold{c.lock};
+        const std::uint64_t unpromised = c.mapped - c.reserved - c.cached;
+        while (count < trim_batch && count < unpromised && c.warm.size() > most_warm) {
+            taken[count++] = c.warm.back();
+            c.warm.pop_back();
+        }
+        c.reserved += count;  // nobody may count on them meanwhile
+        if (c.warm.size() > most_warm) excess_.store(true, std::memory_order_relaxed);
+    }
+    for (std::uint32_t i = 0; i < count; ++i) forget_pages(Stack{taken[i], shift});
+    std::lock_guard hold{c.lock};
+    c.cold.insert(c.cold.end(), taken, taken + count);
+    c.reserved -= count;
+    return count;
 }
 
 // --- StackCache ---

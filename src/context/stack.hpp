@@ -34,14 +34,16 @@ namespace weft::detail {
 struct Stack {
     static constexpr std::size_t guard_size = 64 << 10;
 
-    std::byte* end = nullptr;   // of the slot; null: no stack
-    std::uint8_t shift = 0;     // the slot has 2^shift bytes
-    std::uint8_t colour = 0;    // times 128 bytes are left out at the end
+    std::byte* end = nullptr;  // of the slot; null: no stack
+    std::uint8_t shift = 0;    // the slot has 2^shift bytes
 
     std::byte* slot() const noexcept { return end - (std::size_t{1} << shift); }
     std::byte* bottom() const noexcept { return slot() + guard_size; }
     /// Neighbouring stacks begin in different cache sets.
-    std::byte* top() const noexcept { return end - colour * std::size_t{128}; }
+    std::byte* top() const noexcept {
+        const auto colour = reinterpret_cast<std::uintptr_t>(end) >> shift & 15;
+        return end - colour * 128;
+    }
     std::size_t size() const noexcept { return static_cast<std::size_t>(top() - bottom()); }
     bool guards(const void* address) const noexcept {
         return address >= slot() && address < bottom();
@@ -79,14 +81,20 @@ public:
     /// Takes up to `count` stacks, at least one; each must have been reserved.
     std::uint32_t acquire(std::uint8_t shift, Stack* out, std::uint32_t count) noexcept;
     void release(const Stack* stacks, std::uint32_t count) noexcept;
+    /// Gives the memory of a few free stacks back to the system, where more are
+    /// warm than are worth keeping. Returns how many it were.
+    std::uint32_t trim() noexcept;
 
     /// Stacks that were acquired and not released.
     std::uint64_t in_use() const noexcept { return in_use_.load(std::memory_order_relaxed); }
 
 private:
     static constexpr std::size_t slab_size = 64 << 20;
-    // Free stacks of one size that keep their touched pages; the others give them back.
+    // Free stacks of one size that may keep their touched pages for good. What
+    // exceeds it is given back by trim(), not by the release() that has no time.
     static constexpr std::size_t most_warm = 1024;
+    static constexpr std::size_t largest_warm = 1 << 20;
+    static constexpr std::uint32_t trim_batch = 32;
 
     struct SizeClass {
         SpinLock lock;
@@ -105,6 +113,7 @@ private:
         std::size_t size;
     };
 
+    std::uint32_t trim_class(SizeClass& c, std::uint8_t shift) noexcept;
     void map_slab(SizeClass& c, std::uint8_t shift);
     std::byte* take_fresh(SizeClass& c, std::uint8_t shift) noexcept;
     std::size_t slab_bytes(std::uint8_t shift) const noexcept;
@@ -113,6 +122,7 @@ private:
     SpinLock slabs_lock_;
     std::vector<Slab> slabs_;  // guarded by slabs_lock_
     std::atomic<std::uint64_t> in_use_{0};
+    std::atomic<bool> excess_{false};  // a hint: trim() would find something
 };
 
 /// A worker's own few stacks of the default size, and promises for more.

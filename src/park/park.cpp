@@ -48,10 +48,10 @@ private:
     return *p;
 }
 
-void make_ready(Party& party) noexcept {
+void make_ready(Party& party, Turn turn) noexcept {
     if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).make_ready();
     auto& fiber = static_cast<FiberCore&>(party);
-    fiber.scheduler->make_ready(fiber);
+    fiber.scheduler->make_ready(fiber, turn);
 }
 
 // The calling fiber, or null on a plain thread.
@@ -69,11 +69,12 @@ Wake suspend(Party& me, Ticket ticket, Deadline deadline, Purpose purpose) noexc
         fiber.wait_reason = purpose.reason;
         fiber.wait_object = purpose.object;
         Worker* const worker = Worker::current();
-        if (!deadline.is_never()) worker->timers().add(deadline.at(), ticket);
+        TimerQueue::Spare spare;
+        if (!deadline.is_never()) worker->timers().add(deadline.at(), ticket, spare);
         worker->park_fiber();
         // `worker` may be another one's by now; the timer's entry is still there.
         const bool early = !deadline.is_never() && !me.word().ended_by(Wake::timed_out);
-        if (early) worker->timers().left_behind();
+        if (early) worker->timers().left_behind(spare);
     }
     const Wake why = me.word().finish();
     tsan_acquire(&me);
@@ -146,17 +147,17 @@ void interrupt(Party& party) noexcept {
     const Claim claim = party.word().claim(epoch, Wake::cancelled);
     if (claim == Claim::lost) return;
     tsan_release(&party);
-    if (party.word().resume(claim)) make_ready(party);
+    if (party.word().resume(claim)) make_ready(party, Turn::next);
 }
 
 // --- Claimed ---
 
 Claimed::~Claimed() { WEFT_ASSERT(waiter_ == nullptr); }
 
-void Claimed::resume() && noexcept {
+void Claimed::resume(Turn turn) && noexcept {
     Party& party = *std::exchange(waiter_, nullptr)->ticket.party;
     tsan_release(&party);
-    if (party.word().resume(how_)) make_ready(party);
+    if (party.word().resume(how_)) make_ready(party, turn);
 }
 
 // --- SpinLock ---

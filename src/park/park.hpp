@@ -24,6 +24,7 @@
 //  it after resume(), nor after a failed claim once the lock is released.
 #pragma once
 
+#include "sched/fiber_core.hpp"
 #include "sched/party.hpp"
 
 #include <weft/deadline.hpp>
@@ -53,7 +54,7 @@ public:
     ~Claimed();  // asserts that it was resumed
     Waiter& operator*() const noexcept { return *waiter_; }
     Waiter* operator->() const noexcept { return waiter_; }
-    void resume() && noexcept;
+    void resume(Turn turn = Turn::next) && noexcept;
     /// Gives the duty to resume up, to whoever makes a Claimed of it again.
     Claim surrender() && noexcept {
         waiter_ = nullptr;

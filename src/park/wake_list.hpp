@@ -28,12 +28,13 @@ public:
 
     bool empty() const noexcept { return head_ == nullptr; }
 
-    /// In the order they were added. Requires: no lock is held.
+    /// They run in the order they were added. Requires: no lock is held.
     void resume_all() noexcept {
+        const Turn turn = head_ == tail_ ? Turn::next : Turn::in_order;
         while (head_ != nullptr) {
             Waiter* const waiter = head_;
             head_ = waiter->next;  // before the resume: the waiter is gone after it
-            Claimed{*waiter, waiter->how}.resume();
+            Claimed{*waiter, waiter->how}.resume(turn);
         }
         tail_ = nullptr;
     }

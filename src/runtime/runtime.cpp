@@ -101,8 +101,9 @@ Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts} {
 Runtime::~Runtime() {
     detail::Scheduler& scheduler = *parts_->scheduler;
     scheduler.wait_until_quiet(false);
+    scheduler.close_to_daemons();
     scheduler.table().for_each([](detail::FiberCore& fiber) {
-        if (fiber.is_daemon()) detail::interrupt(fiber);
+        if (fiber.is_daemon) detail::interrupt(fiber);
     });
     scheduler.wait_until_quiet(true);
     detail::unregister_scheduler(scheduler);

@@ -57,6 +57,20 @@ std::uint32_t resolve_workers(unsigned asked, unsigned usable) {
     return static_cast<std::uint32_t>(count);
 }
 
+// Refused here rather than at the first spawn.
+std::size_t checked_stack(const char* source, std::size_t size) {
+    if (size > StackPool::usable_size(StackPool::max_shift)) {
+        refuse(source, std::to_string(size), "larger than the largest stack there can be");
+    }
+    return size;
+}
+
+std::size_t resolve_stack_size(std::size_t asked) {
+    if (asked != 0) return checked_stack("Options::stack_size", asked);
+    return checked_stack("WEFT_STACK_SIZE",
+                         number_from("WEFT_STACK_SIZE").value_or(default_stack_size));
+}
+
 // The default of Options::on_unhandled. Put together first and written at once,
 // so that reports of several workers do not mix.
 void report_on_stderr(std::uint64_t id, std::string_view name, std::exception_ptr error) {
@@ -84,18 +98,14 @@ Settings resolve(const Options& options) {
     const Cpus cpus = usable_cpus();
     Settings settings{};
     settings.workers = resolve_workers(options.workers, cpus.workers);
-    settings.stack_size = options.stack_size != 0
-                              ? options.stack_size
-                              : number_from("WEFT_STACK_SIZE").value_or(default_stack_size);
-    settings.main_stack_size =
-        options.main_stack_size != 0 ? options.main_stack_size : default_main_stack_size;
+    settings.stack_size = resolve_stack_size(options.stack_size);
+    settings.main_stack_size = checked_stack(
+        "Options::main_stack_size",
+        options.main_stack_size != 0 ? options.main_stack_size : default_main_stack_size);
     settings.io = options.io != Io::automatic ? options.io : io_from_environment();
     settings.on_unhandled = options.on_unhandled != nullptr ? options.on_unhandled : report_on_stderr;
     settings.may_spin = settings.workers <= cpus.allowed;
     settings.force_migrate = number_from("WEFT_FORCE_MIGRATE").value_or(0) != 0;
-    // Refused here rather than at the first spawn.
-    StackPool::shift_for(settings.stack_size);
-    StackPool::shift_for(settings.main_stack_size);
     return settings;
 }
 

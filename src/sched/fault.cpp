@@ -63,12 +63,14 @@ void on_fault(int signal, siginfo_t* info, void*) {
     const int saved_errno = errno;
     if (Worker* worker = Worker::current()) {
         const FiberCore* fiber = worker->fiber();
-        if (fiber != nullptr && fiber->stack && fiber->stack.guards(info->si_addr)) {
+        if (fiber != nullptr && fiber->stack_end != nullptr && fiber->stack().guards(info->si_addr)) {
             report_overflow(*fiber);
         }
     }
-    // The faulting instruction runs again, under what was there before us.
+    // The faulting instruction runs again, under what was there before us; a
+    // signal that somebody sent does not come again by itself.
     sigaction(signal, signal == SIGSEGV ? &previous_segv : &previous_bus, nullptr);
+    if (info->si_code <= 0) raise(signal);
     errno = saved_errno;
 }
 

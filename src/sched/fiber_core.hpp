@@ -33,51 +33,57 @@ namespace weft::detail {
 
 class Scheduler;
 
-class FiberCore final : public Party {
+/// When a woken fiber runs on the worker that wakes it: before those that are
+/// queued there, or after them, as befits one of several woken together.
+enum class Turn : bool { next, in_order };
+
+// One cache line holds what a switch touches, see the first group.
+class alignas(64) FiberCore final : public Party {
 public:
     static constexpr std::size_t inline_size = 32;
     static constexpr std::uint16_t anywhere = 0xFFFF;
 
-    FiberCore() noexcept : Party{Kind::fiber} {}
-
-    bool is_daemon() const noexcept { return (flags & flag_daemon) != 0; }
-    bool is_pinned() const noexcept { return pins != 0; }
-
-    static constexpr std::uint8_t flag_daemon = 1;
-    static constexpr std::uint8_t flag_has_result = 4;
-    static constexpr std::uint8_t flag_result_taken = 8;
-    static constexpr std::uint8_t flag_has_callable = 16;
-
-    // --- fixed from the spawn to the end ---
-    std::uint8_t stack_shift = 0;
-    const Routine* routine = nullptr;
-    Scheduler* scheduler = nullptr;
-    std::atomic<std::uint64_t> id{0};  // 0: the slot is free
-    void* storage = nullptr;           // inline_storage or heap
-    char* name = nullptr;              // null-terminated, heap; null without one
-
-    // --- owner only ---
-    FiberCore* next = nullptr;
-    Context context = nullptr;         // null: has not run yet
-    Stack stack;
-    ExceptionState exceptions;
-    const char* wait_reason = nullptr;  // literal; read by dumps without a lock
-    const void* wait_object = nullptr;
-    std::uint16_t home = anywhere;      // the worker it is pinned to
-    std::uint16_t pins = 0;
-    std::uint8_t flags = 0;
-    std::atomic<bool> done{false};      // set under joiners.lock()
-
-    // --- any thread ---
-    // An exception nobody took is reported by whoever comes second: the fiber's
-    // end or the handle's. Both mark themselves by a read-modify-write here.
+    // The result and the exception are destroyed, and an exception nobody took is
+    // reported, by whoever comes second: the fiber's end or the handle's. Both are
+    // on a stack of their own then, where user code may run.
     static constexpr std::uint8_t mark_ended = 1;
     static constexpr std::uint8_t mark_handle_gone = 2;
     static constexpr std::uint8_t mark_observed = 4;
-    std::atomic<std::uint8_t> marks{0};
-    std::atomic<std::uint32_t> references{0};
+
+    FiberCore() noexcept : Party{Kind::fiber} {}
+
+    bool is_pinned() const noexcept { return pins != 0; }
+    Stack stack() const noexcept { return Stack{stack_end, stack_shift}; }
+
+    // --- owner only, at every switch ---
+    Context context = nullptr;      // null: has not run yet
+    FiberCore* next = nullptr;
+    ExceptionState exceptions;
+    std::uint16_t home = anywhere;  // the worker it is pinned to
+    std::uint16_t pins = 0;
+    std::uint8_t stack_shift = 0;        // fixed from the spawn to the end
+    bool is_daemon = false;              // fixed from the spawn to the end
+    std::atomic<std::uint8_t> marks{0};  // any thread
+    std::atomic<bool> done{false};       // set under joiners.lock()
+    bool has_result = false;             // written by the fiber's end
+    bool result_taken = false;           // the handle's
+    std::atomic<std::uint32_t> references{0};  // any thread
+
+    // --- owner only ---
+    const char* wait_reason = nullptr;  // literal; read by dumps without a lock
+    const void* wait_object = nullptr;
+    std::byte* stack_end = nullptr;     // null: has no stack
+
+    // --- fixed from the spawn to the end ---
+    Scheduler* scheduler = nullptr;
+    const Routine* routine = nullptr;
+    void* storage = nullptr;  // inline_storage or heap
+    char* name = nullptr;     // null-terminated, heap; null without one
+
+    // --- any thread ---
+    std::atomic<std::uint64_t> id{0};  // 0: the slot is free
     WaitQueue joiners;
-    std::exception_ptr error;           // written before done, read after
+    std::exception_ptr error;  // written before done, read after
 
 #if defined(WEFT_TSAN)
     void* tsan_fiber = nullptr;
@@ -88,5 +94,10 @@ public:
 
     alignas(std::max_align_t) std::byte inline_storage[inline_size];
 };
+
+#if !defined(WEFT_TSAN) && !defined(WEFT_ASAN)
+// A million parked fibers: this, a page of stack, and its share of page tables.
+static_assert(sizeof(FiberCore) == 192);
+#endif
 
 }  // namespace weft::detail

@@ -105,7 +105,7 @@ public:
     }
 
     /// Any thread; momentary.
-    std::uint32_t sleeping() const noexcept { return sleeping_.load(std::memory_order_relaxed); }
+    std::uint32_t sleeping() const noexcept { return sleeping_.load(std::memory_order_seq_cst); }
     bool is_asleep(std::uint32_t who) const noexcept {
         return slots_[who].load(std::memory_order_relaxed) == asleep;
     }

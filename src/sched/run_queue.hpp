@@ -25,7 +25,7 @@ namespace weft::detail {
 /// `exclusive`: there are no thieves, so nothing needs to be atomic.
 enum class Thieves : bool { none, possible };
 
-template <class Sync, class T, std::uint32_t capacity = 256>
+template <class Sync, class T, std::uint32_t capacity>
 class RunQueue {
     static_assert((capacity & (capacity - 1)) == 0);
 
@@ -75,20 +75,28 @@ public:
     template <class Out>
     void shed_half(Out&& out) noexcept {
         std::uint32_t head = head_.load(std::memory_order_acquire);
-        T* batch[capacity / 2];
         for (;;) {
             const std::uint32_t size = tail_.load(std::memory_order_relaxed) - head;
             const std::uint32_t count = size / 2;
-            for (std::uint32_t i = 0; i < count; ++i) {
-                batch[i] = slot(head + i).load(std::memory_order_relaxed);
-            }
             if (!head_.compare_exchange_strong(head, head + count, std::memory_order_acq_rel,
                                                std::memory_order_acquire)) {
                 continue;
             }
-            for (std::uint32_t i = 0; i < count; ++i) out(batch[i]);
+            // Ours, and nobody but us would overwrite them.
+            for (std::uint32_t i = 0; i < count; ++i) {
+                out(slot(head + i).load(std::memory_order_relaxed));
+            }
             return;
         }
+    }
+
+    /// Owner only. What pop() would return after `skip` others, or null. A hint:
+    /// a thief may be faster.
+    T* peek(std::uint32_t skip) noexcept {
+        const std::uint32_t index = head_.load(std::memory_order_relaxed) + skip;
+        const std::uint32_t left = tail_.load(std::memory_order_relaxed) - index;
+        if (left == 0 || left > capacity) return nullptr;
+        return slot(index).load(std::memory_order_relaxed);
     }
 
     /// Any thread; momentary.

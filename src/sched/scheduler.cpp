@@ -78,11 +78,11 @@ void Scheduler::stop() noexcept {
 
 // --- queues ---
 
-void Scheduler::make_ready(FiberCore& fiber) noexcept {
+void Scheduler::make_ready(FiberCore& fiber, Turn turn) noexcept {
     Worker* const here = Worker::current();
     if (here != nullptr && &here->scheduler() == this) {
         const Unobserved quiet;
-        return here->make_ready(fiber);
+        return here->make_ready(fiber, turn);
     }
     enqueue_from_outside(fiber);
 }
@@ -110,27 +110,32 @@ void Scheduler::wake(std::uint32_t who) noexcept {
 
 // --- control blocks ---
 
-FiberCore* Scheduler::create(const Routine& routine, std::uint8_t shift, bool daemon) {
+FiberCore* Scheduler::create(const Routine& routine, const Birth& birth) {
+    const auto [shift, daemon, pinned, name] = birth;
     FiberCore* const fiber = take_block(routine, shift);
     tsan_acquire(&fiber->references);  // what was done with the block before
     const Unobserved quiet;
     fiber->routine = &routine;
     fiber->scheduler = this;
     fiber->stack_shift = shift;
-    fiber->name = nullptr;
+    fiber->name = name;
     fiber->next = nullptr;
     fiber->context = nullptr;
     fiber->exceptions = ExceptionState{};
     fiber->wait_reason = nullptr;
     fiber->wait_object = nullptr;
     fiber->home = FiberCore::anywhere;
-    fiber->pins = 0;
-    fiber->flags = daemon ? FiberCore::flag_daemon : 0;
+    fiber->pins = pinned ? 1 : 0;
+    fiber->is_daemon = daemon;
+    fiber->has_result = false;
+    fiber->result_taken = false;
     fiber->marks.store(0, std::memory_order_relaxed);
     fiber->done.store(false, std::memory_order_relaxed);
     fiber->clear_interrupted();
     fiber->id.store(next_id(), std::memory_order_relaxed);
-    fiber->references.store(2, std::memory_order_release);  // the run and the handle
+    fiber->references.store(2, std::memory_order_seq_cst);  // the run and the handle
+    // Pairs with close_to_daemons(): it is cancelled here, or by who closes.
+    if (daemon && closing_.load(std::memory_order_seq_cst)) fiber->set_interrupted();
     return fiber;
 }
 
@@ -157,9 +162,8 @@ FiberCore* Scheduler::take_block(const Routine& routine, std::uint8_t shift) {
 
 void Scheduler::abandon(FiberCore* fiber) noexcept {
     return_promise(fiber->stack_shift);
-    fiber->flags = 0;
-    fiber->references.store(0, std::memory_order_relaxed);
-    free_block(fiber);
+    // Both references, unless a dump holds one more.
+    if (fiber->references.fetch_sub(2, std::memory_order_acq_rel) == 2) free_block(fiber);
 }
 
 void Scheduler::return_promise(std::uint8_t shift) noexcept {
@@ -171,7 +175,7 @@ void Scheduler::return_promise(std::uint8_t shift) noexcept {
 void Scheduler::start_fiber(FiberCore& fiber) noexcept {
     tsan_release(&fiber);
     const Unobserved quiet;
-    count_spawned(fiber.is_daemon());
+    count_spawned(fiber.is_daemon);
     Worker* const here = Worker::current();
     const bool inside = here != nullptr && &here->scheduler() == this;
     if (fiber.is_pinned()) {
@@ -184,14 +188,6 @@ void Scheduler::start_fiber(FiberCore& fiber) noexcept {
 }
 
 void Scheduler::free_block(FiberCore* fiber) noexcept {
-    tsan_acquire(&fiber->references);
-    if ((fiber->flags & FiberCore::flag_has_callable) != 0) {
-        fiber->routine->discard_callable(fiber->storage);
-    }
-    if ((fiber->flags & FiberCore::flag_has_result) != 0) {
-        fiber->routine->discard_result(fiber->storage);
-    }
-    fiber->error = nullptr;
     tsan_release(&fiber->references);
     const Unobserved quiet;
     free_storage(*fiber);

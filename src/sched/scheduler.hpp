@@ -68,17 +68,25 @@ public:
     Watchdog& watchdog() noexcept { return watchdog_; }
 
     /// Makes a claimed fiber runnable, from wherever the caller is.
-    void make_ready(FiberCore& fiber) noexcept;
+    void make_ready(FiberCore& fiber, Turn turn) noexcept;
     /// Wakes the driver of `who`, unless nobody.
     void wake(std::uint32_t who) noexcept;
     /// Wakes some sleeping worker, if one sleeps.
     void wake_one() noexcept { wake(idle_.claim_sleeper()); }
 
-    /// A control block with everything a fiber of `shift` needs to run.
-    /// Throws std::system_error; then nothing was taken.
-    FiberCore* create(const Routine& routine, std::uint8_t shift, bool daemon);
+    struct Birth {
+        std::uint8_t stack_shift;
+        bool daemon;
+        bool pinned;
+        char* name;  // heap; goes over to the block
+    };
+    /// A control block with everything a fiber needs to run. Throws
+    /// std::system_error; then nothing was taken.
+    FiberCore* create(const Routine& routine, const Birth& birth);
     /// Takes back what create() gave; the block was never started.
     void abandon(FiberCore* fiber) noexcept;
+    /// From now on daemons are born cancelled; those there are, the caller cancels.
+    void close_to_daemons() noexcept { closing_.store(true, std::memory_order_seq_cst); }
     /// Queues a new fiber.
     void start_fiber(FiberCore& fiber) noexcept;
     /// The last reference is gone.
@@ -107,6 +115,7 @@ private:
     Idle<StdSync> idle_;
     FiberQueue injected_;
     std::atomic<bool> stopping_{false};
+    std::atomic<bool> closing_{false};
     std::atomic<std::uint32_t> outsiders_{0};  // inside enqueue_from_outside()
     std::atomic<std::uint64_t> foreign_spawned_{0};
     std::atomic<std::uint64_t> foreign_daemons_spawned_{0};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <new>
 
 namespace weft::detail {
 
@@ -14,19 +15,65 @@ constexpr std::size_t least_to_sweep = 64;
 
 TimerQueue::TimerQueue() { heap_.reserve(initial_room); }
 
-void TimerQueue::add(TimePoint when, Ticket ticket) noexcept {
+void TimerQueue::add(TimePoint when, Ticket ticket, Spare& spare) noexcept {
     std::lock_guard hold{lock_};
     const auto dead = left_behind_.load(std::memory_order_relaxed);
     if (dead > least_to_sweep && dead > heap_.size() / 2) sweep();
-    heap_.push_back(Entry{when, ticket});
-    sift_up(heap_.size() - 1);
+    if (push(Entry{when, ticket})) {
+        sift_up(heap_.size() - 1);
+    } else {
+        spare = Spare{when, ticket, spares_, true};
+        spares_ = &spare;
+        has_spares_.store(true, std::memory_order_relaxed);
+    }
     publish_next();
+}
+
+bool TimerQueue::push(const Entry& entry) noexcept {
+    try {
+        heap_.push_back(entry);
+        return true;
+    } catch (const std::bad_alloc&) {
+        sweep();
+        if (heap_.size() == heap_.capacity()) return false;
+        heap_.push_back(entry);
+        return true;
+    }
+}
+
+void TimerQueue::left_behind(Spare& spare) noexcept {
+    left_behind_.fetch_add(1, std::memory_order_relaxed);
+    // Its own entry is linked before it parks, so it cannot miss that.
+    if (!has_spares_.load(std::memory_order_relaxed)) return;
+    std::lock_guard hold{lock_};
+    if (!spare.linked) return;
+    Spare** at = &spares_;
+    while (*at != &spare) at = &(*at)->next;
+    *at = spare.next;
+    has_spares_.store(spares_ != nullptr, std::memory_order_relaxed);
+}
+
+// Requires lock_.
+std::size_t TimerQueue::expire_spares(TimePoint now, Ticket* out, std::size_t most) noexcept {
+    std::size_t count = 0;
+    for (Spare** at = &spares_; *at != nullptr && count < most;) {
+        Spare& spare = **at;
+        if (spare.when > now) {
+            at = &spare.next;
+            continue;
+        }
+        out[count++] = spare.ticket;
+        *at = spare.next;
+        spare.linked = false;
+    }
+    has_spares_.store(spares_ != nullptr, std::memory_order_relaxed);
+    return count;
 }
 
 std::size_t TimerQueue::expire(TimePoint now, Ticket* out, std::size_t most) noexcept {
     if (next() > now) return 0;
     std::lock_guard hold{lock_};
-    std::size_t count = 0;
+    std::size_t count = spares_ == nullptr ? 0 : expire_spares(now, out, most);
     while (count < most && !heap_.empty() && heap_.front().when <= now) {
         out[count++] = heap_.front().ticket;
         pop_front();
@@ -89,7 +136,8 @@ void TimerQueue::sift_down(std::size_t index) noexcept {
 }
 
 void TimerQueue::publish_next() noexcept {
-    const TimePoint next = heap_.empty() ? TimePoint::max() : heap_.front().when;
+    TimePoint next = heap_.empty() ? TimePoint::max() : heap_.front().when;
+    for (const Spare* s = spares_; s != nullptr; s = s->next) next = std::min(next, s->when);
     next_.store(next.time_since_epoch().count(), std::memory_order_relaxed);
 }
 

@@ -8,6 +8,9 @@
 // (Rejected: a kernel timer per wait, 600 ns and O(n) to cancel; a heap whose
 // nodes lie on the waiters' stacks, a cache miss for each level sifted.)
 //
+// A wait needs no memory: an entry that the heap has no room for, nor memory to
+// grow, is linked through a Spare on its waiter's stack instead, in no order.
+//
 // Locking: every member may be called from any thread; add() and left_behind()
 // come from the owner's fibers, expire() also from the watchdog.
 // Lifetime of what a ticket names: see party.hpp. Only fibers have entries.
@@ -31,10 +34,19 @@ public:
     TimerQueue(const TimerQueue&) = delete;
     TimerQueue& operator=(const TimerQueue&) = delete;
 
-    void add(TimePoint when, Ticket ticket) noexcept;
+    /// Where an entry lies for which there is no memory.
+    struct Spare {
+        TimePoint when;
+        Ticket ticket;
+        Spare* next = nullptr;
+        bool linked = false;  // guarded by the queue's lock, once added
+    };
+
+    /// `spare` lives until the time came or left_behind() was called.
+    void add(TimePoint when, Ticket ticket, Spare& spare) noexcept;
 
     /// A wait with an entry here ended before its time.
-    void left_behind() noexcept { left_behind_.fetch_add(1, std::memory_order_relaxed); }
+    void left_behind(Spare& spare) noexcept;
 
     /// Takes up to `most` tickets whose time has come, in order of time.
     std::size_t expire(TimePoint now, Ticket* out, std::size_t most) noexcept;
@@ -60,8 +72,12 @@ private:
     void pop_front() noexcept;
     void sweep() noexcept;
     void publish_next() noexcept;
+    bool push(const Entry& entry) noexcept;
+    std::size_t expire_spares(TimePoint now, Ticket* out, std::size_t most) noexcept;
 
     SpinLock lock_;
+    Spare* spares_ = nullptr;  // guarded by lock_
+    std::atomic<bool> has_spares_{false};  // written under lock_, before the waiter parks
     std::vector<Entry> heap_;  // guarded by lock_
     std::atomic<TimePoint::rep> next_{TimePoint::max().time_since_epoch().count()};
     std::atomic<std::uint32_t> left_behind_{0};

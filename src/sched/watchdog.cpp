@@ -6,6 +6,8 @@
 #include "sched/fault.hpp"
 #include "sched/scheduler.hpp"
 
+#include <sys/prctl.h>
+
 #include <chrono>
 
 namespace weft::detail {
@@ -23,11 +25,13 @@ void Watchdog::stop() noexcept {
 
 void Watchdog::run() noexcept {
     block_asynchronous_signals();
+    prctl(PR_SET_TIMERSLACK, 1000);
     const Unobserved quiet;
     std::uint32_t turns_asleep = 0;
     while (!stopping_.load(std::memory_order_seq_cst)) {
         turns_asleep = look() ? 0 : turns_asleep + 1;
-        if (turns_asleep < idle_turns) {
+        const bool trimmed = scheduler_.stacks().trim() != 0;
+        if (trimmed || turns_asleep < idle_turns) {
             sleep_for_a_turn();
         } else {
             sleep_until_noticed();
@@ -38,6 +42,7 @@ void Watchdog::run() noexcept {
 
 bool Watchdog::look() noexcept {
     bool any_awake = false;
+    rescues_now_ = false;
     for (std::uint32_t i = 0; i < scheduler_.workers(); ++i) {
         if (scheduler_.idle().is_asleep(i)) {
             seen_[i].was_running = false;
@@ -46,6 +51,8 @@ bool Watchdog::look() noexcept {
         any_awake = true;
         look_at(scheduler_.worker(i), seen_[i]);
     }
+    // Those awake may be long busy with what they have.
+    if (any_awake && !scheduler_.injected().empty()) scheduler_.wake_one();
     return any_awake;
 }
 
@@ -64,6 +71,7 @@ void Watchdog::look_at(Worker& worker, Seen& seen) noexcept {
 }
 
 void Watchdog::rescue(Worker& worker) noexcept {
+    rescues_now_ = true;
     worker.set_stuck(true);
     worker.ask_for_attention();
     const bool timers = worker.serve_timers() > 0;
@@ -75,7 +83,8 @@ void Watchdog::rescue(Worker& worker) noexcept {
 void Watchdog::sleep_for_a_turn() noexcept {
     const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
     if (stopping_.load(std::memory_order_seq_cst)) return;
-    futex_wait(signal_, seen, std::chrono::steady_clock::now() + std::chrono::nanoseconds{turn_ns});
+    const std::chrono::nanoseconds turn{rescues_now_ ? rescue_turn_ns : turn_ns};
+    futex_wait(signal_, seen, std::chrono::steady_clock::now() + turn);
 }
 
 // notice() reads asleep_ after its worker left the sleepers; here it is written

@@ -1,7 +1,7 @@
 // Watchdog: sees to it that a worker stuck in a fiber strands nobody.
 // Layer: sched. Uses: base.
 //
-// A thread that looks at every worker each turn_time while any is awake, and
+// A thread that looks at every worker each turn while any is awake, and
 // sleeps on a futex when all have been asleep for a while: an idle runtime
 // costs nothing. A worker that ran the same fiber for a whole turn is stuck;
 // then the watchdog
@@ -9,7 +9,8 @@
 //      both through the inject queue;
 //   3. opens its LIFO slot and lone fiber to thieves, and wakes one.
 // A worker that switches fibers but has not been in its loop for a turn is
-// asked to go there.
+// asked to go there. Each turn also gives the memory of a few stacks back that
+// are free and more than are worth keeping.
 #pragma once
 
 #include "base/clock.hpp"
@@ -43,6 +44,7 @@ public:
 
 private:
     static constexpr std::int64_t turn_ns = 1'000'000;
+    static constexpr std::int64_t rescue_turn_ns = 250'000;  // while a worker is stuck
     static constexpr std::uint32_t idle_turns = 64;
 
     struct Seen {
@@ -60,7 +62,8 @@ private:
     void wake() noexcept;
 
     Scheduler& scheduler_;
-    std::vector<Seen> seen_;  // own thread only
+    std::vector<Seen> seen_;      // own thread only
+    bool rescues_now_ = false;    // own thread only: a worker was stuck in this turn
     std::atomic<bool> asleep_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> signal_{0};  // futex

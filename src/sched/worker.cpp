@@ -35,7 +35,7 @@ Worker::~Worker() {
     WEFT_ASSERT(pinned_.empty());
     WEFT_ASSERT(lifo_.load(std::memory_order_relaxed) == nullptr);
     WEFT_ASSERT(timers_.live() == 0);
-    WEFT_ASSERT(driver_->in_flight() == 0);
+    // The driver's destructor sees to its operations.
 }
 
 [[gnu::noinline]] Worker* Worker::current_slow() noexcept {
@@ -114,9 +114,9 @@ WEFT_NO_TSAN void Worker::go(FiberCore* next, After after) noexcept {
     void** save = self == nullptr ? &loop_fake_stack_ : &self->asan_fake_stack;
     __sanitizer_start_switch_fiber(
         after == After::recycle ? nullptr : save,
-        next == nullptr ? loop_stack_bottom_ : next->stack.bottom(),
+        next == nullptr ? loop_stack_bottom_ : next->stack().bottom(),
         next == nullptr ? loop_stack_size_
-                        : static_cast<std::size_t>(next->stack.end - next->stack.bottom()));
+                        : static_cast<std::size_t>(next->stack_end - next->stack().bottom()));
 #endif
 #if defined(WEFT_TSAN)
     __tsan_switch_to_fiber(next == nullptr ? tsan_loop_ : next->tsan_fiber, 1);
@@ -155,22 +155,22 @@ void Worker::after_departure(FiberCore& departed) noexcept {
         case After::commit: break;
     }
     const std::uint64_t epoch = departed_epoch_;
-    if (departed.word().commit()) return make_ready(departed);
+    if (departed.word().commit()) return make_ready(departed, Turn::next);
     // The fiber may be running elsewhere by now. Its epoch protects it, and a
     // request_cancel() that found nothing to claim has set the flag before.
     if (epoch == 0 || !departed.interrupt_pending()) return;
     const Claim claim = departed.word().claim(epoch, Wake::cancelled);
-    if (claim != Claim::lost && departed.word().resume(claim)) make_ready(departed);
+    if (claim != Claim::lost && departed.word().resume(claim)) make_ready(departed, Turn::next);
 }
 
 void Worker::recycle(FiberCore& departed) noexcept {
-    const bool daemon = departed.is_daemon();
+    const bool daemon = departed.is_daemon;
 #if defined(WEFT_TSAN)
     __tsan_destroy_fiber(departed.tsan_fiber);
 #endif
-    stacks_.release(departed.stack);
+    stacks_.release(departed.stack());
     stacks_.unreserve(departed.stack_shift);
-    departed.stack = Stack{};
+    departed.stack_end = nullptr;
     departed.context = nullptr;
     release(&departed);
     scheduler_.count_finished(*this, daemon);
@@ -178,8 +178,9 @@ void Worker::recycle(FiberCore& departed) noexcept {
 
 void Worker::prepare_first_run(FiberCore& fiber) noexcept {
     const Unobserved quiet;
-    fiber.stack = stacks_.acquire(fiber.stack_shift);
-    fiber.context = make_context(fiber.stack.top(), fiber.stack.size(), &Worker::fiber_entry);
+    const Stack stack = stacks_.acquire(fiber.stack_shift);
+    fiber.stack_end = stack.end;
+    fiber.context = make_context(stack.top(), stack.size(), &Worker::fiber_entry);
 #if defined(WEFT_TSAN)
     fiber.tsan_fiber = __tsan_create_fiber(0);
 #endif
@@ -195,7 +196,7 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
 #endif
     arrive(worker, arrival.fctx);
     tsan_acquire(self);                 // what its spawner did
-    tsan_acquire(self->stack.end - 1);  // what the last fiber did on this stack
+    tsan_acquire(self->stack_end - 1);  // what the last fiber did on this stack
     reset_float_control();
     run_routine(*self);
     current()->finish_fiber();
@@ -205,17 +206,16 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
     try {
         if (fiber.interrupted()) throw Cancelled{};  // before it began: it never does
         fiber.routine->run(fiber.storage);
-        fiber.flags |= FiberCore::flag_has_result;
+        fiber.has_result = true;
     } catch (...) {
         // Also Cancelled: what ended the fiber is for whoever joins it.
         fiber.error = std::current_exception();
     }
     fiber.routine->discard_callable(fiber.storage);
-    fiber.flags &= static_cast<std::uint8_t>(~FiberCore::flag_has_callable);
     tsan_release(&fiber);
     fiber.scheduler->setup().at_end(fiber);
     // What follows on this stack and in this block: the next fiber's, the table's.
-    tsan_release(fiber.stack.end - 1);
+    tsan_release(fiber.stack_end - 1);
     tsan_release(&fiber.references);
     tsan_release(fiber.scheduler);
 }
@@ -280,18 +280,30 @@ FiberCore* Worker::take_lifo() noexcept {
 }
 
 FiberCore* Worker::take_local() noexcept {
-    if (!pinned_.empty()) {
+    if (ahead_run_ < ahead_limit) {
+        ++ahead_run_;
         if (FiberCore* fiber = pinned_.pop(1)) return fiber;
+        if (FiberCore* fiber = take_lifo()) return fiber;
     }
-    if (lifo_run_ < lifo_limit) {
-        if (FiberCore* fiber = take_lifo()) {
-            ++lifo_run_;
-            return fiber;
-        }
+    ahead_run_ = 0;
+    if (FiberCore* fiber = queue_.pop(thieves_)) {
+        prefetch_next();
+        return fiber;
     }
-    lifo_run_ = 0;
-    if (FiberCore* fiber = queue_.pop(thieves_)) return fiber;
+    if (FiberCore* fiber = pinned_.pop(1)) return fiber;
     return take_lifo();
+}
+
+// With many runnable fibers each one's block and stack are cold: they are asked
+// for while the fibers before it run. Reads what is only a hint by then; a block
+// is never unmapped.
+void Worker::prefetch_next() noexcept {
+    if (const FiberCore* second = queue_.peek(1)) __builtin_prefetch(second, 1);
+    if (const FiberCore* first = queue_.peek(0)) {
+        const auto* const stack = static_cast<const std::byte*>(first->context);
+        __builtin_prefetch(stack, 1);
+        __builtin_prefetch(stack + 64, 1);
+    }
 }
 
 void Worker::push_tail(FiberCore& fiber) noexcept {
@@ -313,7 +325,7 @@ void Worker::overflow(FiberCore& fiber) noexcept {
     scheduler_.injected().push_chain(first, last, count);
 }
 
-void Worker::make_ready(FiberCore& fiber) noexcept {
+void Worker::make_ready(FiberCore& fiber, Turn turn) noexcept {
     if (fiber.is_pinned()) {
         if (fiber.home == index_) return pinned_.push(&fiber);
         return scheduler_.worker(fiber.home).enqueue_pinned(fiber);
@@ -323,7 +335,7 @@ void Worker::make_ready(FiberCore& fiber) noexcept {
     }
     // In the loop nothing is in the cache: completions run in order of arrival.
     FiberCore* displaced = &fiber;
-    if (this->fiber() != nullptr) {
+    if (turn == Turn::next && this->fiber() != nullptr) {
         if (thieves_ == Thieves::none) {
             displaced = lifo_.load(std::memory_order_relaxed);
             lifo_.store(&fiber, std::memory_order_relaxed);
@@ -349,7 +361,7 @@ void Worker::enqueue_pinned(FiberCore& fiber) noexcept {
 
 // `lone`: this worker will get to it in a moment, unless it does not come back.
 void Worker::notify(bool lone) noexcept {
-    if (thieves_ == Thieves::none) return;
+    if (thieves_ == Thieves::none || resting_) return;
     auto& idle = scheduler_.idle();
     if (lone) {
         if (idle.sleeping() == 0) return;
@@ -365,6 +377,7 @@ void Worker::adopt_injected() noexcept {
     bool any = false;
     while (fiber != nullptr) {
         FiberCore* const next = fiber->next;
+        if (next != nullptr) __builtin_prefetch(next, 1);
         push_tail(*fiber);
         any = true;
         fiber = next;
@@ -393,7 +406,7 @@ std::size_t Worker::serve_timers() noexcept {
             WaitWord<StdSync>& word = due[i].party->word();
             const Claim claim = word.claim(due[i].epoch, Wake::timed_out);
             if (claim == Claim::lost || !word.resume(claim)) continue;
-            scheduler_.make_ready(static_cast<FiberCore&>(*due[i].party));
+            scheduler_.make_ready(static_cast<FiberCore&>(*due[i].party), Turn::in_order);
             ++resumed;
         }
     }
@@ -494,13 +507,19 @@ void Worker::rest() noexcept {
     if (work_in_sight() || driver_->ready() || scheduler_.stopping()) {
         // Who pushed it may have relied on the search that ended above.
         searching_ = idle.retract(index_) || idle.begin_search();
+        scheduler_.watchdog().notice();
         return;
     }
     tallies.sleeps.add();
     const TimePoint before = detail::now();
+    // What the wait delivers is told to others after it: still announced, this
+    // worker would be the one it is told to.
+    resting_ = true;
     driver_->wait(timers_.next());
+    resting_ = false;
     searching_ = idle.retract(index_);
     scheduler_.watchdog().notice();
+    if (queue_.size() >= 2) notify(false);
     note_rest((detail::now() - before).count());
 }
 

@@ -12,9 +12,10 @@
 // departed_epoch_ are all that is handed over; nothing of it lies on the
 // departed stack, which may run elsewhere at once.
 //
-// Order of service: the LIFO slot (the fiber woken last, whose data is in the
-// cache; at most lifo_limit times in a row), then the run queue in order of
-// arrival. Spawned and yielding fibers go to the queue's end.
+// Order of service: fibers pinned here, then the LIFO slot (the fiber woken
+// last, whose data is in the cache), both at most ahead_limit times in a row,
+// then the run queue in order of arrival. Spawned and yielding fibers go to the
+// queue's end.
 //
 // Whom new work wakes: see idle.hpp; and a worker that gets one runnable fiber
 // will run it itself in a moment, so that wakes another worker at most every
@@ -110,8 +111,8 @@ public:
     /// so that a fiber whose operations always succeed leaves room for others.
     static void consume_budget() noexcept;
 
-    /// From this worker's thread: makes a claimed, pinned-elsewhere-or-not fiber runnable.
-    void make_ready(FiberCore& fiber) noexcept;
+    /// From this worker's thread: makes a claimed fiber runnable, here or where it is pinned.
+    void make_ready(FiberCore& fiber, Turn turn) noexcept;
     /// From this worker's thread: a new fiber.
     void enqueue_new(FiberCore& fiber) noexcept;
     /// Any thread: a fiber that must run here.
@@ -174,8 +175,9 @@ public:
 private:
     enum class After : std::uint8_t { nothing, commit, requeue, recycle };
 
+    static constexpr std::uint32_t queue_capacity = 1024;
     static constexpr std::uint32_t tick_limit = 61;
-    static constexpr std::uint32_t lifo_limit = 16;
+    static constexpr std::uint32_t ahead_limit = 16;
     static constexpr std::uint32_t budget_per_turn = 128;
     static constexpr std::size_t timer_batch = 64;
     static constexpr std::size_t inject_batch = 32;
@@ -200,6 +202,7 @@ private:
     FiberCore* search() noexcept;
     FiberCore* steal() noexcept;
     FiberCore* found(FiberCore* fiber) noexcept;
+    void prefetch_next() noexcept;
     void push_tail(FiberCore& fiber) noexcept;
     void overflow(FiberCore& fiber) noexcept;
     void notify(bool lone) noexcept;
@@ -228,7 +231,8 @@ private:
     After after_ = After::nothing;
     bool searching_ = false;                // counted in Idle
     std::uint32_t budget_ = budget_per_turn;
-    std::uint32_t lifo_run_ = 0;
+    std::uint32_t ahead_run_ = 0;           // pinned and LIFO in a row
+    bool resting_ = false;
     std::uint32_t next_round_ = tick_limit;
     int spin_credit_ = 2;
     std::uint64_t next_id_ = 0;
@@ -258,7 +262,7 @@ private:
     alignas(64) std::atomic<bool> attention_{false};
     std::atomic<bool> stuck_{false};
     std::atomic<FiberCore*> lifo_{nullptr};
-    RunQueue<StdSync, FiberCore> queue_;
+    RunQueue<StdSync, FiberCore, queue_capacity> queue_;
     FiberQueue pinned_;
     TimerQueue timers_;
 };

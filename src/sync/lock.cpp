@@ -80,16 +80,24 @@ void Lock::require_held() const {
 
 void Lock::unlock_slow() {
     require_held();
-    detail::Held held{waiters_.lock()};
-    auto first = waiters_.claim_front();
-    std::uintptr_t next = 0;
-    if (first) {
-        next = reinterpret_cast<std::uintptr_t>((*first)->ticket.party);
-        if (!waiters_.empty()) next |= has_waiters;
-    }
-    word_.store(next, std::memory_order_release);
-    held.unlock();
-    if (first) std::move(*first).resume();
+    const std::uintptr_t me = caller();
+    std::uintptr_t mine = me;
+    do {
+        detail::Held held{waiters_.lock()};
+        if (auto first = waiters_.claim_front()) {
+            auto next = reinterpret_cast<std::uintptr_t>((*first)->ticket.party);
+            if (!waiters_.empty()) next |= has_waiters;
+            word_.store(next, std::memory_order_release);
+            held.unlock();
+            return std::move(*first).resume();
+        }
+        // Nobody waits any more. Unlocked last and by one step, for whoever locks
+        // after that may destroy the lock.
+        word_.store(me, std::memory_order_relaxed);
+        held.unlock();
+        mine = me;
+    } while (!word_.compare_exchange_strong(mine, 0, std::memory_order_release,
+                                            std::memory_order_relaxed));
 }
 
 }  // namespace weft

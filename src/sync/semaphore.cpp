@@ -6,6 +6,7 @@
 
 #include "base/assert.hpp"
 #include "park/park.hpp"
+#include "park/wake_list.hpp"
 #include "sched/worker.hpp"
 
 #include <stdexcept>
@@ -42,18 +43,19 @@ bool Semaphore::try_acquire() noexcept {
 
 void Semaphore::release(std::ptrdiff_t units) noexcept {
     WEFT_ASSERT(units >= 0);
-    while (units > 0) {
-        detail::Held held{waiters_.lock()};
-        auto first = waiters_.claim_front();
-        if (!first) {
-            WEFT_ASSERT(waiters_.empty());
-            units_ += units;
-            return;
+    detail::WakeList served;
+    {
+        const detail::Held held{waiters_.lock()};
+        for (; units > 0; --units) {
+            auto first = waiters_.claim_front();
+            if (!first) break;
+            served.add(std::move(*first));
         }
-        held.unlock();
-        std::move(*first).resume();
-        --units;
+        WEFT_ASSERT(units == 0 || waiters_.empty());
+        units_ += units;
     }
+    // From here on *this may be gone: who was served may destroy it.
+    served.resume_all();
 }
 
 }  // namespace weft

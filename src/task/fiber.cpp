@@ -58,10 +58,18 @@ void report_unhandled(FiberCore& fiber) noexcept {
                                        fiber.error);
 }
 
-// One of the two that share the duty to report; true for the second.
-bool came_second(FiberCore& fiber, std::uint8_t mine, std::uint8_t other) noexcept {
-    const auto before = fiber.marks.fetch_or(mine, std::memory_order_acq_rel);
-    return (before & other) != 0 && (before & FiberCore::mark_observed) == 0;
+// The duty of the second of the two, the fiber's end and the handle's.
+void discard_outcome(FiberCore& fiber) noexcept {
+    if (fiber.has_result) fiber.routine->discard_result(fiber.storage);
+    if (fiber.error == nullptr) return;
+    const bool observed =
+        (fiber.marks.load(std::memory_order_relaxed) & FiberCore::mark_observed) != 0;
+    if (!observed) report_unhandled(fiber);
+    fiber.error = nullptr;
+}
+
+bool comes_second(FiberCore& fiber, std::uint8_t mine, std::uint8_t other) noexcept {
+    return (fiber.marks.fetch_or(mine, std::memory_order_acq_rel) & other) != 0;
 }
 
 }  // namespace
@@ -72,10 +80,7 @@ FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Rou
                                                        : StackPool::shift_for(options.stack_size);
     char* const name = copy_name(options.name);
     try {
-        FiberCore* const fiber = scheduler.create(routine, shift, options.daemon);
-        fiber->name = name;
-        fiber->pins = options.pinned ? 1 : 0;
-        return fiber;
+        return scheduler.create(routine, {shift, options.daemon, options.pinned, name});
     } catch (...) {
         std::free(name);
         throw;
@@ -87,7 +92,6 @@ void* storage_of(FiberCore* fiber) noexcept { return fiber->storage; }
 void abandon_fiber(FiberCore* fiber) noexcept { fiber->scheduler->abandon(fiber); }
 
 void start_fiber(FiberCore* fiber) noexcept {
-    fiber->flags |= FiberCore::flag_has_callable;
     fiber->scheduler->start_fiber(*fiber);
 }
 
@@ -102,18 +106,17 @@ void release(FiberCore* fiber) noexcept {
 }
 
 void drop_handle(FiberCore* fiber) noexcept {
-    const bool plain_end = fiber->done.load(std::memory_order_acquire) && fiber->error == nullptr;
-    if (!plain_end && came_second(*fiber, FiberCore::mark_handle_gone, FiberCore::mark_ended)) {
-        report_unhandled(*fiber);
+    if (is_done(fiber) || comes_second(*fiber, FiberCore::mark_handle_gone, FiberCore::mark_ended)) {
+        tsan_acquire(fiber);
+        discard_outcome(*fiber);
     }
     tsan_release(&fiber->references);
     release(fiber);
 }
 
 void end_fiber(FiberCore& fiber) noexcept {
-    if (fiber.error != nullptr &&
-        came_second(fiber, FiberCore::mark_ended, FiberCore::mark_handle_gone)) {
-        report_unhandled(fiber);
+    if (comes_second(fiber, FiberCore::mark_ended, FiberCore::mark_handle_gone)) {
+        discard_outcome(fiber);
     }
     WakeList joiners;
     {
@@ -156,10 +159,9 @@ void* take_result(FiberCore* fiber) {
         fiber->marks.fetch_or(FiberCore::mark_observed, std::memory_order_relaxed);
         std::rethrow_exception(fiber->error);
     }
-    if ((fiber->flags & FiberCore::flag_result_taken) != 0) {
+    if (std::exchange(fiber->result_taken, true)) {
         throw std::logic_error{"weft: the fiber's result was taken before"};
     }
-    fiber->flags |= FiberCore::flag_result_taken;
     return fiber->storage;
 }
 

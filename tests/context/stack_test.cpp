@@ -11,12 +11,14 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include <signal.h>
@@ -149,6 +151,27 @@ const Child starving{"out of address space", [] {
     return 0;
 }};
 
+// Every slot there is has been used and is promised, while another thread trims.
+const Child trimming{"trims while stacks are taken", [] {
+    constexpr std::uint32_t many = 5 * per_slab;
+    StackPool pool;
+    std::atomic<bool> over{false};
+    std::thread trimmer{[&] {
+        while (!over) pool.trim(64);
+    }};
+    {
+        Stacks stacks{pool};
+        for (int i = 0; i < 500; ++i) {
+            stacks.take(many);
+            for (const Stack& stack : stacks.all) *(stack.top() - 1) = std::byte{1};
+            stacks.give_back();
+        }
+    }
+    over = true;
+    trimmer.join();
+    return 0;
+}};
+
 }  // namespace
 
 TEST_CASE("a slot is the smallest power of two that holds guard and stack", "[stack]") {
@@ -257,19 +280,36 @@ TEST_CASE("a stack given back is the next one taken, still hot and guarded", "[s
     CHECK(guard_is_whole(stacks.all[0]));
 }
 
-TEST_CASE("most of many stacks given back give up their memory, and stay guarded", "[stack]") {
+TEST_CASE("of many stacks given back a trim makes most give up their memory, guards stay", "[stack]") {
     constexpr std::uint32_t many = 2000;
     StackPool pool;
     Stacks stacks{pool};
+    const auto touched = [&] {
+        return std::count_if(stacks.all.begin(), stacks.all.end(), [](const Stack& stack) {
+            return *(stack.top() - 1) == std::byte{42};
+        });
+    };
     stacks.take(many);
     for (const Stack& stack : stacks.all) *(stack.top() - 1) = std::byte{42};
     stacks.give_back();
     stacks.take(many);
-    const auto touched = std::count_if(stacks.all.begin(), stacks.all.end(), [](const Stack& stack) {
-        return *(stack.top() - 1) == std::byte{42};
-    });
-    CHECK(touched == 1024);
+    CHECK(touched() == many);  // nobody has trimmed yet
+    stacks.give_back();
+    std::uint32_t trimmed = 0;
+    while (const std::uint32_t now = pool.trim(10)) {
+        CHECK(now <= 10);
+        trimmed += now;
+    }
+    CHECK(trimmed == many - 1024);
+    stacks.take(many);
+    CHECK(touched() == 1024);
     for (std::size_t i = 0; i < many; i += 97) CHECK(guard_is_whole(stacks.all[i]));
+}
+
+TEST_CASE("a trim takes no stack that was promised", "[stack]") {
+    const Outcome outcome = trimming.run();
+    INFO(outcome.describe());
+    CHECK(outcome.exited_with(0));
 }
 
 TEST_CASE("no stack is handed out twice", "[stack]") {

@@ -36,6 +36,9 @@ std::vector<std::unique_ptr<Sleeper>> sleepers(std::size_t count) {
     return all;
 }
 
+// For entries that the heap has room for.
+TimerQueue::Spare unused;
+
 bool same(const Ticket& a, const Ticket& b) { return a.party == b.party && a.epoch == b.epoch; }
 
 }  // namespace
@@ -59,7 +62,7 @@ TEST_CASE("tickets expire in order of their times, whatever order they came in",
         std::swap(when[i - 1], when[random.below(static_cast<std::uint32_t>(i))]);
     }
     for (std::size_t i = 0; i < count; ++i) {
-        queue.add(start + std::chrono::microseconds{when[i]}, all[when[i]]->ticket());
+        queue.add(start + std::chrono::microseconds{when[i]}, all[when[i]]->ticket(), unused);
     }
     CHECK(queue.next() == start);
     CHECK(queue.live() == count);
@@ -74,7 +77,7 @@ TEST_CASE("a ticket expires at its time and not before", "[timer]") {
     TimerQueue queue;
     Sleeper sleeper;
     Ticket out[1];
-    queue.add(start, sleeper.ticket());
+    queue.add(start, sleeper.ticket(), unused);
     CHECK(queue.expire(start - 1ns, out, 1) == 0);
     CHECK(queue.expire(start, out, 1) == 1);
     CHECK(queue.expire(start, out, 1) == 0);
@@ -83,7 +86,7 @@ TEST_CASE("a ticket expires at its time and not before", "[timer]") {
 TEST_CASE("more than fit expire in batches, none twice and none lost", "[timer]") {
     TimerQueue queue;
     auto all = sleepers(100);
-    for (auto& sleeper : all) queue.add(start, sleeper->ticket());
+    for (auto& sleeper : all) queue.add(start, sleeper->ticket(), unused);
     std::vector<Party*> seen;
     Ticket out[7];
     for (;;) {
@@ -102,11 +105,11 @@ TEST_CASE("one party may have entries of several waits, of which the last is ali
     Party party{Party::Kind::fiber};
     for (int i = 0; i < 10; ++i) {
         const auto epoch = party.word().arm(Cancellable::yes);
-        queue.add(start + std::chrono::seconds{i}, {&party, epoch});
+        queue.add(start + std::chrono::seconds{i}, {&party, epoch}, unused);
         if (i == 9) break;
         party.word().claim(epoch, Wake::notified);
         party.word().finish();
-        queue.left_behind();
+        queue.left_behind(unused);
     }
     CHECK(queue.live() == 1);
 }
@@ -115,17 +118,17 @@ TEST_CASE("entries left behind are swept once they are more than half", "[timer]
     TimerQueue queue;
     auto dead = sleepers(300);
     auto alive = sleepers(200);
-    for (auto& sleeper : dead) queue.add(start, sleeper->ticket());
-    for (auto& sleeper : alive) queue.add(start + 1s, sleeper->ticket());
+    for (auto& sleeper : dead) queue.add(start, sleeper->ticket(), unused);
+    for (auto& sleeper : alive) queue.add(start + 1s, sleeper->ticket(), unused);
     for (auto& sleeper : dead) {
         sleeper->end();
-        queue.left_behind();
+        queue.left_behind(unused);
     }
     CHECK(queue.live() == 200);
     CHECK(queue.next() == start);  // nobody has looked yet
 
     Sleeper late;
-    queue.add(start + 2s, late.ticket());
+    queue.add(start + 2s, late.ticket(), unused);
     CHECK(queue.next() == start + 1s);
     CHECK(queue.live() == 201);
     std::vector<Ticket> out(600);
@@ -138,10 +141,10 @@ TEST_CASE("waits that always end early do not fill the queue", "[timer]") {
     Party party{Party::Kind::fiber};
     for (int i = 0; i < 100'000; ++i) {
         const auto epoch = party.word().arm(Cancellable::yes);
-        queue.add(start + 1h, {&party, epoch});
+        queue.add(start + 1h, {&party, epoch}, unused);
         party.word().claim(epoch, Wake::notified);
         party.word().finish();
-        queue.left_behind();
+        queue.left_behind(unused);
     }
     std::vector<Ticket> out(100'000);
     CHECK(queue.expire(start + 2h, out.data(), out.size()) < 300);
@@ -155,10 +158,10 @@ TEST_CASE("any mixture of waits expires as a sorted list would", "[timer]") {
         std::vector<std::pair<TimePoint, Sleeper*>> expected;
         for (auto& sleeper : all) {
             const TimePoint when = start + std::chrono::nanoseconds{random.below(1000)};
-            queue.add(when, sleeper->ticket());
+            queue.add(when, sleeper->ticket(), unused);
             if (random.below(3) == 0) {
                 sleeper->end();
-                queue.left_behind();
+                queue.left_behind(unused);
             } else {
                 expected.emplace_back(when, sleeper.get());
             }

@@ -2,6 +2,7 @@
 #include "sched/worker.hpp"
 
 #include "support/catch.hpp"
+#include "support/journal.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
@@ -22,6 +23,7 @@
 using namespace std::chrono_literals;
 using weft::detail::Worker;
 using weft::test::Environment;
+using weft::test::Journal;
 using weft::test::on_workers;
 using weft::test::until_waiting;
 
@@ -30,6 +32,11 @@ namespace {
 template <class Body>
 void on_one_worker(Body&& body) {
     weft::run([&] { body(); }, {.workers = 1});
+}
+
+std::string text_of(const Journal<char>& journal) {
+    const auto letters = journal.entries();
+    return {letters.begin(), letters.end()};
 }
 
 std::uint32_t worker_index() { return Worker::current()->index(); }
@@ -44,41 +51,41 @@ void hog_until(Condition&& condition) {
 
 TEST_CASE("new fibers run in the order of their spawns", "[worker][order]") {
     on_one_worker([] {
-        std::vector<int> order;
+        Journal<int> order;
         std::vector<int> expected;
         std::vector<weft::Fiber<>> fibers;
         for (int i = 0; i < 200; ++i) {
             expected.push_back(i);
-            fibers.push_back(weft::spawn([&order, i] { order.push_back(i); }));
+            fibers.push_back(weft::spawn([&order, i] { order.add(i); }));
         }
-        CHECK(order.empty());
+        CHECK(order.entries().empty());
         weft::join_all(fibers);
-        CHECK(order == expected);
+        CHECK(order.entries() == expected);
     });
 }
 
 TEST_CASE("yield goes to the end of the queue", "[worker][order]") {
     on_one_worker([] {
-        std::string order;
+        Journal<char> order;
         std::vector<weft::Fiber<>> fibers;
         for (const char letter : {'a', 'b', 'c'}) {
             fibers.push_back(weft::spawn([&order, letter] {
                 for (int turn = 0; turn < 4; ++turn) {
-                    order += letter;
+                    order.add(letter);
                     weft::this_fiber::yield();
                 }
             }));
         }
         weft::join_all(fibers);
-        CHECK(order == "abcabcabcabc");
+        CHECK(text_of(order) == "abcabcabcabc");
     });
 }
 
 TEST_CASE("fibers that yield get equal turns", "[worker][order]") {
     on_one_worker([] {
         constexpr int count = 10;
-        std::vector<int> turns(count, 0);
-        bool over = false;
+        std::vector<std::atomic<int>> turns(count);
+        std::atomic<bool> over{false};
         std::vector<weft::Fiber<>> fibers;
         for (int i = 0; i < count; ++i) {
             fibers.push_back(weft::spawn([&, i] {
@@ -91,7 +98,7 @@ TEST_CASE("fibers that yield get equal turns", "[worker][order]") {
         while (turns[0] < 1000) weft::this_fiber::yield();
         over = true;
         weft::join_all(fibers);
-        for (const int n : turns) CHECK((n >= 999 && n <= 1001));
+        for (const auto& n : turns) CHECK((n >= 999 && n <= 1001));
     });
 }
 
@@ -105,8 +112,8 @@ TEST_CASE("two that keep waking each other do not starve a third", "[worker][ord
     on_one_worker([] {
         weft::Semaphore ping{0};
         weft::Semaphore pong{0};
-        bool over = false;
-        int rounds = 0;
+        std::atomic<bool> over{false};
+        std::atomic<int> rounds{0};
         auto a = weft::spawn([&] {
             while (!over) {
                 ++rounds;
@@ -124,7 +131,7 @@ TEST_CASE("two that keep waking each other do not starve a third", "[worker][ord
         int rounds_before = -1;
         auto third = weft::spawn([&] {
             for (int turn = 0; turn < 5; ++turn) weft::this_fiber::yield();
-            rounds_before = rounds;
+            rounds_before = rounds.load();
             over = true;
         });
         third.join();
@@ -137,7 +144,7 @@ TEST_CASE("two that keep waking each other do not starve a third", "[worker][ord
 TEST_CASE("a fiber whose operations never wait leaves room for others", "[worker][order]") {
     on_one_worker([] {
         weft::Semaphore plenty{1};
-        bool over = false;
+        std::atomic<bool> over{false};
         auto other = weft::spawn([&] { over = true; });
         int operations = 0;
         while (!over) {
@@ -198,18 +205,18 @@ TEST_CASE("pinned fibers that yield do not starve those that are not", "[worker]
 
 TEST_CASE("pinned fibers run in the order of their wake-ups", "[worker][order][pin]") {
     on_one_worker([] {
-        std::string order;
+        Journal<char> order;
         std::vector<weft::Fiber<>> fibers;
         for (const char letter : {'a', 'b', 'c'}) {
             fibers.push_back(weft::spawn(weft::SpawnOptions{.pinned = true}, [&order, letter] {
                 for (int turn = 0; turn < 3; ++turn) {
-                    order += letter;
+                    order.add(letter);
                     weft::this_fiber::yield();
                 }
             }));
         }
         weft::join_all(fibers);
-        CHECK(order == "abcabcabc");
+        CHECK(text_of(order) == "abcabcabc");
     });
 }
 

@@ -2,6 +2,7 @@
 #include <weft/event.hpp>
 
 #include "support/catch.hpp"
+#include "support/journal.hpp"
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
 
@@ -50,20 +51,20 @@ TEST_CASE("set wakes in order of arrival", "[event][order]") {
     weft::run(
         [] {
             weft::Event event;
-            std::vector<int> order;
+            weft::test::Journal<int> order;
             std::vector<int> expected;
             std::vector<weft::Fiber<>> fibers;
             for (int i = 0; i < 100; ++i) {
                 expected.push_back(i);
                 fibers.push_back(weft::spawn([&, i] {
                     event.wait();
-                    order.push_back(i);
+                    order.add(i);
                 }));
                 until_waiting(fibers.back());
             }
             event.set();
             weft::join_all(fibers);
-            CHECK(order == expected);
+            CHECK(order.entries() == expected);
         },
         {.workers = 1});
 }
