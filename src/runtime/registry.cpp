@@ -1,7 +1,12 @@
 // Layer: runtime. Uses: sched.
 #include "runtime/registry.hpp"
 
+#include "sched/scheduler.hpp"
+
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <mutex>
 #include <vector>
 
@@ -12,6 +17,7 @@ namespace {
 struct Registry {
     std::mutex mutex;
     std::vector<Scheduler*> schedulers;  // guarded by mutex
+    const pid_t owner = getpid();
 };
 
 // Made on first use and never destroyed: a dump may come during exit().
@@ -20,9 +26,17 @@ Registry& registry() {
     return *instance;
 }
 
+// A child of fork() has this hook, too, and none of the workers.
+void halt_all() {
+    if (getpid() != registry().owner) return;
+    for_each_scheduler([](Scheduler& scheduler) { scheduler.halt(); });
+}
+
 }  // namespace
 
 void register_scheduler(Scheduler& scheduler) {
+    static const int hooked = std::atexit(&halt_all);
+    (void)hooked;
     const std::lock_guard hold{registry().mutex};
     registry().schedulers.push_back(&scheduler);
 }

@@ -4,6 +4,10 @@
 //   1. wait for the fibers that count
 //   2. cancel the daemons          3. wait for them
 //   4. stop and join the workers   5. destroy: drivers, offload threads, stacks
+//
+// exit() comes in between at any moment, also from a fiber. Static objects that
+// fibers use are destroyed by it, so a hook halts all workers first; a runtime
+// that is destroyed after that, as a static object, is left as it lies.
 #include <weft/runtime.hpp>
 
 #include "io/epoll_driver.hpp"
@@ -100,6 +104,8 @@ Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts} {
 
 Runtime::~Runtime() {
     detail::Scheduler& scheduler = *parts_->scheduler;
+    // In exit(): fibers lie where they stopped, so nothing of theirs can go.
+    if (scheduler.halted()) return;
     scheduler.wait_until_quiet(false);
     scheduler.close_to_daemons();
     scheduler.table().for_each([](detail::FiberCore& fiber) {

@@ -43,6 +43,7 @@ Scheduler::Scheduler(const Setup& setup, const MakeDriver& make_driver)
 }
 
 Scheduler::~Scheduler() {
+    WEFT_ASSERT(!halted());
     stop();
     for (unsigned turn = 0; outsiders_.load(std::memory_order_acquire) != 0; ++turn) {
         spin_pause(turn);  // they are on their way out: see enqueue_from_outside()
@@ -59,7 +60,8 @@ void Scheduler::start() {
     threads_.reserve(workers_.size());
     try {
         for (auto& worker : workers_) {
-            threads_.emplace_back([&w = *worker] { w.run(); });
+            running_workers_.fetch_add(1, std::memory_order_relaxed);
+            threads_.emplace_back([this, &w = *worker] { run_worker(w); });
         }
         watchdog_.start();
     } catch (...) {
@@ -74,6 +76,28 @@ void Scheduler::stop() noexcept {
     for (auto& worker : workers_) worker->driver().wake();
     for (auto& thread : threads_) thread.join();
     threads_.clear();
+}
+
+void Scheduler::run_worker(Worker& worker) noexcept {
+    worker.run();
+    running_workers_.fetch_sub(1, std::memory_order_release);
+    futex_wake_all(&running_workers_);
+}
+
+void Scheduler::halt() noexcept {
+    halted_.store(true, std::memory_order_release);
+    stopping_.store(true, std::memory_order_seq_cst);
+    Worker* const here = Worker::current();
+    const std::uint32_t own = here != nullptr && &here->scheduler() == this ? 1 : 0;
+    for (auto& worker : workers_) {
+        worker->ask_for_attention();
+        worker->driver().wake();
+    }
+    const auto limit = std::chrono::steady_clock::now() + halt_limit;
+    for (;;) {
+        const std::uint32_t running = running_workers_.load(std::memory_order_acquire);
+        if (running <= own || !futex_wait(running_workers_, running, limit)) return;
+    }
 }
 
 // --- queues ---

@@ -16,6 +16,7 @@
 #include "sched/watchdog.hpp"
 #include "sched/worker.hpp"
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -54,6 +55,11 @@ public:
     void start();
     /// Step 4. Idempotent.
     void stop() noexcept;
+    /// For exit(): no fiber runs any more, whatever it waits for or has left to
+    /// do. Blocks: until the workers have left their loops, but no longer than
+    /// halt_limit for those that do not come back. Nothing can be destroyed then.
+    void halt() noexcept;
+    bool halted() const noexcept { return halted_.load(std::memory_order_acquire); }
 
     // --- any thread ---
 
@@ -103,7 +109,10 @@ public:
     std::uint64_t finished() const noexcept;
 
 private:
+    static constexpr std::chrono::seconds halt_limit{1};
+
     std::uint64_t next_id() noexcept;
+    void run_worker(Worker& worker) noexcept;
     FiberCore* take_block(const Routine& routine, std::uint8_t shift);
     void return_promise(std::uint8_t shift) noexcept;
     void count_spawned(bool daemon) noexcept;
@@ -116,6 +125,8 @@ private:
     FiberQueue injected_;
     std::atomic<bool> stopping_{false};
     std::atomic<bool> closing_{false};
+    std::atomic<bool> halted_{false};
+    std::atomic<std::uint32_t> running_workers_{0};  // futex; threads inside Worker::run()
     std::atomic<std::uint32_t> outsiders_{0};  // inside enqueue_from_outside()
     std::atomic<std::uint64_t> foreign_spawned_{0};
     std::atomic<std::uint64_t> foreign_daemons_spawned_{0};

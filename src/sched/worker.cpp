@@ -66,7 +66,7 @@ void Worker::attach() {
 
 void Worker::detach() noexcept { weft_current_worker = nullptr; }
 
-void Worker::run() {
+void Worker::run() noexcept {
     attach();
     // Timers are late by the thread's slack, 50 us unless told otherwise.
     prctl(PR_SET_TIMERSLACK, 1000);

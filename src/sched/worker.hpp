@@ -121,7 +121,7 @@ public:
     // --- the thread's side ---
 
     /// The thread's body: runs fibers until the scheduler stops.
-    void run();
+    void run() noexcept;
     /// The calling thread becomes this worker's, or nobody's again.
     void attach();
     void detach() noexcept;
