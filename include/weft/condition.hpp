@@ -31,8 +31,10 @@ public:
     /// Waits until `predicate()`, tested with the lock held, at once and after
     /// each notification. Returns its last value; false only at the deadline.
     template <class Predicate>
-    bool wait(Lock& lock, Predicate predicate, Deadline deadline = Deadline::never())
-        requires requires { static_cast<bool>(predicate()); }
+    bool wait(Lock& lock, Predicate predicate,
+              Deadline deadline = Deadline::never()) requires requires {
+        static_cast<bool>(predicate());
+    }
     {
         while (!predicate()) {
             if (!wait(lock, deadline)) return predicate();
@@ -42,7 +44,7 @@ public:
 
     /// The same for a std::unique_lock<Lock> and the like.
     template <class Guard, class... Rest>
-        requires requires(Guard& g) { g.mutex()->locked(); }
+    requires requires(Guard& g) { g.mutex()->locked(); }
     bool wait(Guard& guard, Rest&&... rest) {
         return wait(*guard.mutex(), static_cast<Rest&&>(rest)...);
     }

@@ -47,8 +47,8 @@ private:
         const auto room = Seconds{Clock::time_point::max() - now};
         if (Seconds{d} >= room) return never();
         // In floating point: min() - now would overflow.
-        const auto past = Seconds{Clock::time_point::min().time_since_epoch()} -
-                          Seconds{now.time_since_epoch()};
+        const auto past =
+            Seconds{Clock::time_point::min().time_since_epoch()} - Seconds{now.time_since_epoch()};
         if (Seconds{d} <= past) return Clock::time_point::min();
         return now + std::chrono::ceil<Clock::duration>(d);
     }

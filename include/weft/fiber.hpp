@@ -14,10 +14,10 @@ namespace weft {
 
 /// How to spawn. The defaults are those of the runtime's Options.
 struct SpawnOptions {
-    std::string_view name = {};   ///< copied; shown in dumps and reports
-    std::size_t stack_size = 0;   ///< usable bytes; 0: Options::stack_size
-    bool daemon = false;          ///< does not keep run() waiting; cancelled when it leaves
-    bool pinned = false;          ///< stays on the worker that first runs it
+    std::string_view name = {};  ///< copied; shown in dumps and reports
+    std::size_t stack_size = 0;  ///< usable bytes; 0: Options::stack_size
+    bool daemon = false;         ///< does not keep run() waiting; cancelled when it leaves
+    bool pinned = false;         ///< stays on the worker that first runs it
 };
 
 /// The handle of a spawned fiber, and the way to its result.
@@ -103,8 +103,7 @@ private:
 /// fiber; then nothing was spawned. Throws std::logic_error outside a runtime
 /// (a plain thread spawns by Runtime::spawn).
 template <class F, class... Args>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>)
-auto spawn(F&& fn, Args&&... args);
+requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>) auto spawn(F&& fn, Args&&... args);
 
 /// The same, with a name, a stack size, or as a daemon.
 template <class F, class... Args>
@@ -120,7 +119,7 @@ bool join_all(std::span<Fiber<R>> fibers, Deadline deadline = Deadline::never())
     return true;
 }
 template <class Fibers>
-    requires requires(Fibers& f) { std::span{f}; }
+requires requires(Fibers& f) { std::span{f}; }
 bool join_all(Fibers&& fibers, Deadline deadline = Deadline::never()) {
     return join_all(std::span{fibers}, deadline);
 }
@@ -156,8 +155,7 @@ auto spawn_on(Runtime* runtime, const SpawnOptions& options, F&& fn, Args&&... a
 }  // namespace detail
 
 template <class F, class... Args>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>)
-auto spawn(F&& fn, Args&&... args) {
+requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>) auto spawn(F&& fn, Args&&... args) {
     return detail::spawn_on(nullptr, SpawnOptions{}, std::forward<F>(fn),
                             std::forward<Args>(args)...);
 }

@@ -5,7 +5,9 @@
 #include <weft/detail/wait_queue.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <type_traits>
 
 namespace weft {
 
@@ -32,9 +34,17 @@ public:
     /// Blocks: until locked or `deadline`. Not a cancellation point.
     /// Returns whether it was locked. Throws as lock().
     bool try_lock_until(Deadline deadline);
-    template <class Duration>
-    bool try_lock_for(Duration timeout) {
-        return try_lock_until(timeout);
+    template <class Clock, class Duration>
+    bool try_lock_until(const std::chrono::time_point<Clock, Duration>& at) {
+        if constexpr (std::is_same_v<Clock, Deadline::Clock>) {
+            return try_lock_until(Deadline{std::chrono::ceil<Deadline::Clock::duration>(at)});
+        } else {
+            return try_lock_until(Deadline{at - Clock::now()});
+        }
+    }
+    template <class Rep, class Period>
+    bool try_lock_for(std::chrono::duration<Rep, Period> timeout) {
+        return try_lock_until(Deadline{timeout});
     }
 
     /// Never blocks. False when it is held, also by the caller.
@@ -48,7 +58,9 @@ public:
     void require_held() const;
 
     /// Whether anybody holds it. Momentary.
-    bool locked() const noexcept { return (word_.load(std::memory_order_relaxed) & ~has_waiters) != 0; }
+    bool locked() const noexcept {
+        return (word_.load(std::memory_order_relaxed) & ~has_waiters) != 0;
+    }
 
 private:
     // The holder's party, with a flag in its lowest bit.

@@ -16,7 +16,7 @@ namespace weft {
 namespace detail {
 class Scheduler;
 struct RuntimeParts;
-}
+}  // namespace detail
 
 /// What the workers sleep on and I/O goes through.
 enum class Io : std::uint8_t {
@@ -27,7 +27,8 @@ enum class Io : std::uint8_t {
 
 /// Told of an exception that left a fiber and that nobody can take any more.
 /// Called in that fiber, or by whoever drops its handle; must not throw.
-using UnhandledHandler = void (*)(std::uint64_t id, std::string_view name, std::exception_ptr error);
+using UnhandledHandler = void (*)(std::uint64_t id, std::string_view name,
+                                  std::exception_ptr error);
 
 /// How a runtime is made. What is left at its default is taken from the
 /// environment variable named beside it, if that is set; a malformed variable
@@ -50,14 +51,14 @@ struct Options {
 /// Counts since the start, summed over the workers. Each is exact when the
 /// runtime is quiet, and momentary else.
 struct Counters {
-    std::uint64_t spawned = 0;    ///< fibers ever spawned
-    std::uint64_t finished = 0;   ///< of those, ended
-    std::uint64_t switches = 0;   ///< times a worker went on to another fiber
-    std::uint64_t stolen = 0;     ///< fibers taken from another worker's queue
-    std::uint64_t sleeps = 0;     ///< times a worker slept in the kernel
-    std::uint64_t rescues = 0;    ///< times a stuck worker's timers or I/O were served for it
-    std::uint64_t stacks = 0;     ///< stacks in use now
-    std::uint64_t operations = 0; ///< I/O operations in flight now
+    std::uint64_t spawned = 0;     ///< fibers ever spawned
+    std::uint64_t finished = 0;    ///< of those, ended
+    std::uint64_t switches = 0;    ///< times a worker went on to another fiber
+    std::uint64_t stolen = 0;      ///< fibers taken from another worker's queue
+    std::uint64_t sleeps = 0;      ///< times a worker slept in the kernel
+    std::uint64_t rescues = 0;     ///< times a stuck worker's timers or I/O were served for it
+    std::uint64_t stacks = 0;      ///< stacks in use now
+    std::uint64_t operations = 0;  ///< I/O operations in flight now
 };
 
 /// Workers, their queues and rings. Most programs use weft::run() and never
@@ -78,8 +79,8 @@ public:
 
     /// weft::spawn() into this runtime, from any fiber or plain thread.
     template <class F, class... Args>
-        requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>)
-    auto spawn(F&& fn, Args&&... args) {
+    requires(!std::is_same_v<std::remove_cvref_t<F>, SpawnOptions>) auto spawn(F&& fn,
+                                                                               Args&&... args) {
         return detail::spawn_on(this, SpawnOptions{}, std::forward<F>(fn),
                                 std::forward<Args>(args)...);
     }
@@ -112,9 +113,9 @@ private:
 template <class F>
 auto run(F&& main, const Options& options = {}) {
     Runtime runtime{options};
-    auto first = runtime.spawn(
-        SpawnOptions{.name = "main", .stack_size = runtime.main_stack_size()},
-        std::forward<F>(main));
+    auto first =
+        runtime.spawn(SpawnOptions{.name = "main", .stack_size = runtime.main_stack_size()},
+                      std::forward<F>(main));
     first.join();
     return first.get();
 }

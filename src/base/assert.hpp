@@ -16,5 +16,6 @@ namespace weft::detail {
 }  // namespace weft::detail
 
 // On in every build: a broken invariant in a scheduler is never worth continuing.
-#define WEFT_ASSERT(cond) \
-    (__builtin_expect(!!(cond), 1) ? void() : ::weft::detail::assert_failed(#cond, __FILE__, __LINE__))
+#define WEFT_ASSERT(cond)                   \
+    (__builtin_expect(!!(cond), 1) ? void() \
+                                   : ::weft::detail::assert_failed(#cond, __FILE__, __LINE__))

@@ -47,18 +47,18 @@ void install_guard(std::byte* slot) noexcept {
     }
 }
 
-// Cleans the sanitizer's shadow of frames that were left without returning.
-void forget_frames([[maybe_unused]] const Stack& stack) noexcept {
-#if defined(WEFT_ASAN)
-    __asan_unpoison_memory_region(stack.bottom(), static_cast<std::size_t>(stack.end - stack.bottom()));
-#endif
-}
-
 void forget_pages(const Stack& stack) noexcept {
     madvise(stack.bottom(), static_cast<std::size_t>(stack.end - stack.bottom()), MADV_DONTNEED);
 }
 
 }  // namespace
+
+void forget_frames([[maybe_unused]] const Stack& stack) noexcept {
+#if defined(WEFT_ASAN)
+    __asan_unpoison_memory_region(stack.bottom(),
+                                  static_cast<std::size_t>(stack.end - stack.bottom()));
+#endif
+}
 
 std::uint8_t StackPool::shift_for(std::size_t usable) {
     if (usable > usable_size(max_shift)) {
@@ -117,7 +117,8 @@ void StackPool::map_slab(SizeClass& c, std::uint8_t shift) {
         std::lock_guard hold{slabs_lock_};
         slabs_.reserve(slabs_.size() + 1);
     } catch (const std::bad_alloc&) {
-        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to map fiber stacks"};
+        throw std::system_error{ENOMEM, std::system_category(),
+                                "weft: no memory to map fiber stacks"};
     }
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
@@ -172,7 +173,6 @@ std::uint32_t StackPool::acquire(std::uint8_t shift, Stack* out, std::uint32_t c
 void StackPool::release(const Stack* stacks, std::uint32_t count) noexcept {
     for (std::uint32_t i = 0; i < count; ++i) {
         const Stack& stack = stacks[i];
-        forget_frames(stack);
         SizeClass& c = classes_[stack.shift];
         const bool keep = stack.size() <= largest_warm;
         if (!keep) forget_pages(stack);
@@ -197,7 +197,8 @@ std::uint32_t StackPool::trim_class(SizeClass& c, std::uint8_t shift) noexcept {
     std::uint32_t count = 0;
     {
         std::lock_guard hold{c.lock};
-        const std::uint64_t unpromised = c.mapped - c.reserved - c.cached;
+        const std::uint64_t counted_on = c.reserved + c.cached;
+        const std::uint64_t unpromised = c.mapped > counted_on ? c.mapped - counted_on : 0;
         while (count < trim_batch && count < unpromised && c.warm.size() > most_warm) {
             taken[count++] = c.warm.back();
             c.warm.pop_back();

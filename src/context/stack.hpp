@@ -51,6 +51,9 @@ struct Stack {
     explicit operator bool() const noexcept { return end != nullptr; }
 };
 
+/// Cleans the sanitizer's shadow of frames that were left without returning.
+void forget_frames(const Stack& stack) noexcept;
+
 class StackPool {
 public:
     static constexpr std::uint8_t min_shift = 17;  // 64 KiB usable
@@ -99,12 +102,12 @@ private:
     struct SizeClass {
         SpinLock lock;
         // --- all guarded by lock ---
-        std::uint64_t mapped = 0;         // slots in slabs
-        std::uint64_t reserved = 0;       // slots promised
-        std::uint64_t cached = 0;         // slots that caches may hold beside
-        std::vector<std::byte*> warm;     // ends of free slots with touched pages
-        std::vector<std::byte*> cold;     // ends of free slots without, guard in place
-        std::byte* fresh = nullptr;       // slots from here on were never used
+        std::uint64_t mapped = 0;      // slots in slabs
+        std::uint64_t reserved = 0;    // slots promised
+        std::uint64_t cached = 0;      // slots that caches may hold beside
+        std::vector<std::byte*> warm;  // ends of free slots with touched pages
+        std::vector<std::byte*> cold;  // ends of free slots without, guard in place
+        std::byte* fresh = nullptr;    // slots from here on were never used
         std::byte* fresh_end = nullptr;
         std::vector<std::byte*> next_slabs;  // mapped ahead, not begun
     };

@@ -1,8 +1,8 @@
 // Layer: context. Uses: base, the Itanium C++ ABI.
 #include "context/switch.hpp"
 
-#include <cerrno>
 #include <cxxabi.h>
+#include <cerrno>
 #include <cstdint>
 
 namespace weft::detail {

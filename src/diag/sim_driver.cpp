@@ -14,8 +14,8 @@ namespace {
 bool can_be_short(const Request& request) noexcept {
     using Code = Request::Code;
     const Code code = request.code;
-    return request.length > 1 && (code == Code::recv || code == Code::send || code == Code::read ||
-                                  code == Code::write);
+    return request.length > 1 &&
+           (code == Code::recv || code == Code::send || code == Code::read || code == Code::write);
 }
 
 }  // namespace

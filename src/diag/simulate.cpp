@@ -55,10 +55,10 @@ Scheduler::Setup setup_of(std::uint64_t seed, const SimulationOptions& options) 
 class Simulation {
 public:
     Simulation(std::uint64_t seed, const SimulationOptions& options)
-        : random_{seed},
-          scheduler_{setup_of(seed, options), [&](std::uint32_t index) {
-                         return std::make_unique<SimDriver>(options, seed * 31 + index);
-                     }} {
+        : random_{seed}, scheduler_{setup_of(seed, options), [&](std::uint32_t index) {
+                                        return std::make_unique<SimDriver>(options,
+                                                                           seed * 31 + index);
+                                    }} {
         use_virtual_clock(&clock_);
         for (std::uint32_t i = scheduler_.workers(); i-- > 0;) scheduler_.worker(i).attach();
     }

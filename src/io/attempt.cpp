@@ -81,8 +81,8 @@ Attempt transfer(const Request& request, long number, std::uint32_t flags,
     for (;;) {
         const char* at = static_cast<const char*>(request.buffer) + progress;
         const std::size_t left = request.length - progress;
-        const int result = call(number, request.fd, at, left,
-                                request.flags | MSG_DONTWAIT | flags, nullptr, nullptr);
+        const int result = call(number, request.fd, at, left, request.flags | MSG_DONTWAIT | flags,
+                                nullptr, nullptr);
         if (result == -EAGAIN) return would_block();
         if (result <= 0) return done(progress > 0 ? static_cast<int>(progress) : result);
         if (!all) return done(result);

@@ -122,8 +122,8 @@ void Offload::start(Slot& slot) noexcept {
 
 void Offload::serve_without_thread(Slot& slot) noexcept {
     std::unique_lock held{lock_};
-    const auto used = std::count_if(slots_.begin(), slots_.end(),
-                                    [](const Slot& each) { return each.used; });
+    const auto used =
+        std::count_if(slots_.begin(), slots_.end(), [](const Slot& each) { return each.used; });
     while (used == 1 && !queue_.empty()) {
         held.unlock();
         run_next(slot);
@@ -203,8 +203,8 @@ Offload::Slot* Offload::take_idle() noexcept {
 }
 
 Offload::Slot* Offload::take_unused() noexcept {
-    const auto slot = std::find_if(slots_.begin(), slots_.end(),
-                                   [](const Slot& each) { return !each.used; });
+    const auto slot =
+        std::find_if(slots_.begin(), slots_.end(), [](const Slot& each) { return !each.used; });
     if (slot == slots_.end()) return nullptr;
     slot->used = true;
     return &*slot;

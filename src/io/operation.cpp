@@ -41,8 +41,7 @@ Wake Operation::wait(Deadline deadline, Cancellable cancellable, const char* rea
 }
 
 int Operation::await() noexcept {
-    const Wake wake =
-        wait(Deadline::never(), Cancellable::no, "an operation that must end first");
+    const Wake wake = wait(Deadline::never(), Cancellable::no, "an operation that must end first");
     WEFT_ASSERT(wake == Wake::notified);
     return result_;
 }
@@ -72,8 +71,7 @@ int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char*
     if (use_ != nullptr) use_->end(*this);
 
     // A system call that was under way on a kernel thread ends with -EINTR.
-    const bool ended_early =
-        result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
+    const bool ended_early = result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
     if (!ended_early) return result_;
     if (wake == Wake::cancelled) throw Cancelled{};
     return wake == Wake::timed_out ? -ETIMEDOUT : -EBADF;

@@ -39,21 +39,21 @@ class Use;
 struct Request {
     enum class Code : std::uint8_t {
         nop,
-        accept,     // fd; flags: accept4's
-        connect,    // fd, address (pointer), length
-        recv,       // fd, buffer, length, flags: MSG_*
-        send,       // fd, buffer, length, flags: MSG_*
-        recvmsg,    // fd, buffer: msghdr*, flags
-        sendmsg,    // fd, buffer: msghdr*, flags
-        read,       // fd, buffer, length, offset (-1: current position)
-        write,      // fd, buffer, length, offset
-        readv,      // fd, buffer: iovec*, length: count, offset
-        writev,     // fd, buffer: iovec*, length: count, offset
-        fsync,      // fd, flags: 1 = data only
-        openat,     // fd: directory, buffer: path, length: mode, flags: O_*
-        statx,      // fd: directory, buffer: path, flags: AT_*, length: mask, extra: struct statx*
-        poll,       // fd, flags: POLL* events; result: the events
-        close,      // fd
+        accept,   // fd; flags: accept4's
+        connect,  // fd, address (pointer), length
+        recv,     // fd, buffer, length, flags: MSG_*
+        send,     // fd, buffer, length, flags: MSG_*
+        recvmsg,  // fd, buffer: msghdr*, flags
+        sendmsg,  // fd, buffer: msghdr*, flags
+        read,     // fd, buffer, length, offset (-1: current position)
+        write,    // fd, buffer, length, offset
+        readv,    // fd, buffer: iovec*, length: count, offset
+        writev,   // fd, buffer: iovec*, length: count, offset
+        fsync,    // fd, flags: 1 = data only
+        openat,   // fd: directory, buffer: path, length: mode, flags: O_*
+        statx,    // fd: directory, buffer: path, flags: AT_*, length: mask, extra: struct statx*
+        poll,     // fd, flags: POLL* events; result: the events
+        close,    // fd
     };
     Code code = Code::nop;
     int fd = -1;
@@ -86,7 +86,7 @@ public:
     void end_early() noexcept;
 
     // --- the driver's own, between submit() and complete() ---
-    Operation* next = nullptr;      // in the driver's lists
+    Operation* next = nullptr;  // in the driver's lists
     Operation* prev = nullptr;
     void* driver_data = nullptr;
     std::uint32_t driver_flags = 0;
@@ -102,13 +102,13 @@ private:
 
     const Request request_;
     Use* const use_;
-    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
-    int interrupter_ = -1;        // on a plain thread: the eventfd beside its poll()
+    IoDriver* driver_ = nullptr;               // where it was submitted; null on a plain thread
+    int interrupter_ = -1;                     // on a plain thread: the eventfd beside its poll()
     Operation* on_descriptor_next_ = nullptr;  // these two: guarded by the descriptor's lock
     Operation* on_descriptor_prev_ = nullptr;
-    WaitQueue waiters_;           // at most one
-    bool done_ = false;           // guarded by waiters_.lock()
-    int result_ = 0;              // guarded by waiters_.lock()
+    WaitQueue waiters_;  // at most one
+    bool done_ = false;  // guarded by waiters_.lock()
+    int result_ = 0;     // guarded by waiters_.lock()
 };
 
 /// A Driver that carries operations out.

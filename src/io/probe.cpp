@@ -15,10 +15,10 @@ namespace weft::detail {
 namespace {
 
 constexpr std::uint8_t needed_operations[] = {
-    IORING_OP_NOP,     IORING_OP_ACCEPT,       IORING_OP_CONNECT,  IORING_OP_RECV,
-    IORING_OP_SEND,    IORING_OP_RECVMSG,      IORING_OP_SENDMSG,  IORING_OP_READ,
-    IORING_OP_WRITE,   IORING_OP_READV,        IORING_OP_WRITEV,   IORING_OP_FSYNC,
-    IORING_OP_OPENAT,  IORING_OP_STATX,        IORING_OP_POLL_ADD, IORING_OP_CLOSE,
+    IORING_OP_NOP,         IORING_OP_ACCEPT,  IORING_OP_CONNECT,  IORING_OP_RECV,
+    IORING_OP_SEND,        IORING_OP_RECVMSG, IORING_OP_SENDMSG,  IORING_OP_READ,
+    IORING_OP_WRITE,       IORING_OP_READV,   IORING_OP_WRITEV,   IORING_OP_FSYNC,
+    IORING_OP_OPENAT,      IORING_OP_STATX,   IORING_OP_POLL_ADD, IORING_OP_CLOSE,
     IORING_OP_ASYNC_CANCEL};
 
 constexpr unsigned most_operations = 256;
@@ -29,14 +29,14 @@ std::string describe(const char* what, int error) {
 
 std::string check_operations(const Ring& ring) {
     // The answer's layout: a head, then one entry for each operation.
-    alignas(io_uring_probe) std::byte
-        room[sizeof(io_uring_probe) + most_operations * sizeof(io_uring_probe_op)]{};
+    alignas(io_uring_probe)
+        std::byte room[sizeof(io_uring_probe) + most_operations * sizeof(io_uring_probe_op)]{};
     const auto& table = *reinterpret_cast<const io_uring_probe*>(room);
     const int result = ring_register(ring.fd(), IORING_REGISTER_PROBE, room, most_operations);
     if (result < 0) return describe("io_uring: listing its operations", result);
     for (const std::uint8_t code : needed_operations) {
-        const bool known = code <= table.last_op &&
-                           (table.ops[code].flags & IO_URING_OP_SUPPORTED) != 0;
+        const bool known =
+            code <= table.last_op && (table.ops[code].flags & IO_URING_OP_SUPPORTED) != 0;
         if (!known) return "io_uring: operation " + std::to_string(code) + " is missing";
     }
     return {};

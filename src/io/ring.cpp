@@ -38,15 +38,15 @@ WEFT_NO_TSAN [[gnu::noinline]] int ring_setup(unsigned entries, io_uring_params&
 }
 
 // EINTR is an answer here: whoever sleeps looks again whether it should.
-WEFT_NO_TSAN [[gnu::noinline]] int ring_enter(int fd, unsigned submit, unsigned wait_for, unsigned flags,
-                                 const void* argument, std::size_t size) noexcept {
-    const long result =
-        ::syscall(SYS_io_uring_enter, fd, submit, wait_for, flags, argument, size);
+WEFT_NO_TSAN [[gnu::noinline]] int ring_enter(int fd, unsigned submit, unsigned wait_for,
+                                              unsigned flags, const void* argument,
+                                              std::size_t size) noexcept {
+    const long result = ::syscall(SYS_io_uring_enter, fd, submit, wait_for, flags, argument, size);
     return result < 0 ? -errno : static_cast<int>(result);
 }
 
 WEFT_NO_TSAN [[gnu::noinline]] int ring_register(int fd, unsigned what, const void* argument,
-                                    unsigned count) noexcept {
+                                                 unsigned count) noexcept {
     const long result = ::syscall(SYS_io_uring_register, fd, what, argument, count);
     return result < 0 ? -errno : static_cast<int>(result);
 }

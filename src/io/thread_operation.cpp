@@ -57,9 +57,9 @@ Ready wait_ready(const Request& request, int interrupter, Deadline deadline) noe
             const std::int64_t ns = std::max<std::int64_t>(0, time.count());
             left = {ns / 1'000'000'000, ns % 1'000'000'000};
         }
-        const long ready = system_call<::syscall>(SYS_ppoll, fds, 2L,
-                                                  deadline.is_never() ? nullptr : &left, nullptr,
-                                                  sizeof(std::uint64_t));
+        const long ready =
+            system_call<::syscall>(SYS_ppoll, fds, 2L, deadline.is_never() ? nullptr : &left,
+                                   nullptr, sizeof(std::uint64_t));
         if (fds[1].revents != 0) return Ready::interrupted;
         if (ready > 0) return Ready::now;
         if (ready < 0 || deadline.passed()) return Ready::timed_out;

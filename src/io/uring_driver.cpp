@@ -28,9 +28,9 @@ namespace weft::detail {
 namespace {
 
 // Operation::driver_flags
-constexpr std::uint32_t is_over = 1;         // its completion was taken
-constexpr std::uint32_t queued = 2;          // it is in requests_
-constexpr std::uint32_t cancel_asked = 4;    // once is enough
+constexpr std::uint32_t is_over = 1;           // its completion was taken
+constexpr std::uint32_t queued = 2;            // it is in requests_
+constexpr std::uint32_t cancel_asked = 4;      // once is enough
 constexpr std::uint32_t closes_by_number = 8;  // it is itself a request: cancel_fd()'s
 
 [[noreturn, gnu::cold]] void unexpected(const char* call, int result) noexcept {
@@ -43,12 +43,12 @@ constexpr std::uint32_t closes_by_number = 8;  // it is itself a request: cancel
 void judge_enter(int result) noexcept {
     if (result >= 0) return;
     switch (-result) {
-    case EINTR:   // a signal; the caller's loop comes back
-    case ETIME:   // the deadline
-    case EAGAIN:  // no memory for requests now: what was not taken stays queued
-    case EBUSY:   // completions have to be taken first
-        return;
-    default: unexpected("io_uring_enter", result);
+        case EINTR:   // a signal; the caller's loop comes back
+        case ETIME:   // the deadline
+        case EAGAIN:  // no memory for requests now: what was not taken stays queued
+        case EBUSY:   // completions have to be taken first
+            return;
+        default: unexpected("io_uring_enter", result);
     }
 }
 
@@ -87,9 +87,7 @@ void UringDriver::attach() {
     }
 }
 
-bool UringDriver::ready() const noexcept {
-    return ring_.has_completions() || owner_must_enter();
-}
+bool UringDriver::ready() const noexcept { return ring_.has_completions() || owner_must_enter(); }
 
 bool UringDriver::owner_must_enter() const noexcept {
     return ring_.must_enter() || ring_.unsubmitted() != 0 ||
@@ -124,9 +122,9 @@ void UringDriver::send_wake() noexcept {
     message.off = wake_tag;
     const std::uint64_t one = 1;
     for (unsigned turn = 0;; ++turn) {
-        const long result =
-            message_ring_ ? ring_register(-1, register_send_message_ring, &message, 1)
-                          : system_call<::syscall>(SYS_write, wake_event_, &one, sizeof one);
+        const long result = message_ring_
+                                ? ring_register(-1, register_send_message_ring, &message, 1)
+                                : system_call<::syscall>(SYS_write, wake_event_, &one, sizeof one);
         if (result >= 0) return;
         // Both mean a lack of kernel memory that passes.
         if (result != -ENOMEM && result != -EAGAIN && result != -EINTR) {

@@ -108,11 +108,11 @@ private:
 
     // --- any thread ---
     SpinLock lock_;
-    Ring ring_;                                      // queues guarded by lock_
-    OperationList requests_;                         // guarded by lock_
-    bool wake_event_armed_ = false;                  // guarded by lock_
-    std::atomic<bool> has_requests_{false};          // written under lock_: requests_ or arming
-    std::atomic<std::size_t> in_flight_{0};          // written under lock_
+    Ring ring_;                              // queues guarded by lock_
+    OperationList requests_;                 // guarded by lock_
+    bool wake_event_armed_ = false;          // guarded by lock_
+    std::atomic<bool> has_requests_{false};  // written under lock_: requests_ or arming
+    std::atomic<std::size_t> in_flight_{0};  // written under lock_
     std::atomic<WakeState> wake_state_{WakeState::idle};
 };
 

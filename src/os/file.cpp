@@ -48,7 +48,8 @@ std::string checked_path(std::string_view path) {
 std::uint32_t open_flags(OpenMode mode) {
     const bool reads = has(mode, OpenMode::read);
     const bool writes = has(mode, OpenMode::write) || has(mode, OpenMode::append);
-    if (!reads && !writes) throw std::invalid_argument("a file opened neither to read nor to write");
+    if (!reads && !writes)
+        throw std::invalid_argument("a file opened neither to read nor to write");
     int flags = O_CLOEXEC | (reads && writes ? O_RDWR : writes ? O_WRONLY : O_RDONLY);
     if (has(mode, OpenMode::append)) flags |= O_APPEND;
     if (has(mode, OpenMode::create)) flags |= O_CREAT;
@@ -123,8 +124,8 @@ std::size_t write_at(Descriptor& descriptor, std::span<const std::byte> data, st
 void sync_file(Descriptor& descriptor, std::uint32_t data_only, Deadline deadline) {
     Use use{descriptor};
     if (use.fd() < 0) value_or_throw(-EBADF, "sync a file");
-    Operation operation{
-        Request{.code = Request::Code::fsync, .fd = use.fd(), .flags = data_only}, &use};
+    Operation operation{Request{.code = Request::Code::fsync, .fd = use.fd(), .flags = data_only},
+                        &use};
     value_or_throw(perform(operation, deadline, Cancellable::yes, "sync a file"), "sync a file");
 }
 
@@ -194,8 +195,7 @@ void File::write_all(std::span<const std::byte> data, Deadline deadline) {
     while (!data.empty()) data = data.subspan(write(data, deadline));
 }
 
-std::size_t File::pwrite(std::span<const std::byte> data, std::uint64_t offset,
-                         Deadline deadline) {
+std::size_t File::pwrite(std::span<const std::byte> data, std::uint64_t offset, Deadline deadline) {
     return write_at(descriptor_, data, checked_offset(offset), deadline);
 }
 

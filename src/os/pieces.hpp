@@ -32,8 +32,8 @@ public:
                 continue;
             }
             // const is cast away for the iovec only; sends do not write.
-            auto* data = static_cast<std::byte*>(const_cast<void*>(
-                static_cast<const void*>(buffer.data)));
+            auto* data =
+                static_cast<std::byte*>(const_cast<void*>(static_cast<const void*>(buffer.data)));
             pieces_[count_++] = {data + skip, buffer.size - skip};
             skip = 0;
         }

@@ -12,7 +12,7 @@ public:
     const char* name() const noexcept override { return "weft.stream"; }
     std::string message(int value) const override {
         return value == static_cast<int>(StreamError::end_of_stream) ? "end of stream"
-                                                                      : "unknown stream error";
+                                                                     : "unknown stream error";
     }
 };
 

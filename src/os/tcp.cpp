@@ -74,11 +74,9 @@ std::int64_t receive_pieces(Use& use, Pieces& pieces, std::uint32_t flags, Deadl
         return perform(operation, deadline, Cancellable::yes, "read from a TCP stream");
     }
     msghdr message = pieces.message();
-    Operation operation{Request{.code = Request::Code::recvmsg,
-                                .fd = use.fd(),
-                                .buffer = &message,
-                                .flags = flags},
-                        &use};
+    Operation operation{
+        Request{.code = Request::Code::recvmsg, .fd = use.fd(), .buffer = &message, .flags = flags},
+        &use};
     return perform(operation, deadline, Cancellable::yes, "read from a TCP stream, vectored");
 }
 
@@ -125,8 +123,8 @@ std::int64_t send_all(Use& use, std::span<const ConstBuffer> buffers, Deadline d
         Pieces pieces{buffers, sent};
         if (pieces.empty()) return 0;
         if (sent > 0 && deadline.passed()) return -ETIMEDOUT;
-        const std::int64_t result = full ? send_pieces(use, pieces, MSG_WAITALL, deadline)
-                                         : try_send(use, pieces);
+        const std::int64_t result =
+            full ? send_pieces(use, pieces, MSG_WAITALL, deadline) : try_send(use, pieces);
         if (result < 0 && result != -EAGAIN) return result;
         const std::size_t some = result > 0 ? static_cast<std::size_t>(result) : 0;
         full = !full && some < pieces.bytes();
@@ -210,7 +208,9 @@ void TcpStream::write_all(std::span<const ConstBuffer> buffers, Deadline deadlin
 
 void TcpStream::shutdown(Shutdown what) {
     const Use use{descriptor_};
-    const int how = what == Shutdown::read ? SHUT_RD : what == Shutdown::write ? SHUT_WR : SHUT_RDWR;
+    const int how = what == Shutdown::read    ? SHUT_RD
+                    : what == Shutdown::write ? SHUT_WR
+                                              : SHUT_RDWR;
     check(system_call<::shutdown>(use.fd(), how), "shutdown of a TCP stream");
 }
 
@@ -283,8 +283,7 @@ AcceptFailure judge_accept(int error) noexcept {
 TcpListener::TcpListener(const Address& local, const ListenOptions& options) {
     const std::string what = "listen on " + local.to_string();
     const int family = local.data()->sa_family;
-    const auto number =
-        check(system_call<::socket>(family, SOCK_STREAM | socket_flags, 0), what);
+    const auto number = check(system_call<::socket>(family, SOCK_STREAM | socket_flags, 0), what);
     const int fd = static_cast<int>(number);
     Descriptor made{fd};
     // Connections of an earlier process in TIME_WAIT do not bar the port.

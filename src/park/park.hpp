@@ -90,9 +90,9 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
 template <class Release>
 Wake park_releasing(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
                     Cancellable cancellable, Purpose purpose, Release&& release) noexcept {
-    return park_erased(held, queue, self, deadline, cancellable, purpose,
-                       [](void* r) { (*static_cast<std::remove_reference_t<Release>*>(r))(); },
-                       &release);
+    return park_erased(
+        held, queue, self, deadline, cancellable, purpose,
+        [](void* r) { (*static_cast<std::remove_reference_t<Release>*>(r))(); }, &release);
 }
 /// park() for a cancellation point: true if notified, false at the deadline.
 /// Throws Cancelled.

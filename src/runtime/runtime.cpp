@@ -75,15 +75,14 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
     Scheduler::Setup setup;
     setup.workers = settings.workers;
     setup.stack_shift = StackPool::shift_for(settings.stack_size);
-    setup.seed = static_cast<std::uint64_t>(
-        std::chrono::steady_clock::now().time_since_epoch().count());
+    setup.seed =
+        static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
     setup.may_spin = settings.may_spin;
     setup.force_migrate = settings.force_migrate;
     setup.unhandled = settings.on_unhandled;
     setup.at_end = &end_fiber;
     setup.runtime = runtime;
-    return std::make_unique<Scheduler>(setup,
-                                       [&](std::uint32_t) { return make_driver(parts); });
+    return std::make_unique<Scheduler>(setup, [&](std::uint32_t) { return make_driver(parts); });
 }
 
 }  // namespace

@@ -4,10 +4,10 @@
 #include "context/stack.hpp"
 #include "runtime/cpus.hpp"
 
+#include <cxxabi.h>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <cxxabi.h>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -103,7 +103,8 @@ Settings resolve(const Options& options) {
         "Options::main_stack_size",
         options.main_stack_size != 0 ? options.main_stack_size : default_main_stack_size);
     settings.io = options.io != Io::automatic ? options.io : io_from_environment();
-    settings.on_unhandled = options.on_unhandled != nullptr ? options.on_unhandled : report_on_stderr;
+    settings.on_unhandled =
+        options.on_unhandled != nullptr ? options.on_unhandled : report_on_stderr;
     settings.may_spin = settings.workers <= cpus.allowed;
     settings.force_migrate = number_from("WEFT_FORCE_MIGRATE").value_or(0) != 0;
     return settings;

@@ -63,7 +63,8 @@ void on_fault(int signal, siginfo_t* info, void*) {
     const int saved_errno = errno;
     if (Worker* worker = Worker::current()) {
         const FiberCore* fiber = worker->fiber();
-        if (fiber != nullptr && fiber->stack_end != nullptr && fiber->stack().guards(info->si_addr)) {
+        if (fiber != nullptr && fiber->stack_end != nullptr &&
+            fiber->stack().guards(info->si_addr)) {
             report_overflow(*fiber);
         }
     }
@@ -93,12 +94,12 @@ void install(int signal, struct sigaction& action, struct sigaction* previous) {
 void install_fault_handlers() {
     static std::once_flag once;
     std::call_once(once, [] {
-        struct sigaction fault{};
+        struct sigaction fault {};
         fault.sa_sigaction = on_fault;
         fault.sa_flags = SA_SIGINFO | SA_ONSTACK;
         install(SIGSEGV, fault, &previous_segv);
         install(SIGBUS, fault, &previous_bus);
-        struct sigaction urgent{};
+        struct sigaction urgent {};
         urgent.sa_handler = on_urgent;
         urgent.sa_flags = SA_RESTART | SA_ONSTACK;
         install(SIGURG, urgent, nullptr);
@@ -108,7 +109,8 @@ void install_fault_handlers() {
 void block_asynchronous_signals() noexcept {
     sigset_t set;
     sigfillset(&set);
-    for (const int open : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF, SIGURG}) {
+    for (const int open :
+         {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF, SIGURG}) {
         sigdelset(&set, open);
     }
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
@@ -118,7 +120,8 @@ FaultStack::FaultStack() {
     memory_ = mmap(nullptr, fault_stack_size, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (memory_ == MAP_FAILED) {
-        throw std::system_error{errno, std::system_category(), "weft: no memory for a signal stack"};
+        throw std::system_error{errno, std::system_category(),
+                                "weft: no memory for a signal stack"};
     }
     stack_t stack{};
     stack.ss_sp = memory_;

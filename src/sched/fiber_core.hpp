@@ -56,23 +56,23 @@ public:
     Stack stack() const noexcept { return Stack{stack_end, stack_shift}; }
 
     // --- owner only, at every switch ---
-    Context context = nullptr;      // null: has not run yet
+    Context context = nullptr;  // null: has not run yet
     FiberCore* next = nullptr;
     ExceptionState exceptions;
     std::uint16_t home = anywhere;  // the worker it is pinned to
     std::uint16_t pins = 0;
-    std::uint8_t stack_shift = 0;        // fixed from the spawn to the end
-    bool is_daemon = false;              // fixed from the spawn to the end
-    std::atomic<std::uint8_t> marks{0};  // any thread
-    std::atomic<bool> done{false};       // set under joiners.lock()
-    bool has_result = false;             // written by the fiber's end
-    bool result_taken = false;           // the handle's
+    std::uint8_t stack_shift = 0;              // fixed from the spawn to the end
+    bool is_daemon = false;                    // fixed from the spawn to the end
+    std::atomic<std::uint8_t> marks{0};        // any thread
+    std::atomic<bool> done{false};             // set under joiners.lock()
+    bool has_result = false;                   // written by the fiber's end
+    bool result_taken = false;                 // the handle's
     std::atomic<std::uint32_t> references{0};  // any thread
 
     // --- owner only ---
     const char* wait_reason = nullptr;  // literal; read by dumps without a lock
     const void* wait_object = nullptr;
-    std::byte* stack_end = nullptr;     // null: has no stack
+    std::byte* stack_end = nullptr;  // null: has no stack
 
     // --- fixed from the spawn to the end ---
     Scheduler* scheduler = nullptr;

@@ -46,9 +46,7 @@ public:
     /// Own worker: its search is over. True for the last searcher: one that found
     /// work then fences heavily, looks for more, and wakes a sleeper if it sees
     /// any, for whoever pushed meanwhile relied on it.
-    bool leave_search() noexcept {
-        return searching_.fetch_sub(1, std::memory_order_seq_cst) == 1;
-    }
+    bool leave_search() noexcept { return searching_.fetch_sub(1, std::memory_order_seq_cst) == 1; }
 
     /// Own worker, before it looks into every queue a last time.
     void announce(std::uint32_t me) noexcept {

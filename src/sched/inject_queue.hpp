@@ -14,7 +14,7 @@
 
 namespace weft::detail {
 
-template <class Sync, class T, T* T::* next>
+template <class Sync, class T, T* T::*next>
 class InjectQueue {
 public:
     /// Any thread.

@@ -21,12 +21,12 @@ void* allocate_storage(FiberCore& fiber, const Routine& routine) {
     if (routine.size <= FiberCore::inline_size && routine.align <= alignof(std::max_align_t)) {
         return fiber.inline_storage;
     }
-    return ::operator new(routine.size, std::align_val_t{routine.align});
+    return ::operator new (routine.size, std::align_val_t{routine.align});
 }
 
 void free_storage(FiberCore& fiber) noexcept {
     if (fiber.storage == fiber.inline_storage) return;
-    ::operator delete(fiber.storage, std::align_val_t{fiber.routine->align});
+    ::operator delete (fiber.storage, std::align_val_t{fiber.routine->align});
 }
 
 }  // namespace

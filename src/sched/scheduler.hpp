@@ -37,11 +37,12 @@ public:
         std::uint32_t workers = 1;
         std::uint8_t stack_shift = StackPool::min_shift;
         std::uint64_t seed = 1;
-        bool may_spin = true;     // there is a CPU for each worker
+        bool may_spin = true;        // there is a CPU for each worker
         bool force_migrate = false;  // every wake-up goes to the next worker: for tests
-        bool simulated = false;   // no threads: somebody calls Worker::step()
+        bool simulated = false;      // no threads: somebody calls Worker::step()
         Unhandled unhandled = nullptr;
-        void (*at_end)(FiberCore&) noexcept = nullptr;  // a fiber's routine is over: tell its joiners
+        void (*at_end)(FiberCore&) noexcept =
+            nullptr;  // a fiber's routine is over: tell its joiners
         Runtime* runtime = nullptr;
     };
 
@@ -127,7 +128,7 @@ private:
     std::atomic<bool> closing_{false};
     std::atomic<bool> halted_{false};
     std::atomic<std::uint32_t> running_workers_{0};  // futex; threads inside Worker::run()
-    std::atomic<std::uint32_t> outsiders_{0};  // inside enqueue_from_outside()
+    std::atomic<std::uint32_t> outsiders_{0};        // inside enqueue_from_outside()
     std::atomic<std::uint64_t> foreign_spawned_{0};
     std::atomic<std::uint64_t> foreign_daemons_spawned_{0};
     std::atomic<std::uint32_t> quiet_waiters_{0};  // pairs with count_finished()

@@ -84,8 +84,8 @@ std::size_t TimerQueue::expire(TimePoint now, Ticket* out, std::size_t most) noe
 
 std::size_t TimerQueue::live() noexcept {
     std::lock_guard hold{lock_};
-    return static_cast<std::size_t>(std::count_if(heap_.begin(), heap_.end(),
-                                                  [](const Entry& e) { return !is_over(e); }));
+    return static_cast<std::size_t>(
+        std::count_if(heap_.begin(), heap_.end(), [](const Entry& e) { return !is_over(e); }));
 }
 
 bool TimerQueue::is_over(const Entry& entry) noexcept {

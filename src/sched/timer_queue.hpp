@@ -76,9 +76,9 @@ private:
     std::size_t expire_spares(TimePoint now, Ticket* out, std::size_t most) noexcept;
 
     SpinLock lock_;
-    Spare* spares_ = nullptr;  // guarded by lock_
+    Spare* spares_ = nullptr;              // guarded by lock_
     std::atomic<bool> has_spares_{false};  // written under lock_, before the waiter parks
-    std::vector<Entry> heap_;  // guarded by lock_
+    std::vector<Entry> heap_;              // guarded by lock_
     std::atomic<TimePoint::rep> next_{TimePoint::max().time_since_epoch().count()};
     std::atomic<std::uint32_t> left_behind_{0};
 };

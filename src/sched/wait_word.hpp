@@ -83,7 +83,8 @@ public:
 
     /// Owner only, before finish(): whether it was this that ended the wait.
     bool ended_by(Wake why) const noexcept {
-        return (word_.load(std::memory_order_relaxed) & phase_mask) == static_cast<std::uint64_t>(why);
+        return (word_.load(std::memory_order_relaxed) & phase_mask) ==
+               static_cast<std::uint64_t>(why);
     }
 
     /// Any thread. The epoch to claim with Wake::cancelled, or 0 when the party

@@ -58,7 +58,7 @@ bool Watchdog::look() noexcept {
 
 void Watchdog::look_at(Worker& worker, Seen& seen) noexcept {
     const bool running = worker.fiber() != nullptr;
-    const std::uint32_t ticks = worker.ticks();
+    const std::uint64_t ticks = worker.ticks();
     const std::uint64_t rounds = worker.rounds();
     const bool no_round = running && seen.was_running && rounds == seen.rounds;
     const bool stuck = no_round && ticks == seen.ticks;

@@ -48,7 +48,7 @@ private:
     static constexpr std::uint32_t idle_turns = 64;
 
     struct Seen {
-        std::uint32_t ticks = 0;
+        std::uint64_t ticks = 0;
         std::uint64_t rounds = 0;
         bool was_running = false;
     };
@@ -62,8 +62,8 @@ private:
     void wake() noexcept;
 
     Scheduler& scheduler_;
-    std::vector<Seen> seen_;      // own thread only
-    bool rescues_now_ = false;    // own thread only: a worker was stuck in this turn
+    std::vector<Seen> seen_;    // own thread only
+    bool rescues_now_ = false;  // own thread only: a worker was stuck in this turn
     std::atomic<bool> asleep_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> signal_{0};  // futex

@@ -168,6 +168,7 @@ void Worker::recycle(FiberCore& departed) noexcept {
 #if defined(WEFT_TSAN)
     __tsan_destroy_fiber(departed.tsan_fiber);
 #endif
+    forget_frames(departed.stack());
     stacks_.release(departed.stack());
     stacks_.unreserve(departed.stack_shift);
     departed.stack_end = nullptr;
@@ -390,7 +391,8 @@ void Worker::adopt_injected() noexcept {
 void Worker::serve() noexcept {
     rounds_.add();
     next_round_ = tick_limit;
-    if (attention_.load(std::memory_order_relaxed)) attention_.store(false, std::memory_order_relaxed);
+    if (attention_.load(std::memory_order_relaxed))
+        attention_.store(false, std::memory_order_relaxed);
     if (stuck_.load(std::memory_order_relaxed)) stuck_.store(false, std::memory_order_relaxed);
     serve_timers();
     driver_->poll();
@@ -471,7 +473,7 @@ bool Worker::worth_stealing(std::uint32_t victim, TimePoint now) noexcept {
     if (from.queue_.empty() && from.lifo_.load(std::memory_order_relaxed) == nullptr) return false;
     if (from.stuck_.load(std::memory_order_relaxed) || scheduler_.setup().simulated) return true;
     Observed& seen = observed_[victim];
-    const std::uint32_t ticks = from.ticks();
+    const std::uint64_t ticks = from.ticks();
     if (seen.since != TimePoint{} && seen.ticks == ticks) {
         return now - seen.since >= std::chrono::nanoseconds{lone_patience_ns};
     }

@@ -99,7 +99,9 @@ public:
 
     // --- the running fiber's side ---
 
-    WEFT_NO_TSAN FiberCore* fiber() const noexcept { return fiber_.load(std::memory_order_relaxed); }
+    WEFT_NO_TSAN FiberCore* fiber() const noexcept {
+        return fiber_.load(std::memory_order_relaxed);
+    }
     /// The running fiber, which armed a wait, leaves until it is resumed.
     void park_fiber() noexcept;
     /// The running fiber goes to the end of the queue. Returns at once when
@@ -150,7 +152,7 @@ public:
     void ask_for_attention() noexcept { attention_.store(true, std::memory_order_relaxed); }
     void set_stuck(bool stuck) noexcept { stuck_.store(stuck, std::memory_order_relaxed); }
     bool has_stranded_work() const noexcept;
-    std::uint32_t ticks() const noexcept { return ticks_.load(std::memory_order_relaxed); }
+    std::uint64_t ticks() const noexcept { return ticks_.load(std::memory_order_relaxed); }
     std::uint64_t rounds() const noexcept { return rounds_.get(); }
 
     /// Own thread. A new id, from the worker's block or a new one from `source`.
@@ -227,11 +229,11 @@ private:
     int* errno_ = nullptr;                  // the thread's
     Context loop_ = nullptr;
     FiberCore* departed_ = nullptr;
-    std::uint64_t departed_epoch_ = 0;      // of a cancellable wait, else 0
+    std::uint64_t departed_epoch_ = 0;  // of a cancellable wait, else 0
     After after_ = After::nothing;
-    bool searching_ = false;                // counted in Idle
+    bool searching_ = false;  // counted in Idle
     std::uint32_t budget_ = budget_per_turn;
-    std::uint32_t ahead_run_ = 0;           // pinned and LIFO in a row
+    std::uint32_t ahead_run_ = 0;  // pinned and LIFO in a row
     bool resting_ = false;
     std::uint32_t next_round_ = tick_limit;
     int spin_credit_ = 2;
@@ -240,7 +242,7 @@ private:
     TimePoint last_lone_wake_{};
     // What this thief saw of each victim that has only one fiber to run.
     struct Observed {
-        std::uint32_t ticks = 0;
+        std::uint64_t ticks = 0;
         TimePoint since{};
     };
     std::vector<Observed> observed_;
@@ -254,7 +256,7 @@ private:
 
     // --- written by the owner, read by any thread ---
     std::atomic<FiberCore*> fiber_{nullptr};
-    std::atomic<std::uint32_t> ticks_{0};
+    std::atomic<std::uint64_t> ticks_{0};
     Tally rounds_;
     std::atomic<pid_t> tid_{0};
 

@@ -15,9 +15,9 @@ bool Condition::wait(Lock& lock, Deadline deadline) {
     lock.require_held();
     detail::Waiter self;
     detail::Held held{waiters_.lock()};
-    const detail::Wake why = park_releasing(
-        held, waiters_, self, deadline, detail::Cancellable::yes,
-        detail::Purpose{"Condition::wait", this}, [&] { lock.unlock(); });
+    const detail::Wake why =
+        park_releasing(held, waiters_, self, deadline, detail::Cancellable::yes,
+                       detail::Purpose{"Condition::wait", this}, [&] { lock.unlock(); });
     // A wait that never began (cancelled before, or too late) has not unlocked.
     if (self.ticket.party != nullptr) lock.lock();
     if (why == detail::Wake::cancelled) throw Cancelled{};

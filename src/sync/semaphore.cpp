@@ -31,7 +31,8 @@ bool Semaphore::acquire(Deadline deadline) {
         return true;
     }
     detail::Waiter self;
-    return park_or_throw(held, waiters_, self, deadline, detail::Purpose{"Semaphore::acquire", this});
+    return park_or_throw(held, waiters_, self, deadline,
+                         detail::Purpose{"Semaphore::acquire", this});
 }
 
 bool Semaphore::try_acquire() noexcept {

@@ -35,7 +35,8 @@ char* copy_name(std::string_view name) {
     if (name.empty()) return nullptr;
     auto* copy = static_cast<char*>(std::malloc(name.size() + 1));
     if (copy == nullptr) {
-        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory for a fiber's name"};
+        throw std::system_error{ENOMEM, std::system_category(),
+                                "weft: no memory for a fiber's name"};
     }
     std::memcpy(copy, name.data(), name.size());
     copy[name.size()] = '\0';
@@ -91,9 +92,7 @@ void* storage_of(FiberCore* fiber) noexcept { return fiber->storage; }
 
 void abandon_fiber(FiberCore* fiber) noexcept { fiber->scheduler->abandon(fiber); }
 
-void start_fiber(FiberCore* fiber) noexcept {
-    fiber->scheduler->start_fiber(*fiber);
-}
+void start_fiber(FiberCore* fiber) noexcept { fiber->scheduler->start_fiber(*fiber); }
 
 void retain(FiberCore* fiber) noexcept {
     fiber->references.fetch_add(1, std::memory_order_relaxed);
@@ -106,7 +105,8 @@ void release(FiberCore* fiber) noexcept {
 }
 
 void drop_handle(FiberCore* fiber) noexcept {
-    if (is_done(fiber) || comes_second(*fiber, FiberCore::mark_handle_gone, FiberCore::mark_ended)) {
+    if (is_done(fiber) ||
+        comes_second(*fiber, FiberCore::mark_handle_gone, FiberCore::mark_ended)) {
         tsan_acquire(fiber);
         discard_outcome(*fiber);
     }
@@ -127,7 +127,9 @@ void end_fiber(FiberCore& fiber) noexcept {
     joiners.resume_all();
 }
 
-bool is_done(const FiberCore* fiber) noexcept { return fiber->done.load(std::memory_order_acquire); }
+bool is_done(const FiberCore* fiber) noexcept {
+    return fiber->done.load(std::memory_order_acquire);
+}
 
 bool join(FiberCore* fiber, Deadline deadline) {
     if (static_cast<Party*>(fiber) == &this_party()) {

@@ -10,8 +10,8 @@
 
 using namespace std::chrono_literals;
 using weft::Deadline;
-using weft::detail::VirtualClock;
 using weft::detail::use_virtual_clock;
+using weft::detail::VirtualClock;
 
 namespace {
 

@@ -99,78 +99,82 @@ void refuse(std::uint32_t advice, bool protection_too) {
 constexpr std::uint32_t guard_install = 102;
 
 const Child reader{"reads a guard", [] {
-    StackPool pool;
-    Stacks stacks{pool};
-    stacks.take(1);
-    auto* const last = static_cast<volatile std::byte*>(stacks.all[0].bottom()) - 1;
-    return static_cast<int>(*last);
-}};
+                       StackPool pool;
+                       Stacks stacks{pool};
+                       stacks.take(1);
+                       auto* const last =
+                           static_cast<volatile std::byte*>(stacks.all[0].bottom()) - 1;
+                       return static_cast<int>(*last);
+                   }};
 
-const Child protected_by_mprotect{"guards without advice", [] {
-    refuse(guard_install, false);
-    StackPool pool;
-    Stacks stacks{pool};
-    const auto before = weft::test::mappings();
-    stacks.take(100);
-    const bool all_whole = std::all_of(stacks.all.begin(), stacks.all.end(), guard_is_whole);
-    return all_whole && weft::test::mappings() >= before + 100 ? 0 : 1;
-}};
+const Child protected_by_mprotect{
+    "guards without advice", [] {
+        refuse(guard_install, false);
+        StackPool pool;
+        Stacks stacks{pool};
+        const auto before = weft::test::mappings();
+        stacks.take(100);
+        const bool all_whole = std::all_of(stacks.all.begin(), stacks.all.end(), guard_is_whole);
+        return all_whole && weft::test::mappings() >= before + 100 ? 0 : 1;
+    }};
 
 const Child unprotected{"no guards to be had", [] {
-    refuse(guard_install, true);
-    StackPool pool;
-    Stacks stacks{pool};
-    stacks.take(100);
-    for (const Stack& stack : stacks.all) std::memset(stack.bottom(), 1, page);
-    return 0;
-}};
+                            refuse(guard_install, true);
+                            StackPool pool;
+                            Stacks stacks{pool};
+                            stacks.take(100);
+                            for (const Stack& stack : stacks.all)
+                                std::memset(stack.bottom(), 1, page);
+                            return 0;
+                        }};
 
 // Reserves until there is no more, which must be told by a system_error and
 // leave everything as it was.
 const Child starving{"out of address space", [] {
-    StackPool pool;
-    weft::test::limit_address_space(std::size_t{200} << 20);
-    std::uint32_t reserved = 0;
-    try {
-        for (;;) {
-            pool.reserve(shift, 1);
-            ++reserved;
-        }
-    } catch (const std::system_error& error) {
-        if (error.code() != std::errc::not_enough_memory) return 2;
-    }
-    if (reserved < per_slab) return 3;
-    pool.unreserve(shift, reserved);
-    try {
-        pool.reserve(shift, 1'000'000);
-        return 4;
-    } catch (const std::system_error&) {
-    }
-    Stacks stacks{pool};
-    stacks.take(reserved);  // exactly as many as there were
-    return 0;
-}};
+                         StackPool pool;
+                         weft::test::limit_address_space(std::size_t{200} << 20);
+                         std::uint32_t reserved = 0;
+                         try {
+                             for (;;) {
+                                 pool.reserve(shift, 1);
+                                 ++reserved;
+                             }
+                         } catch (const std::system_error& error) {
+                             if (error.code() != std::errc::not_enough_memory) return 2;
+                         }
+                         if (reserved < per_slab) return 3;
+                         pool.unreserve(shift, reserved);
+                         try {
+                             pool.reserve(shift, 1'000'000);
+                             return 4;
+                         } catch (const std::system_error&) {
+                         }
+                         Stacks stacks{pool};
+                         stacks.take(reserved);  // exactly as many as there were
+                         return 0;
+                     }};
 
 // Every slot there is has been used and is promised, while another thread trims.
 const Child trimming{"trims while stacks are taken", [] {
-    constexpr std::uint32_t many = 5 * per_slab;
-    StackPool pool;
-    std::atomic<bool> over{false};
-    std::thread trimmer{[&] {
-        while (!over) pool.trim();
-    }};
-    {
-        Stacks stacks{pool};
-        for (int i = 0; i < 500; ++i) {
-            stacks.take(many);
-            for (const Stack& stack : stacks.all) *(stack.top() - 1) = std::byte{1};
-            stacks.give_back();
-        }
-    }
-    over = true;
-    trimmer.join();
-    return 0;
-}};
+                         constexpr std::uint32_t many = 5 * per_slab;
+                         StackPool pool;
+                         std::atomic<bool> over{false};
+                         std::thread trimmer{[&] {
+                             while (!over) pool.trim();
+                         }};
+                         {
+                             Stacks stacks{pool};
+                             for (int i = 0; i < 500; ++i) {
+                                 stacks.take(many);
+                                 for (const Stack& stack : stacks.all)
+                                     *(stack.top() - 1) = std::byte{1};
+                                 stacks.give_back();
+                             }
+                         }
+                         over = true;
+                         trimmer.join();
+                         return 0;
+                     }};
 
 }  // namespace
 
@@ -194,7 +198,8 @@ TEST_CASE("a stack larger than the largest is refused", "[stack]") {
 TEST_CASE("a stack is aligned, large enough but for its colour, and all usable", "[stack]") {
     StackPool pool;
     Stacks stacks{pool};
-    for (const std::size_t usable : {std::size_t{1}, std::size_t{192} << 10, std::size_t{1} << 20}) {
+    for (const std::size_t usable :
+         {std::size_t{1}, std::size_t{192} << 10, std::size_t{1} << 20}) {
         stacks.take(3, StackPool::shift_for(usable));
     }
     for (const Stack& stack : stacks.all) {
@@ -208,7 +213,9 @@ TEST_CASE("neighbouring stacks begin at different offsets in a page", "[stack]")
     StackPool pool;
     Stacks stacks{pool};
     stacks.take(2);
-    const auto offset = [](const Stack& s) { return reinterpret_cast<std::uintptr_t>(s.top()) % page; };
+    const auto offset = [](const Stack& s) {
+        return reinterpret_cast<std::uintptr_t>(s.top()) % page;
+    };
     CHECK(offset(stacks.all[0]) != offset(stacks.all[1]));
 }
 
@@ -280,7 +287,8 @@ TEST_CASE("a stack given back is the next one taken, still hot and guarded", "[s
     CHECK(guard_is_whole(stacks.all[0]));
 }
 
-TEST_CASE("of many stacks given back a trim makes most give up their memory, guards stay", "[stack]") {
+TEST_CASE("of many stacks given back a trim makes most give up their memory, guards stay",
+          "[stack]") {
     constexpr std::uint32_t many = 2000;
     StackPool pool;
     Stacks stacks{pool};

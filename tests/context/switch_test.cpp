@@ -67,7 +67,8 @@ struct WaitsInDestructor {
 
 }  // namespace
 
-TEST_CASE("fibers suspended in their handlers rethrow their own exceptions", "[switch][exceptions]") {
+TEST_CASE("fibers suspended in their handlers rethrow their own exceptions",
+          "[switch][exceptions]") {
     while_migrating([] {
         constexpr int count = 50;
         weft::Semaphore inside{0};

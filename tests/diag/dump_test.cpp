@@ -85,7 +85,8 @@ TEST_CASE("a dump tells name, state and reason of every fiber", "[dump]") {
         weft::Lock lock;
         lock.lock();
         auto by_event = weft::spawn(weft::SpawnOptions{.name = "by event"}, [&] { event.wait(); });
-        auto by_units = weft::spawn(weft::SpawnOptions{.name = "by units"}, [&] { units.acquire(); });
+        auto by_units =
+            weft::spawn(weft::SpawnOptions{.name = "by units"}, [&] { units.acquire(); });
         auto by_lock = weft::spawn(weft::SpawnOptions{.name = "by lock"}, [&] {
             lock.lock();
             lock.unlock();

@@ -121,7 +121,8 @@ TEST_CASE("fibers that all wait are a stall that names them", "[simulate]") {
     weft::Event never;
     try {
         weft::simulate(3, [&] {
-            auto fiber = weft::spawn(weft::SpawnOptions{.name = "forgotten"}, [&] { never.wait(); });
+            auto fiber =
+                weft::spawn(weft::SpawnOptions{.name = "forgotten"}, [&] { never.wait(); });
             fiber.join();
         });
         FAIL("did not stall");
@@ -141,31 +142,30 @@ TEST_CASE("short and late I/O loses no byte", "[simulate][io]") {
         std::size_t received = 0;
         std::uint64_t sum_sent = 0;
         std::uint64_t sum_received = 0;
-        weft::simulate(
-            seed,
-            [&] {
-                weft::io::TcpListener listener{weft::io::Address::loopback_v4(0)};
-                auto server = weft::spawn([&] {
-                    auto stream = listener.accept();
-                    std::byte buffer[300];
-                    while (const std::size_t n = stream.read(buffer)) {
-                        received += n;
-                        for (std::size_t i = 0; i < n; ++i) {
-                            sum_received += static_cast<std::uint64_t>(buffer[i]);
-                        }
-                    }
-                });
-                auto client = weft::io::TcpStream::connect(listener.local_address());
-                std::vector<std::byte> data(5000);
-                for (std::size_t i = 0; i < data.size(); ++i) {
-                    data[i] = static_cast<std::byte>(i * seed);
-                    sum_sent += static_cast<std::uint64_t>(data[i]);
-                }
-                client.write_all(data);
-                client.close();
-                server.join();
-            },
-            {.workers = 3, .short_percent = 60, .delay_percent = 30});
+        weft::simulate(seed,
+                       [&] {
+                           weft::io::TcpListener listener{weft::io::Address::loopback_v4(0)};
+                           auto server = weft::spawn([&] {
+                               auto stream = listener.accept();
+                               std::byte buffer[300];
+                               while (const std::size_t n = stream.read(buffer)) {
+                                   received += n;
+                                   for (std::size_t i = 0; i < n; ++i) {
+                                       sum_received += static_cast<std::uint64_t>(buffer[i]);
+                                   }
+                               }
+                           });
+                           auto client = weft::io::TcpStream::connect(listener.local_address());
+                           std::vector<std::byte> data(5000);
+                           for (std::size_t i = 0; i < data.size(); ++i) {
+                               data[i] = static_cast<std::byte>(i * seed);
+                               sum_sent += static_cast<std::uint64_t>(data[i]);
+                           }
+                           client.write_all(data);
+                           client.close();
+                           server.join();
+                       },
+                       {.workers = 3, .short_percent = 60, .delay_percent = 30});
         CHECK(received == 5000);
         CHECK(sum_sent == sum_received);
     }

@@ -283,8 +283,7 @@ TEST_CASE("another thread delivers what a stuck owner should", "[io][epoll][resc
     CHECK(reader.await() == "x");
 }
 
-TEST_CASE("ready() finds what came within a few calls and never what is not there",
-          "[io][epoll]") {
+TEST_CASE("ready() finds what came within a few calls and never what is not there", "[io][epoll]") {
     Rig rig;
     const auto finds = [&rig] {
         bool found = false;

@@ -80,7 +80,7 @@ inline void put(int fd, std::string_view text) {
 }
 
 inline Request request_of(Code code, int fd, const void* buffer, std::size_t length,
-                   std::uint32_t flags = 0, std::int64_t offset = -1) {
+                          std::uint32_t flags = 0, std::int64_t offset = -1) {
     Request request;
     request.code = code;
     request.fd = fd;

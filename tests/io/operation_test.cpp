@@ -121,8 +121,7 @@ TEST_CASE("operations are counted while they are in flight", "[io][operation]") 
     });
 }
 
-TEST_CASE("a fiber that keeps its worker busy delays no other's completions",
-          "[io][operation]") {
+TEST_CASE("a fiber that keeps its worker busy delays no other's completions", "[io][operation]") {
     for (const weft::Io io : available_io()) {
         INFO("io: " << name_of(io));
         weft::run(
@@ -141,7 +140,8 @@ TEST_CASE("a fiber that keeps its worker busy delays no other's completions",
                 std::atomic<bool> hogging{false};
                 auto hog = weft::spawn([&] {
                     hogging = true;
-                    while (done < count) {}
+                    while (done < count) {
+                    }
                 });
                 while (!hogging) weft::this_fiber::yield();
                 for (auto& pair : pairs) pair.send();
@@ -169,8 +169,8 @@ TEST_CASE("a plain thread carries operations out by itself", "[io][operation]") 
     REQUIRE(carry(receive(pair.ends[0], byte), Deadline::Clock::time_point{}) == 1);
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
-    const Request read{.code = Request::Code::read, .fd = ends[0], .buffer = &byte, .length = 1,
-                       .offset = -1};
+    const Request read{
+        .code = Request::Code::read, .fd = ends[0], .buffer = &byte, .length = 1, .offset = -1};
     REQUIRE(carry(read, 1ms) == -ETIMEDOUT);
     REQUIRE(::write(ends[1], "y", 1) == 1);
     REQUIRE(carry(read) == 1);

@@ -38,8 +38,7 @@ std::string refusal_without(unsigned call, unsigned error) {
     if (child == 0) {
         if (!forbid(call, error)) _exit(2);
         const std::string refusal = probe_uring().refusal;
-        _exit(write(ends[1], refusal.data(), refusal.size()) ==
-                      static_cast<ssize_t>(refusal.size())
+        _exit(write(ends[1], refusal.data(), refusal.size()) == static_cast<ssize_t>(refusal.size())
                   ? 0
                   : 3);
     }
@@ -71,7 +70,6 @@ TEST_CASE("a forbidden io_uring is noticed, and why", "[io][probe]") {
     REQUIRE(set_up.find("Operation not permitted") != std::string::npos);
     REQUIRE(refusal_without(SYS_io_uring_setup, ENOSYS).find("not implemented") !=
             std::string::npos);
-    REQUIRE(refusal_without(SYS_io_uring_enter, EPERM).find("io_uring_enter") !=
-            std::string::npos);
+    REQUIRE(refusal_without(SYS_io_uring_enter, EPERM).find("io_uring_enter") != std::string::npos);
     REQUIRE_FALSE(refusal_without(SYS_io_uring_register, EPERM).empty());
 }

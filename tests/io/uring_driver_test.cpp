@@ -22,8 +22,8 @@ using namespace std::chrono_literals;
 using weft::Deadline;
 using weft::detail::Operation;
 using weft::detail::Request;
-using weft::detail::UringDriver;
 using weft::detail::uring_support;
+using weft::detail::UringDriver;
 using weft::detail::UringSupport;
 
 namespace {
@@ -179,7 +179,8 @@ TEST_CASE("no wake is lost", "[io][uring]") {
         for (int i = 1; i <= rounds; ++i) {
             asked = i;
             driver.wake();
-            while (seen < i) {}
+            while (seen < i) {
+            }
         }
         owner.join();
     }
@@ -244,7 +245,8 @@ TEST_CASE("another thread's cancel reaches a sleeping owner", "[io][uring]") {
             submitted = true;
             drain(driver);
         }};
-        while (!submitted) {}
+        while (!submitted) {
+        }
         driver.cancel(receive.operation);
         REQUIRE(receive.operation.await() == -ECANCELED);
         owner.join();
@@ -266,7 +268,8 @@ TEST_CASE("cancelling by descriptor ends all on it and nothing else", "[io][urin
             submitted = true;
             drain(driver);
         }};
-        while (!submitted) {}
+        while (!submitted) {
+        }
         driver.cancel_fd(doomed.ends[0]);  // not yet submitted perhaps: all the same
         REQUIRE(first.operation.await() == -ECANCELED);
         REQUIRE(second.operation.await() == -ECANCELED);
@@ -318,9 +321,11 @@ TEST_CASE("a stuck owner is rescued", "[io][uring]") {
             driver.poll();
             driver.submit(prepared.operation);
             tid = static_cast<pid_t>(::syscall(SYS_gettid));
-            while (!rescued) {}
+            while (!rescued) {
+            }
         }};
-        while (tid == 0) {}
+        while (tid == 0) {
+        }
         driver.cancel(cancelled.operation);
         while (driver.in_flight() > 2) driver.rescue(tid);
         REQUIRE(cancelled.operation.await() == -ECANCELED);
@@ -358,16 +363,19 @@ TEST_CASE("a rescue that was not needed does no harm", "[io][uring]") {
                 if (asked == seen) driver.wait(Deadline::never());
                 seen = asked.load();
             }
-            while (!over) {}
+            while (!over) {
+            }
         }};
-        while (tid == 0) {}
+        while (tid == 0) {
+        }
         std::thread rescuer{[&] {
             while (!over) driver.rescue(tid);
         }};
         for (int i = 1; i <= rounds; ++i) {
             asked = i;
             driver.wake();
-            while (seen < i) {}
+            while (seen < i) {
+            }
         }
         over = true;
         owner.join();

@@ -258,9 +258,8 @@ TEST_CASE("Idle leaves no work while all workers sleep", "[model][idle]") {
 }
 
 TEST_CASE("Idle needs no heavy fence for one worker and outsiders that fence", "[model][idle]") {
-    model::expect_kept<
-        Workers<Real, TwoInjected<1>, Recheck::yes, Leaving::fence_and_look, Outsider::fences_fully>>(
-        "Idle, one worker");
+    model::expect_kept<Workers<Real, TwoInjected<1>, Recheck::yes, Leaving::fence_and_look,
+                               Outsider::fences_fully>>("Idle, one worker");
 }
 
 TEST_CASE("Idle leaves no work behind a busy worker while another sleeps", "[model][idle]") {

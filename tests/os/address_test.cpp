@@ -23,7 +23,8 @@ TEST_CASE("an address is read and written in the usual notation", "[os][address]
 }
 
 TEST_CASE("what is no numeric address is refused by name", "[os][address]") {
-    for (const char* host : {"localhost", "1.2.3", "1.2.3.4.5", "", ":::", "fe80::1%", "1.2.3.4 "}) {
+    for (const char* host :
+         {"localhost", "1.2.3", "1.2.3.4.5", "", ":::", "fe80::1%", "1.2.3.4 "}) {
         INFO(host);
         try {
             const Address address{host, 1};

@@ -104,7 +104,8 @@ TEST_CASE("buffer sequences of every kind are taken", "[os][beast]") {
     on_workers_and_io([] {
         auto [client, server] = connection();
         std::vector<boost::asio::const_buffer> out;
-        for (int i = 0; i < 40; ++i) out.push_back(boost::asio::buffer(i % 2 == 0 ? "x" : "", i % 2 == 0));
+        for (int i = 0; i < 40; ++i)
+            out.push_back(boost::asio::buffer(i % 2 == 0 ? "x" : "", i % 2 == 0));
         REQUIRE(client.write_some(out) == 16);  // the first 16 that are not empty
         std::array<char, 3> first;
         std::array<char, 20> second;

@@ -110,7 +110,8 @@ TEST_CASE("opening fails by name", "[os][file]") {
         }
         const OpenMode only_new = OpenMode::write | OpenMode::create | OpenMode::exclusive;
         File::open(scratch.path(), only_new);
-        REQUIRE(is(error_of([&] { File::open(scratch.path(), only_new); }), std::errc::file_exists));
+        REQUIRE(
+            is(error_of([&] { File::open(scratch.path(), only_new); }), std::errc::file_exists));
         REQUIRE(is(error_of([&] { File::open(scratch.directory(), OpenMode::write); }),
                    std::errc::is_a_directory));
         REQUIRE_THROWS_AS(File::open(scratch.path(), OpenMode::create), std::invalid_argument);

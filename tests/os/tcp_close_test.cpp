@@ -19,9 +19,8 @@ using weft::io::TcpStream;
 TEST_CASE("closing ends a read with EBADF, and the peer sees the end", "[os][tcp][close]") {
     on_workers_and_io([] {
         auto [client, server] = connection();
-        auto reader = weft::spawn([&server = server] {
-            return error_of([&] { read_text(server); });
-        });
+        auto reader =
+            weft::spawn([&server = server] { return error_of([&] { read_text(server); }); });
         until_in_flight(1);
         server.close();
         REQUIRE_FALSE(server.is_open());
@@ -40,7 +39,8 @@ TEST_CASE("closing ends a write with EBADF", "[os][tcp][close]") {
         until_in_flight(1);
         client.close();
         REQUIRE(is(writer.get(), std::errc::bad_file_descriptor));
-        while (!read_text(server).empty()) {}
+        while (!read_text(server).empty()) {
+        }
     });
 }
 
@@ -51,9 +51,8 @@ TEST_CASE("closing ends a reader and a writer at once", "[os][tcp][close]") {
         auto writer = weft::spawn([&client = client] {
             return error_of([&] { client.write_all(std::string(1'000'000, 'x')); });
         });
-        auto reader = weft::spawn([&client = client] {
-            return error_of([&] { read_text(client); });
-        });
+        auto reader =
+            weft::spawn([&client = client] { return error_of([&] { read_text(client); }); });
         until_in_flight(2);
         client.close();
         REQUIRE(is(writer.get(), std::errc::bad_file_descriptor));
@@ -80,9 +79,8 @@ TEST_CASE("closing a listener ends every accept", "[os][tcp][close]") {
 TEST_CASE("a plain thread closes what a fiber reads", "[os][tcp][close]") {
     on_workers_and_io([] {
         auto [client, server] = connection();
-        auto reader = weft::spawn([&server = server] {
-            return error_of([&] { read_text(server); });
-        });
+        auto reader =
+            weft::spawn([&server = server] { return error_of([&] { read_text(server); }); });
         until_in_flight(1);
         std::thread closer{[&server = server] { server.close(); }};
         REQUIRE(is(reader.get(), std::errc::bad_file_descriptor));
@@ -112,9 +110,8 @@ TEST_CASE("two closes at once close once", "[os][tcp][close]") {
     on_workers_and_io([] {
         for (int round = 0; round < 200; ++round) {
             auto [client, server] = socket_pair();
-            auto reader = weft::spawn([&server = server] {
-                return error_of([&] { read_text(server); });
-            });
+            auto reader =
+                weft::spawn([&server = server] { return error_of([&] { read_text(server); }); });
             auto other = weft::spawn([&server = server] { server.close(); });
             server.close();
             other.get();
@@ -138,7 +135,12 @@ TEST_CASE("a descriptor is not given to another file while a call may name it",
                     for (;;) client.write_all("old");
                 });
             });
-            auto drain = weft::spawn([&server = server] { error_of([&] { while (!read_text(server).empty()) {} }); });
+            auto drain = weft::spawn([&server = server] {
+                error_of([&] {
+                    while (!read_text(server).empty()) {
+                    }
+                });
+            });
             for (int i = round % 7; i > 0; --i) weft::this_fiber::yield();
             client.close();
             auto [left, right] = socket_pair();  // has the number that was the client's

@@ -6,8 +6,8 @@
 
 #include <weft/cancelled.hpp>
 
-#include <sys/resource.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace std::chrono_literals;

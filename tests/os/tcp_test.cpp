@@ -1,6 +1,6 @@
+#include "support/tcp.hpp"
 #include "support/catch.hpp"
 #include "support/runtime.hpp"
-#include "support/tcp.hpp"
 
 #include <weft/cancelled.hpp>
 
@@ -125,7 +125,8 @@ TEST_CASE("several buffers go out and come in in order", "[os][tcp]") {
         char third[10];
         const MutableBuffer in[] = {{first, 1}, {nullptr, 0}, {second, 4}, {third, 10}};
         REQUIRE(server.read(in) == 7);
-        REQUIRE(std::string{first, 1} + std::string{second, 4} + std::string{third, 2} == "abcdefg");
+        REQUIRE(std::string{first, 1} + std::string{second, 4} + std::string{third, 2} ==
+                "abcdefg");
     });
 }
 
@@ -136,7 +137,8 @@ TEST_CASE("write_all takes more buffers than one call of the system", "[os][tcp]
         const auto data = pattern(50 * 4'000);
         std::vector<ConstBuffer> out;
         for (std::size_t i = 0; i < 50; ++i) out.push_back({data.data() + i * 4'000, 4'000});
-        auto writer = weft::spawn([&client = client, &out] { client.write_all(std::span<const ConstBuffer>{out}); });
+        auto writer = weft::spawn(
+            [&client = client, &out] { client.write_all(std::span<const ConstBuffer>{out}); });
         std::vector<std::byte> got(data.size());
         REQUIRE(server.read_exactly(got) == data.size());
         REQUIRE(got == data);
@@ -168,7 +170,8 @@ TEST_CASE("a shutdown ends one direction alone", "[os][tcp]") {
         REQUIRE(read_text(server).empty());
         server.write_all("still here");
         REQUIRE(read_text(client) == "still here");
-        REQUIRE(is(error_of([&client = client] { client.write_all("x"); }), std::errc::broken_pipe));
+        REQUIRE(
+            is(error_of([&client = client] { client.write_all("x"); }), std::errc::broken_pipe));
         server.shutdown(Shutdown::both);
         REQUIRE(read_text(client).empty());
     });
@@ -187,9 +190,8 @@ TEST_CASE("empty reads and writes return at once", "[os][tcp]") {
 TEST_CASE("a reset connection is reported as such", "[os][tcp]") {
     on_workers_and_io([] {
         auto [client, server] = connection();
-        auto reader = weft::spawn([&server = server] {
-            return error_of([&] { read_text(server); });
-        });
+        auto reader =
+            weft::spawn([&server = server] { return error_of([&] { read_text(server); }); });
         until_in_flight(1);
         client.linger(0);
         client.close();
@@ -204,7 +206,8 @@ TEST_CASE("writing to a peer that has gone is an error and no signal", "[os][tcp
         std::error_code error;
         while (!error) error = error_of([&client = client] { client.write_all("anybody?"); });
         REQUIRE((is(error, std::errc::broken_pipe) || is(error, std::errc::connection_reset)));
-        REQUIRE(is(error_of([&client = client] { client.write_all("anybody?"); }), std::errc::broken_pipe));
+        REQUIRE(is(error_of([&client = client] { client.write_all("anybody?"); }),
+                   std::errc::broken_pipe));
     });
 }
 
@@ -297,11 +300,16 @@ TEST_CASE("options are set, and refused on a closed stream", "[os][tcp]") {
         client.close();
         client.close();
         REQUIRE_FALSE(client.is_open());
-        REQUIRE(is(error_of([&client = client] { client.no_delay(true); }), std::errc::bad_file_descriptor));
-        REQUIRE(is(error_of([&client = client] { read_text(client); }), std::errc::bad_file_descriptor));
-        REQUIRE(is(error_of([&client = client] { client.write_all("x"); }), std::errc::bad_file_descriptor));
-        REQUIRE(is(error_of([&client = client] { client.shutdown(Shutdown::both); }), std::errc::bad_file_descriptor));
-        REQUIRE(is(error_of([&client = client] { client.peer_address(); }), std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { client.no_delay(true); }),
+                   std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { read_text(client); }),
+                   std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { client.write_all("x"); }),
+                   std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { client.shutdown(Shutdown::both); }),
+                   std::errc::bad_file_descriptor));
+        REQUIRE(is(error_of([&client = client] { client.peer_address(); }),
+                   std::errc::bad_file_descriptor));
     });
 }
 

@@ -146,10 +146,9 @@ TEST_CASE("data that is there beats a deadline that has passed", "[os][tcp][dead
         client.write_all("there");
         std::array<std::byte, 5> buffer;
         REQUIRE(server.read_exactly(buffer, Deadline::Clock::now() - 1s) == 5);
-        REQUIRE(is(error_of([&, &server = server] {
-                       server.read(buffer, Deadline::Clock::now() - 1s);
-                   }),
-                   std::errc::timed_out));
+        REQUIRE(is(
+            error_of([&, &server = server] { server.read(buffer, Deadline::Clock::now() - 1s); }),
+            std::errc::timed_out));
     });
 }
 
@@ -166,7 +165,8 @@ TEST_CASE("deadlines lose no byte", "[os][tcp][deadline]") {
             for (std::size_t at = 0; at < sent.size(); ++at) {
                 client.write_all(std::span{sent}.subspan(at, 1));
                 seed = seed * 1664525u + 1013904223u;
-                if (seed >> 30 == 0) weft::this_fiber::sleep_for(std::chrono::microseconds{seed >> 25});
+                if (seed >> 30 == 0)
+                    weft::this_fiber::sleep_for(std::chrono::microseconds{seed >> 25});
             }
             client.close();
         });
@@ -175,8 +175,7 @@ TEST_CASE("deadlines lose no byte", "[os][tcp][deadline]") {
         for (std::uint32_t seed = 1;; seed = seed * 1664525u + 1013904223u) {
             std::array<std::byte, 7> buffer;
             try {
-                const std::size_t some =
-                    server.read(buffer, std::chrono::microseconds{seed >> 26});
+                const std::size_t some = server.read(buffer, std::chrono::microseconds{seed >> 26});
                 if (some == 0) break;
                 got.insert(got.end(), buffer.begin(), buffer.begin() + static_cast<long>(some));
             } catch (const std::system_error& error) {

@@ -355,7 +355,8 @@ TEST_CASE("what was written before a notification is seen after the wait", "[par
     });
 }
 
-TEST_CASE("a sleep ends at its time, at once when that is past, and by a cancel", "[park][deadline]") {
+TEST_CASE("a sleep ends at its time, at once when that is past, and by a cancel",
+          "[park][deadline]") {
     also_migrating([] {
         const Deadline deadline = 1ms;
         weft::this_fiber::sleep_until(deadline);

@@ -39,31 +39,31 @@ void keep_busy() {
 }
 
 const Child in_main{"exit in main", [] {
-    weft::run(
-        [] {
-            keep_busy();
-            std::exit(7);
-        },
-        {.workers = 4});
-    return 1;
-}};
+                        weft::run(
+                            [] {
+                                keep_busy();
+                                std::exit(7);
+                            },
+                            {.workers = 4});
+                        return 1;
+                    }};
 
 const Child in_another{"exit in a fiber", [] {
-    weft::run(
-        [] {
-            keep_busy();
-            weft::spawn([] { std::exit(7); }).join();
-        },
-        {.workers = 4});
-    return 1;
-}};
+                           weft::run(
+                               [] {
+                                   keep_busy();
+                                   weft::spawn([] { std::exit(7); }).join();
+                               },
+                               {.workers = 4});
+                           return 1;
+                       }};
 
 const Child in_a_thread{"exit in the thread of a runtime", [] {
-    auto* const runtime = new weft::Runtime{{.workers = 4}};
-    runtime->spawn([] { keep_busy(); }).join();
-    std::exit(7);
-    return 1;
-}};
+                            auto* const runtime = new weft::Runtime{{.workers = 4}};
+                            runtime->spawn([] { keep_busy(); }).join();
+                            std::exit(7);
+                            return 1;
+                        }};
 
 std::atomic<bool> gone{false};
 std::atomic<unsigned> steps{0};
@@ -82,26 +82,27 @@ struct Slow {
     }
 };
 
-const Child with_statics{"exit while fibers use a static object", [] {
-    static const Slow slow;
-    static const Used used;
-    weft::run(
-        [] {
-            keep_busy();
-            for (int i = 0; i < 4; ++i) {
-                weft::spawn([] {
-                    for (;; ++steps) {
-                        if (gone) _exit(9);  // it would be a use after destruction
-                        weft::this_fiber::yield();
-                    }
-                });
-            }
-            while (steps < 100) weft::this_fiber::yield();
-            std::exit(7);
-        },
-        {.workers = 4});
-    return 1;
-}};
+const Child with_statics{
+    "exit while fibers use a static object", [] {
+        static const Slow slow;
+        static const Used used;
+        weft::run(
+            [] {
+                keep_busy();
+                for (int i = 0; i < 4; ++i) {
+                    weft::spawn([] {
+                        for (;; ++steps) {
+                            if (gone) _exit(9);  // it would be a use after destruction
+                            weft::this_fiber::yield();
+                        }
+                    });
+                }
+                while (steps < 100) weft::this_fiber::yield();
+                std::exit(7);
+            },
+            {.workers = 4});
+        return 1;
+    }};
 
 struct LargeAtExit {
     ~LargeAtExit() {
@@ -111,39 +112,42 @@ struct LargeAtExit {
     }
 };
 
-const Child with_large_destructor{"exit with a destructor that needs much stack", [] {
-    static const LargeAtExit large;
-    weft::run(
-        [] {
-            weft::spawn(weft::SpawnOptions{.stack_size = 64 << 10}, [] { std::exit(7); }).join();
-        },
-        {.workers = 2});
-    return 1;
-}};
+const Child with_large_destructor{
+    "exit with a destructor that needs much stack", [] {
+        static const LargeAtExit large;
+        weft::run(
+            [] {
+                weft::spawn(weft::SpawnOptions{.stack_size = 64 << 10}, [] {
+                    std::exit(7);
+                }).join();
+            },
+            {.workers = 2});
+        return 1;
+    }};
 
 std::optional<weft::Runtime> static_runtime;
 
 const Child static_idle{"exit with an idle runtime in a static object", [] {
-    static_runtime.emplace(weft::Options{.workers = 2});
-    static_runtime->spawn([] {}).join();
-    return 7;
-}};
+                            static_runtime.emplace(weft::Options{.workers = 2});
+                            static_runtime->spawn([] {}).join();
+                            return 7;
+                        }};
 
 const Child static_in_fiber{"exit in a fiber of a runtime in a static object", [] {
-    static_runtime.emplace(weft::Options{.workers = 2});
-    static_runtime->spawn([] { std::exit(7); }).join();
-    return 1;
-}};
+                                static_runtime.emplace(weft::Options{.workers = 2});
+                                static_runtime->spawn([] { std::exit(7); }).join();
+                                return 1;
+                            }};
 
 const Child quick{"quick_exit in a fiber", [] {
-    weft::run(
-        [] {
-            keep_busy();
-            std::quick_exit(7);
-        },
-        {.workers = 4});
-    return 1;
-}};
+                      weft::run(
+                          [] {
+                              keep_busy();
+                              std::quick_exit(7);
+                          },
+                          {.workers = 4});
+                      return 1;
+                  }};
 
 // Several times, for it is a race.
 void check_exits(const Child& child, int times) {
@@ -164,8 +168,12 @@ TEST_CASE("quick_exit in a fiber ends the process", "[exit]") { check_exits(quic
 TEST_CASE("exit has room for destructors of static objects", "[exit]") {
     check_exits(with_large_destructor, 1);
 }
-TEST_CASE("a runtime in a static object is stopped at exit", "[exit]") { check_exits(static_idle, 3); }
-TEST_CASE("exit stops the fibers before static objects go", "[exit]") { check_exits(with_statics, 10); }
+TEST_CASE("a runtime in a static object is stopped at exit", "[exit]") {
+    check_exits(static_idle, 3);
+}
+TEST_CASE("exit stops the fibers before static objects go", "[exit]") {
+    check_exits(with_statics, 10);
+}
 TEST_CASE("exit in a fiber of a runtime in a static object ends the process", "[exit]") {
     check_exits(static_in_fiber, 1);
 }

@@ -109,7 +109,8 @@ TEST_CASE("children forked in a fiber that exec inherit no descriptor of the run
     });
 }
 
-TEST_CASE("a child that uses its memory and its parent's stacks leaves the parent's alone", "[fork]") {
+TEST_CASE("a child that uses its memory and its parent's stacks leaves the parent's alone",
+          "[fork]") {
     weft::test::on_workers([] {
         std::vector<int> numbers(1000, 1);
         for (int i = 0; i < 20; ++i) {

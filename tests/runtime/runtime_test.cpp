@@ -1,7 +1,7 @@
 // Starting, running and stopping, over and over, with nothing left behind.
+#include "support/runtime.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
-#include "support/runtime.hpp"
 #include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
@@ -30,19 +30,17 @@ namespace {
 // More workers than there is room for stacks of threads. What was started is
 // stopped again, and a small runtime still works.
 const Child no_threads{"a runtime without room for its threads", [] {
-    weft::test::limit_address_space(std::size_t{512} << 20);
-    try {
-        weft::Runtime{{.workers = 500}};
-        return 2;
-    } catch (const std::system_error&) {
-    }
-    if (weft::test::threads() != 1) return 3;
-    return weft::run([] { return 0; }, {.workers = 1});
-}};
+                           weft::test::limit_address_space(std::size_t{512} << 20);
+                           try {
+                               weft::Runtime{{.workers = 500}};
+                               return 2;
+                           } catch (const std::system_error&) {
+                           }
+                           if (weft::test::threads() != 1) return 3;
+                           return weft::run([] { return 0; }, {.workers = 1});
+                       }};
 
-[[gnu::noinline]] void use_stack(std::size_t size) {
-    ::memset(alloca(size), 1, size);
-}
+[[gnu::noinline]] void use_stack(std::size_t size) { ::memset(alloca(size), 1, size); }
 
 }  // namespace
 
@@ -162,7 +160,8 @@ TEST_CASE("fibers spawned while the runtime stops are waited for", "[runtime]") 
     }
 }
 
-TEST_CASE("a daemon spawned by a daemon that is being cancelled is cancelled too", "[runtime][daemon]") {
+TEST_CASE("a daemon spawned by a daemon that is being cancelled is cancelled too",
+          "[runtime][daemon]") {
     for (const unsigned workers : {1u, 2u, 8u}) {
         std::atomic<bool> second_began{false};
         std::atomic<bool> second_unwound{false};
@@ -191,7 +190,8 @@ TEST_CASE("a daemon spawned by a daemon that is being cancelled is cancelled too
     }
 }
 
-TEST_CASE("a runtime that cannot start its threads throws and leaves nothing", "[runtime][shortage]") {
+TEST_CASE("a runtime that cannot start its threads throws and leaves nothing",
+          "[runtime][shortage]") {
     if (weft::test::under_sanitizer) return;  // they map more than any limit
     const Outcome outcome = no_threads.run();
     INFO(outcome.describe());

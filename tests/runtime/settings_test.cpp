@@ -35,22 +35,23 @@ bool names(const std::string& message, const std::string& what) {
 }
 
 const Child on_one_cpu{"workers on one CPU", [] {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    int cpu = 0;
-    while (!CPU_ISSET(cpu, &set)) ++cpu;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof set, &set) != 0) return 2;
-    const weft::Runtime runtime;
-    return runtime.workers() == 1 ? 0 : 1;
-}};
+                           cpu_set_t set;
+                           sched_getaffinity(0, sizeof set, &set);
+                           int cpu = 0;
+                           while (!CPU_ISSET(cpu, &set)) ++cpu;
+                           CPU_ZERO(&set);
+                           CPU_SET(cpu, &set);
+                           if (sched_setaffinity(0, sizeof set, &set) != 0) return 2;
+                           const weft::Runtime runtime;
+                           return runtime.workers() == 1 ? 0 : 1;
+                       }};
 
 }  // namespace
 
 TEST_CASE("malformed variables are refused by name and value", "[settings]") {
     for (const char* variable : {"WEFT_WORKERS", "WEFT_STACK_SIZE", "WEFT_FORCE_MIGRATE"}) {
-        for (const char* value : {"many", "-1", "4x", " 4", "0x10", "1.5", "99999999999999999999999"}) {
+        for (const char* value :
+             {"many", "-1", "4x", " 4", "0x10", "1.5", "99999999999999999999999"}) {
             const std::string message = refusal(variable, value);
             INFO(variable << "=" << value << ": " << message);
             CHECK(names(message, variable));

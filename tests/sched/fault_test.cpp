@@ -67,55 +67,57 @@ void in_a_fiber(const weft::SpawnOptions& options, Body&& body) {
 }
 
 const Child recursion{"overflow by recursion", [] {
-    in_a_fiber({.name = "conn-7/reader"}, [] { recurse(0); });
-    return 0;
-}};
+                          in_a_fiber({.name = "conn-7/reader"}, [] { recurse(0); });
+                          return 0;
+                      }};
 
 const Child after_migration{"overflow on another worker", [] {
-    ::setenv("WEFT_FORCE_MIGRATE", "1", 1);
-    in_a_fiber({.name = "traveller"}, [] {
-        for (int i = 0; i < 5; ++i) weft::this_fiber::sleep_for(std::chrono::microseconds{1});
-        recurse(0);
-    });
-    return 0;
-}};
+                                ::setenv("WEFT_FORCE_MIGRATE", "1", 1);
+                                in_a_fiber({.name = "traveller"}, [] {
+                                    for (int i = 0; i < 5; ++i)
+                                        weft::this_fiber::sleep_for(std::chrono::microseconds{1});
+                                    recurse(0);
+                                });
+                                return 0;
+                            }};
 
 const Child large_frame{"overflow by a large frame", [] {
-    in_a_fiber({.name = "large", .stack_size = 64 << 10}, [] { use_frame_of(200 << 10); });
-    return 0;
-}};
+                            in_a_fiber({.name = "large", .stack_size = 64 << 10},
+                                       [] { use_frame_of(200 << 10); });
+                            return 0;
+                        }};
 
 const Child unprobed_frame{"overflow by an unprobed frame", [] {
-    in_a_fiber({.name = "unprobed", .stack_size = 64 << 10},
-               [] { near_the_end(64 << 10, &use_unprobed_frame); });
-    return 0;
-}};
+                               in_a_fiber({.name = "unprobed", .stack_size = 64 << 10},
+                                          [] { near_the_end(64 << 10, &use_unprobed_frame); });
+                               return 0;
+                           }};
 
 const Child unnamed{"overflow without a name", [] {
-    in_a_fiber({}, [] { recurse(0); });
-    return 0;
-}};
+                        in_a_fiber({}, [] { recurse(0); });
+                        return 0;
+                    }};
 
 const Child wild_pointer{"a fault that is no overflow", [] {
-    in_a_fiber({.name = "wild"}, &write_to_nowhere);
-    return 0;
-}};
+                             in_a_fiber({.name = "wild"}, &write_to_nowhere);
+                             return 0;
+                         }};
 
 const Child plain_thread{"a fault outside fibers", [] {
-    weft::Runtime runtime{{.workers = 1}};
-    write_to_nowhere();
-    return 0;
-}};
+                             weft::Runtime runtime{{.workers = 1}};
+                             write_to_nowhere();
+                             return 0;
+                         }};
 
 // Set before the runtime is made; must be asked after weft's report.
 const Child handler_before{"a handler from before", [] {
-    struct sigaction action{};
-    action.sa_handler = [](int) { _exit(42); };
-    action.sa_flags = SA_ONSTACK;
-    sigaction(SIGSEGV, &action, nullptr);
-    in_a_fiber({.name = "handled"}, [] { recurse(0); });
-    return 0;
-}};
+                               struct sigaction action {};
+                               action.sa_handler = [](int) { _exit(42); };
+                               action.sa_flags = SA_ONSTACK;
+                               sigaction(SIGSEGV, &action, nullptr);
+                               in_a_fiber({.name = "handled"}, [] { recurse(0); });
+                               return 0;
+                           }};
 
 }  // namespace
 

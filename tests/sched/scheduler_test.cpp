@@ -49,90 +49,96 @@ int spawn_until_refused(Spawn&& spawn) {
 }
 
 const Child refused_inside{"spawns refused, from a fiber", [] {
-    return weft::run(
-        [] {
-            weft::test::limit_address_space(std::size_t{200} << 20);
-            return spawn_until_refused([](weft::Event& go) {
-                return weft::spawn(weft::SpawnOptions{.name = "one of many"}, [&] { go.wait(); });
-            });
-        },
-        {.workers = 2});
-}};
+                               return weft::run(
+                                   [] {
+                                       weft::test::limit_address_space(std::size_t{200} << 20);
+                                       return spawn_until_refused([](weft::Event& go) {
+                                           return weft::spawn(
+                                               weft::SpawnOptions{.name = "one of many"},
+                                               [&] { go.wait(); });
+                                       });
+                                   },
+                                   {.workers = 2});
+                           }};
 
 const Child refused_outside{"spawns refused, from a thread", [] {
-    weft::Runtime runtime{{.workers = 2}};
-    weft::test::limit_address_space(std::size_t{200} << 20);
-    return spawn_until_refused(
-        [&](weft::Event& go) { return runtime.spawn([&] { go.wait(); }); });
-}};
+                                weft::Runtime runtime{{.workers = 2}};
+                                weft::test::limit_address_space(std::size_t{200} << 20);
+                                return spawn_until_refused([&](weft::Event& go) {
+                                    return runtime.spawn([&] { go.wait(); });
+                                });
+                            }};
 
-const Child refused_large{"spawns with large stacks and callables refused", [] {
-    return weft::run(
-        [] {
-            weft::test::limit_address_space(std::size_t{300} << 20);
-            int refused = 0;
-            try {
-                weft::spawn(weft::SpawnOptions{.stack_size = std::size_t{1} << 32}, [] {});
-            } catch (const std::system_error&) {
-                ++refused;
-            }
-            struct Large {
-                std::array<char, 400 << 20> bytes;
-                void operator()() const {}
-            };
-            try {
-                // Moved from storage that is never touched.
-                static Large large;
-                weft::spawn(large);
-            } catch (const std::system_error&) {
-                ++refused;
-            }
-            weft::spawn([] {}).join();
-            return refused == 2 ? 0 : 1;
-        },
-        {.workers = 1});
-}};
+const Child refused_large{
+    "spawns with large stacks and callables refused", [] {
+        return weft::run(
+            [] {
+                weft::test::limit_address_space(std::size_t{300} << 20);
+                int refused = 0;
+                try {
+                    weft::spawn(weft::SpawnOptions{.stack_size = std::size_t{1} << 32}, [] {});
+                } catch (const std::system_error&) {
+                    ++refused;
+                }
+                struct Large {
+                    std::array<char, 400 << 20> bytes;
+                    void operator()() const {}
+                };
+                try {
+                    // Moved from storage that is never touched.
+                    static Large large;
+                    weft::spawn(large);
+                } catch (const std::system_error&) {
+                    ++refused;
+                }
+                weft::spawn([] {}).join();
+                return refused == 2 ? 0 : 1;
+            },
+            {.workers = 1});
+    }};
 
 // Waits with deadlines must not need memory that may be missing.
-const Child deadlines_refused{"deadlines without memory", [] {
-    return weft::run(
-        [] {
-            weft::Event go;
-            std::vector<weft::Fiber<bool>> fibers;
-            for (int i = 0; i < 20'000; ++i) {
-                fibers.push_back(weft::spawn([&] { return go.wait(1h); }));
-            }
-            weft::test::limit_address_space(0);
-            // What malloc still has; then there is no more.
-            std::vector<void*> hoard;
-            hoard.reserve(1000);
-            for (std::size_t size = 1 << 20; size >= 64; size /= 2) {
-                while (hoard.size() < hoard.capacity()) {
-                    void* const block = std::malloc(size);
-                    if (block == nullptr) break;
-                    hoard.push_back(block);
+const Child deadlines_refused{
+    "deadlines without memory", [] {
+        return weft::run(
+            [] {
+                weft::Event go;
+                std::vector<weft::Fiber<bool>> fibers;
+                for (int i = 0; i < 20'000; ++i) {
+                    fibers.push_back(weft::spawn([&] { return go.wait(1h); }));
                 }
-            }
-            for (auto& fiber : fibers) {
-                while (!weft::test::is_waiting(weft::Runtime::current(), fiber.id())) {
-                    weft::this_fiber::yield();
+                weft::test::limit_address_space(0);
+                // What malloc still has; then there is no more.
+                std::vector<void*> hoard;
+                hoard.reserve(1000);
+                for (std::size_t size = 1 << 20; size >= 64; size /= 2) {
+                    while (hoard.size() < hoard.capacity()) {
+                        void* const block = std::malloc(size);
+                        if (block == nullptr) break;
+                        hoard.push_back(block);
+                    }
                 }
-                if (fiber.id() % 1000 == 0) break;
-            }
-            for (int i = 0; i < 3; ++i) weft::this_fiber::yield();
-            go.set();
-            for (auto& fiber : fibers) {
-                if (!fiber.get()) return 1;
-            }
-            for (void* block : hoard) std::free(block);
-            return 0;
-        },
-        {.workers = 1});
-}};
+                for (auto& fiber : fibers) {
+                    while (!weft::test::is_waiting(weft::Runtime::current(), fiber.id())) {
+                        weft::this_fiber::yield();
+                    }
+                    if (fiber.id() % 1000 == 0) break;
+                }
+                for (int i = 0; i < 3; ++i) weft::this_fiber::yield();
+                go.set();
+                for (auto& fiber : fibers) {
+                    if (!fiber.get()) return 1;
+                }
+                for (void* block : hoard) std::free(block);
+                return 0;
+            },
+            {.workers = 1});
+    }};
 
 }  // namespace
 
-TEST_CASE("a hundred thousand waiting fibers time out at their deadlines", "[scheduler][deadline]") {
+TEST_CASE("a hundred thousand waiting fibers time out at their deadlines",
+          "[scheduler][deadline]") {
     on_workers([] {
         weft::Semaphore none{0};
         const weft::Deadline deadline = 20ms;

@@ -173,9 +173,9 @@ TEST_CASE("any mixture of waits expires as a sorted list would", "[timer]") {
         while (const std::size_t count = queue.expire(start + 1h, out, 32)) {
             for (std::size_t i = 0; i < count; ++i) {
                 if (!out[i].party->word().is_armed(out[i].epoch)) continue;
-                const auto found =
-                    std::find_if(expected.begin(), expected.end(),
-                                 [&](auto& e) { return same(e.second->ticket(), out[i]); });
+                const auto found = std::find_if(expected.begin(), expected.end(), [&](auto& e) {
+                    return same(e.second->ticket(), out[i]);
+                });
                 in_order = in_order && found != expected.end() && found->first >= last;
                 last = found->first;
                 ++seen;

@@ -84,7 +84,8 @@ TEST_CASE("what a rescue did is counted", "[watchdog]") {
         {.workers = 2});
 }
 
-TEST_CASE("on the only worker a deadline is served when its fiber lets go", "[watchdog][deadline]") {
+TEST_CASE("on the only worker a deadline is served when its fiber lets go",
+          "[watchdog][deadline]") {
     weft::run(
         [] {
             std::atomic<bool> over{false};

@@ -394,8 +394,8 @@ TEST_CASE("a fiber knows itself across thousands of migrations", "[worker][migra
         [] {
             std::vector<weft::Fiber<int>> fibers;
             for (int i = 0; i < 32; ++i) {
-                fibers.push_back(weft::spawn(
-                    weft::SpawnOptions{.name = "fiber " + std::to_string(i)}, [i] {
+                fibers.push_back(
+                    weft::spawn(weft::SpawnOptions{.name = "fiber " + std::to_string(i)}, [i] {
                         const auto id = weft::this_fiber::id();
                         const auto name = "fiber " + std::to_string(i);
                         int moved = 0;
@@ -424,7 +424,8 @@ TEST_CASE("a fiber knows itself across thousands of migrations", "[worker][migra
         {.workers = 8});
 }
 
-TEST_CASE("counters tell what was spawned, what has ended and which stacks are in use", "[worker]") {
+TEST_CASE("counters tell what was spawned, what has ended and which stacks are in use",
+          "[worker]") {
     on_workers([] {
         auto& runtime = weft::Runtime::current();
         const auto before = runtime.counters();

@@ -73,10 +73,10 @@ TEST_CASE("a million fibers wait in 4.75 KiB each, guarded, in few mappings", "[
             }
             while (waiting < million) weft::this_fiber::yield();
             const auto handles_kib = million * sizeof(fibers[0]) / 1024;
-            const double each =
-                static_cast<double>(memory_kib() - before - handles_kib) / million;
+            const double each = static_cast<double>(memory_kib() - before - handles_kib) / million;
             INFO("KiB for each: " << each << ", of which page tables "
-                                  << static_cast<double>(status_kib("VmPTE:") - page_tables) / million
+                                  << static_cast<double>(status_kib("VmPTE:") - page_tables) /
+                                         million
                                   << "; mappings: " << weft::test::mappings());
             CHECK(each <= most_kib);
             CHECK(weft::test::mappings() < mappings + 1000);

@@ -25,8 +25,7 @@ namespace {
 // WEFT_SEED repeats what a failure printed; timing is not repeated with it.
 std::uint64_t seed() {
     if (const char* text = std::getenv("WEFT_SEED")) return std::strtoull(text, nullptr, 10);
-    return static_cast<std::uint64_t>(
-        std::chrono::steady_clock::now().time_since_epoch().count());
+    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
 struct Storm {
@@ -50,9 +49,9 @@ struct Storm {
     // One after the other of any kind of wait, until the time is over.
     void wait_in_all_ways(Random random, weft::Deadline over) {
         while (!over.passed()) {
-            const auto deadline = random.below(3) == 0
-                                      ? weft::Deadline{over.at() + 10s}
-                                      : weft::Deadline{std::chrono::microseconds{random.below(200)}};
+            const auto deadline =
+                random.below(3) == 0 ? weft::Deadline{over.at() + 10s}
+                                     : weft::Deadline{std::chrono::microseconds{random.below(200)}};
             if (units.acquire(deadline)) {
                 hold_a_moment(random);
             } else {
@@ -92,10 +91,12 @@ void storm(unsigned workers, std::uint64_t seed) {
             std::vector<weft::Fiber<>> fibers;
             std::vector<std::thread> threads;
             for (int i = 0; i < 12; ++i) {
-                fibers.push_back(weft::spawn(&Storm::wait_in_all_ways, &storm, Random{random.next()}, over));
+                fibers.push_back(
+                    weft::spawn(&Storm::wait_in_all_ways, &storm, Random{random.next()}, over));
             }
             for (int i = 0; i < 4; ++i) {
-                fibers.push_back(weft::spawn(&Storm::cancel_waiters, &storm, Random{random.next()}, over));
+                fibers.push_back(
+                    weft::spawn(&Storm::cancel_waiters, &storm, Random{random.next()}, over));
             }
             for (int i = 0; i < 2; ++i) {
                 threads.emplace_back(&Storm::wait_in_all_ways, &storm, Random{random.next()}, over);

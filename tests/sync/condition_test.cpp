@@ -157,7 +157,8 @@ TEST_CASE("a cancelled wait throws with the lock held", "[condition][cancel]") {
     });
 }
 
-TEST_CASE("a wait cancelled before throws with the lock held and never let go", "[condition][cancel]") {
+TEST_CASE("a wait cancelled before throws with the lock held and never let go",
+          "[condition][cancel]") {
     on_workers([] {
         weft::Lock lock;
         weft::Condition condition;
@@ -265,21 +266,26 @@ TEST_CASE("a predicate is asked with the lock held, at once and after each notif
     });
 }
 
-TEST_CASE("a predicate that holds is no wait, and one at the deadline counts", "[condition][predicate]") {
+TEST_CASE("a predicate that holds is no wait, and one at the deadline counts",
+          "[condition][predicate]") {
     on_workers([] {
         weft::Lock lock;
         weft::Condition condition;
         Guard guard{lock};
-        CHECK(condition.wait(guard, [] { return true; }, 0ms));
+        CHECK(condition.wait(
+            guard, [] { return true; }, 0ms));
         CHECK(condition.wait(lock, [] { return true; }));
-        CHECK_FALSE(condition.wait(guard, [] { return false; }, 1ms));
+        CHECK_FALSE(condition.wait(
+            guard, [] { return false; }, 1ms));
         int asked = 0;
-        CHECK(condition.wait(guard, [&] { return ++asked > 1; }, 1ms));
+        CHECK(condition.wait(
+            guard, [&] { return ++asked > 1; }, 1ms));
         CHECK(holds(lock));
     });
 }
 
-TEST_CASE("the deadline of a wait with a predicate is not begun anew", "[condition][predicate][deadline]") {
+TEST_CASE("the deadline of a wait with a predicate is not begun anew",
+          "[condition][predicate][deadline]") {
     on_workers([] {
         weft::Lock lock;
         weft::Condition condition;
@@ -291,13 +297,15 @@ TEST_CASE("the deadline of a wait with a predicate is not begun anew", "[conditi
             }
         });
         Guard guard{lock};
-        CHECK_FALSE(condition.wait(guard, [] { return false; }, 3ms));
+        CHECK_FALSE(condition.wait(
+            guard, [] { return false; }, 3ms));
         over = true;
         notifier.join();
     });
 }
 
-TEST_CASE("a queue of one, made of a lock and two conditions, loses nothing", "[condition][thread]") {
+TEST_CASE("a queue of one, made of a lock and two conditions, loses nothing",
+          "[condition][thread]") {
     also_migrating([] {
         weft::Lock lock;
         weft::Condition not_full;

@@ -69,7 +69,8 @@ TEST_CASE("set wakes in order of arrival", "[event][order]") {
         {.workers = 1});
 }
 
-TEST_CASE("a waiter that left by deadline or cancel misses nothing of the others'", "[event][cancel]") {
+TEST_CASE("a waiter that left by deadline or cancel misses nothing of the others'",
+          "[event][cancel]") {
     on_workers([] {
         weft::Event event;
         auto late = weft::spawn([&] { return event.wait(1ms); });

@@ -56,7 +56,8 @@ TEST_CASE("locking what the caller holds throws and it stays locked", "[lock]") 
         weft::Lock lock;
         lock.lock();
         CHECK(is(error_of([&] { lock.lock(); }), std::errc::resource_deadlock_would_occur));
-        CHECK(is(error_of([&] { lock.try_lock_for(1h); }), std::errc::resource_deadlock_would_occur));
+        CHECK(
+            is(error_of([&] { lock.try_lock_for(1h); }), std::errc::resource_deadlock_would_occur));
         CHECK_FALSE(lock.try_lock());
         CHECK(lock.locked());
         lock.unlock();
@@ -141,15 +142,16 @@ TEST_CASE("nobody gets in between an unlock and the first waiter", "[lock][order
     });
 }
 
-TEST_CASE("a wait for a lock ends at its deadline, and the lock is not held then", "[lock][deadline]") {
+TEST_CASE("a wait for a lock ends at its deadline, and the lock is not held then",
+          "[lock][deadline]") {
     also_migrating([] {
         weft::Lock lock;
         lock.lock();
         auto waiter = weft::spawn([&] {
             const Deadline deadline = 1ms;
             const bool locked = lock.try_lock_until(deadline);
-            return !locked && deadline.passed() && is(error_of([&] { lock.unlock(); }),
-                                                      std::errc::operation_not_permitted);
+            return !locked && deadline.passed() &&
+                   is(error_of([&] { lock.unlock(); }), std::errc::operation_not_permitted);
         });
         CHECK(waiter.get());
         auto past = weft::spawn([&] { return lock.try_lock_for(0ms) || lock.try_lock_for(-1h); });
@@ -178,7 +180,8 @@ TEST_CASE("the lock passes over a waiter whose deadline passed", "[lock][deadlin
     });
 }
 
-TEST_CASE("a lock handed over in time is held, though its new holder runs late", "[lock][deadline]") {
+TEST_CASE("a lock handed over in time is held, though its new holder runs late",
+          "[lock][deadline]") {
     weft::run(
         [] {
             weft::Lock lock;
@@ -258,7 +261,8 @@ TEST_CASE("deadlines while others lock and unlock lose no lock", "[lock][deadlin
             fibers.push_back(weft::spawn([&, i] {
                 long mine = 0;
                 for (int turn = 0; turn < rounds / 4; ++turn) {
-                    if (!lock.try_lock_for(std::chrono::microseconds{(turn * 7 + i) % 40})) continue;
+                    if (!lock.try_lock_for(std::chrono::microseconds{(turn * 7 + i) % 40}))
+                        continue;
                     ++counter;
                     ++mine;
                     if (turn % 3 == 0) weft::this_fiber::yield();
@@ -330,5 +334,21 @@ TEST_CASE("require_held tells the holder from all others", "[lock]") {
         CHECK_NOTHROW(lock.require_held());
         auto other = weft::spawn([&] { return error_of([&] { lock.require_held(); }); });
         CHECK(is(other.get(), std::errc::operation_not_permitted));
+    });
+}
+
+TEST_CASE("Lock takes the time points of any clock, as TimedLockable asks", "[lock][deadline]") {
+    weft::run([] {
+        weft::Lock lock;
+        std::unique_lock held{lock, std::defer_lock};
+        using namespace std::chrono;
+        CHECK(held.try_lock_until(system_clock::now() + 1h));
+        held.unlock();
+        CHECK(held.try_lock_until(time_point_cast<milliseconds>(steady_clock::now()) + 1h));
+        const bool another =
+            weft::spawn([&] {
+                return lock.try_lock_until(system_clock::now()) || lock.try_lock_for(0ms);
+            }).get();
+        CHECK_FALSE(another);
     });
 }

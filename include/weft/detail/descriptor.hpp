@@ -41,7 +41,7 @@ private:
     friend class Use;
     void finish_users() noexcept;
 
-    std::atomic<int> fd_{-1};         // written under users_.lock() once it is shared
+    std::atomic<int> fd_{-1};           // written under users_.lock() once it is shared
     std::atomic<bool> closing_{false};  // the same
     std::uint32_t uses_ = 0;            // guarded by users_.lock()
     Operation* in_flight_ = nullptr;    // guarded by users_.lock()

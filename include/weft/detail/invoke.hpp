@@ -12,8 +12,8 @@ decltype(auto) invoke(F&& f, Args&&... args) {
 }
 
 template <class M, class C, class Object, class... Args>
-    requires(!std::is_pointer_v<std::remove_cvref_t<Object>>)
-decltype(auto) invoke(M C::*member, Object&& object, Args&&... args) {
+requires(!std::is_pointer_v<std::remove_cvref_t<Object>>) decltype(auto)
+    invoke(M C::*member, Object&& object, Args&&... args) {
     if constexpr (std::is_member_function_pointer_v<M C::*>) {
         return (std::forward<Object>(object).*member)(std::forward<Args>(args)...);
     } else {

@@ -30,7 +30,7 @@ class FiberCore;
 struct Routine {
     std::size_t size;
     std::size_t align;
-    void (*run)(void* storage);                    // calls; the result stays in the storage
+    void (*run)(void* storage);                        // calls; the result stays in the storage
     void (*discard_callable)(void* storage) noexcept;  // never ran, or ran and is spent
     void (*discard_result)(void* storage) noexcept;
 };
@@ -41,9 +41,9 @@ template <class F, class R>
 struct Frame {
     static constexpr bool is_void = std::is_void_v<R>;
     static constexpr bool is_reference = std::is_reference_v<R>;
-    using Kept = std::conditional_t<is_void, char,
-                                    std::conditional_t<is_reference,
-                                                       std::remove_reference_t<R>*, R>>;
+    using Kept =
+        std::conditional_t<is_void, char,
+                           std::conditional_t<is_reference, std::remove_reference_t<R>*, R>>;
     union Result {
         Result() noexcept {}
         ~Result() {}

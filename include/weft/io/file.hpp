@@ -16,10 +16,10 @@ namespace weft::io {
 enum class OpenMode : std::uint32_t {
     read = 1,
     write = 2,
-    append = 4,     ///< every write goes to the end
-    create = 8,     ///< made if it is not there
-    exclusive = 16, ///< with create: it must not be there
-    truncate = 32,  ///< emptied
+    append = 4,      ///< every write goes to the end
+    create = 8,      ///< made if it is not there
+    exclusive = 16,  ///< with create: it must not be there
+    truncate = 32,   ///< emptied
 };
 
 constexpr OpenMode operator|(OpenMode a, OpenMode b) noexcept {
@@ -30,8 +30,8 @@ constexpr bool has(OpenMode set, OpenMode flag) noexcept {
 }
 
 struct FileStatus {
-    std::uint64_t size = 0;   ///< in bytes
-    std::uint32_t mode = 0;   ///< permissions: 0644 and the like
+    std::uint64_t size = 0;  ///< in bytes
+    std::uint32_t mode = 0;  ///< permissions: 0644 and the like
     std::chrono::system_clock::time_point modified;
     bool is_regular = false;
     bool is_directory = false;

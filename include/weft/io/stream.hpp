@@ -56,7 +56,10 @@ template <class Sequence, class Piece>
 class BufferSpan {
 public:
     explicit BufferSpan(const Sequence& sequence) {
-        if constexpr (requires { sequence.begin(); sequence.end(); }) {
+        if constexpr (requires {
+                          sequence.begin();
+                          sequence.end();
+                      }) {
             const auto end = sequence.end();
             for (auto it = sequence.begin(); it != end && count_ < most_pieces; ++it) add(*it);
         } else {
