@@ -75,7 +75,6 @@ int worker_running(Scheduler& scheduler, const FiberCore& fiber) {
 
 void dump_parked(int fd, FiberCore& fiber) {
     Visit visit;
-    const Unobserved quiet;  // the freeze made the fiber's words ours
     if (can_visit) fiber.context = visit_on(fiber.context, &visit, &collect);
     const char* const reason = fiber.wait_reason == nullptr ? "?" : fiber.wait_reason;
     const void* const object = fiber.wait_object;
@@ -108,6 +107,8 @@ void dump_fiber(int fd, FiberCore& fiber) {
 }  // namespace detail
 
 void dump_fibers(int fd) noexcept {
+    // Held by a reference, a fiber's fixed words do not change; frozen, nor do the others.
+    const detail::Unobserved quiet;
     detail::for_each_scheduler([fd](detail::Scheduler& scheduler) {
         detail::print(fd, "runtime with %u workers:\n", scheduler.workers());
         scheduler.table().for_each(

@@ -94,10 +94,15 @@ void Scheduler::halt() noexcept {
         worker->driver().wake();
     }
     const auto limit = std::chrono::steady_clock::now() + halt_limit;
-    for (;;) {
-        const std::uint32_t running = running_workers_.load(std::memory_order_acquire);
-        if (running <= own || !futex_wait(running_workers_, running, limit)) return;
+    std::uint32_t running = running_workers_.load(std::memory_order_acquire);
+    while (running > own && futex_wait(running_workers_, running, limit)) {
+        running = running_workers_.load(std::memory_order_acquire);
     }
+    for (auto& thread : threads_) {
+        const bool has_ended = running <= own && thread.get_id() != std::this_thread::get_id();
+        has_ended ? thread.join() : thread.detach();
+    }
+    threads_.clear();
 }
 
 // --- queues ---

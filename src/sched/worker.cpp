@@ -119,7 +119,9 @@ WEFT_NO_TSAN void Worker::go(FiberCore* next, After after) noexcept {
                         : static_cast<std::size_t>(next->stack_end - next->stack().bottom()));
 #endif
 #if defined(WEFT_TSAN)
-    __tsan_switch_to_fiber(next == nullptr ? tsan_loop_ : next->tsan_fiber, 1);
+    // Simulated workers share one thread, which orders everything.
+    const unsigned flags = scheduler_.setup().simulated ? 0 : 1;
+    __tsan_switch_to_fiber(next == nullptr ? tsan_loop_ : next->tsan_fiber, flags);
 #endif
     const Arrival arrival = switch_to(next == nullptr ? loop_ : next->context, this);
     // From here on `this` may be another worker's: only the arrival tells.
