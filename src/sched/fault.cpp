@@ -123,17 +123,21 @@ FaultStack::FaultStack() {
         throw std::system_error{errno, std::system_category(),
                                 "weft: no memory for a signal stack"};
     }
+}
+
+FaultStack::~FaultStack() { munmap(memory_, fault_stack_size); }
+
+void FaultStack::install() noexcept {
     stack_t stack{};
     stack.ss_sp = memory_;
     stack.ss_size = fault_stack_size;
     sigaltstack(&stack, nullptr);
 }
 
-FaultStack::~FaultStack() {
+void FaultStack::remove() noexcept {
     stack_t off{};
     off.ss_flags = SS_DISABLE;
     sigaltstack(&off, nullptr);
-    munmap(memory_, fault_stack_size);
 }
 
 }  // namespace weft::detail

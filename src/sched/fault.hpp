@@ -18,13 +18,18 @@ void install_fault_handlers();
 /// Blocks what the calling worker must not be interrupted by.
 void block_asynchronous_signals() noexcept;
 
-/// The calling thread's alternate signal stack, as long as it lives.
+/// An alternate signal stack for one thread.
 class FaultStack {
 public:
+    /// Maps it. Throws std::system_error.
     FaultStack();
     FaultStack(const FaultStack&) = delete;
     FaultStack& operator=(const FaultStack&) = delete;
     ~FaultStack();
+
+    /// The calling thread takes its signals on it from now on, or no longer.
+    void install() noexcept;
+    void remove() noexcept;
 
 private:
     void* memory_ = nullptr;

@@ -3,7 +3,6 @@
 
 #include "base/assert.hpp"
 #include "base/sanitizer.hpp"
-#include "sched/fault.hpp"
 #include "sched/scheduler.hpp"
 
 #include <weft/cancelled.hpp>
@@ -71,9 +70,10 @@ void Worker::run() noexcept {
     // Timers are late by the thread's slack, 50 us unless told otherwise.
     prctl(PR_SET_TIMERSLACK, 1000);
     block_asynchronous_signals();
-    FaultStack fault_stack;
+    fault_stack_.install();
     driver_->attach();
     while (FiberCore* next = find_work()) go(next, After::nothing);
+    fault_stack_.remove();
     detach();
 }
 
@@ -434,8 +434,10 @@ FiberCore* Worker::found(FiberCore* fiber) noexcept {
     if (searching_) {
         searching_ = false;
         if (scheduler_.idle().leave_search()) {
-            // Whoever pushed while we searched fenced lightly and woke nobody.
-            if (thieves_ == Thieves::possible) StdSync::heavy_fence();
+            // A worker that pushed while we searched fenced lightly and woke
+            // nobody. One that slept meanwhile has pushed nothing.
+            const auto& idle = scheduler_.idle();
+            if (idle.sleeping() + 1 < scheduler_.workers()) StdSync::heavy_fence();
             if (queue_.size() > 0 || work_in_sight()) scheduler_.wake_one();
         }
     }

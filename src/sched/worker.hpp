@@ -29,6 +29,7 @@
 #include "context/stack.hpp"
 #include "context/switch.hpp"
 #include "sched/driver.hpp"
+#include "sched/fault.hpp"
 #include "sched/fiber_core.hpp"
 #include "sched/fiber_table.hpp"
 #include "sched/inject_queue.hpp"
@@ -223,6 +224,7 @@ private:
     const std::uint32_t index_;
     const Thieves thieves_;
     std::unique_ptr<Driver> driver_;
+    FaultStack fault_stack_;
 
     // --- own thread only ---
     ExceptionState* exceptions_ = nullptr;  // the thread's

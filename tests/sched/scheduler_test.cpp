@@ -51,7 +51,7 @@ int spawn_until_refused(Spawn&& spawn) {
 const Child refused_inside{"spawns refused, from a fiber", [] {
                                return weft::run(
                                    [] {
-                                       weft::test::limit_address_space(std::size_t{200} << 20);
+                                       weft::test::limit_address_space(std::size_t{600} << 20);
                                        return spawn_until_refused([](weft::Event& go) {
                                            return weft::spawn(
                                                weft::SpawnOptions{.name = "one of many"},
@@ -63,7 +63,7 @@ const Child refused_inside{"spawns refused, from a fiber", [] {
 
 const Child refused_outside{"spawns refused, from a thread", [] {
                                 weft::Runtime runtime{{.workers = 2}};
-                                weft::test::limit_address_space(std::size_t{200} << 20);
+                                weft::test::limit_address_space(std::size_t{600} << 20);
                                 return spawn_until_refused([&](weft::Event& go) {
                                     return runtime.spawn([&] { go.wait(); });
                                 });
@@ -73,7 +73,7 @@ const Child refused_large{
     "spawns with large stacks and callables refused", [] {
         return weft::run(
             [] {
-                weft::test::limit_address_space(std::size_t{300} << 20);
+                weft::test::limit_address_space(std::size_t{700} << 20);
                 int refused = 0;
                 try {
                     weft::spawn(weft::SpawnOptions{.stack_size = std::size_t{1} << 32}, [] {});
@@ -81,7 +81,7 @@ const Child refused_large{
                     ++refused;
                 }
                 struct Large {
-                    std::array<char, 400 << 20> bytes;
+                    std::array<char, 800 << 20> bytes;
                     void operator()() const {}
                 };
                 try {
