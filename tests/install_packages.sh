@@ -3,13 +3,22 @@
 #
 #   tests/install_packages.sh [tests]    with "tests": what the tests need, too
 set -eu
-needed="g++ meson ninja-build pkg-config python3 liburing-dev libboost-dev libboost-context-dev"
+# Of alternatives one is enough; the first is installed when there is none.
+needed="g++ meson ninja-build pkg-config python3 liburing-dev
+    libboost1.81-dev|libboost1.74-dev libboost-context1.81-dev|libboost-context1.74-dev"
 [ "${1:-}" = tests ] && needed="$needed catch2 clang-format binutils cmake wrk curl"
 
+is_installed() {
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'
+}
+
 missing=
-for package in $needed; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' ||
-        missing="$missing $package"
+for alternatives in $needed; do
+    found=
+    for package in $(echo "$alternatives" | tr '|' ' '); do
+        is_installed "$package" && found=yes
+    done
+    [ -n "$found" ] || missing="$missing ${alternatives%%|*}"
 done
 [ -z "$missing" ] && exit 0
 
