@@ -3,7 +3,7 @@
 
 #include "io/operation.hpp"
 
-#include <linux/io_uring.h>
+#include <liburing.h>
 
 #include <cstdint>
 

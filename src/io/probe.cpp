@@ -32,7 +32,8 @@ std::string check_operations(const Ring& ring) {
     alignas(io_uring_probe)
         std::byte room[sizeof(io_uring_probe) + most_operations * sizeof(io_uring_probe_op)]{};
     const auto& table = *reinterpret_cast<const io_uring_probe*>(room);
-    const int result = ring_register(ring.fd(), IORING_REGISTER_PROBE, room, most_operations);
+    const int result = io_uring_register(static_cast<unsigned>(ring.fd()), IORING_REGISTER_PROBE,
+                                         room, most_operations);
     if (result < 0) return describe("io_uring: listing its operations", result);
     for (const std::uint8_t code : needed_operations) {
         const bool known =
@@ -61,7 +62,7 @@ bool takes_messages(Ring& ring) noexcept {
     message.opcode = IORING_OP_MSG_RING;
     message.fd = ring.fd();
     message.off = 43;  // the user_data of the completion
-    if (ring_register(-1, register_send_message_ring, &message, 1) < 0) return false;
+    if (io_uring_register(no_ring, register_send_message_ring, &message, 1) < 0) return false;
     while (!ring.has_completions()) {
         const int result = ring.enter(0, 1, IORING_ENTER_GETEVENTS);
         if (result < 0 && result != -EINTR) return false;

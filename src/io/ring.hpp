@@ -2,8 +2,9 @@
 //
 // Made for SINGLE_ISSUER | DEFER_TASKRUN: only the owner, the thread that
 // enable()d it, may enter it, and completions appear only while it does.
-// liburing is not used: the flags wanted here are younger than the liburing of
-// the distributions that run them.
+// liburing maps the queues and makes the system calls; entries are filled and
+// taken here, because what is wanted is younger than the liburing of the
+// distributions, and because others than the owner look into the queues.
 //
 // Invariants
 //  1. Entries between the kernel's head and the published tail are complete and
@@ -15,12 +16,10 @@
 //  pop(); the rest reads words shared with the kernel. enter() needs no lock.
 #pragma once
 
-#include <linux/io_uring.h>
+#include <liburing.h>
 
 #include <cstddef>
 #include <cstdint>
-
-struct __kernel_timespec;
 
 namespace weft::detail {
 
@@ -31,11 +30,8 @@ inline constexpr unsigned enter_no_iowait = 1u << 7;
 inline constexpr unsigned feature_no_iowait = 1u << 17;
 inline constexpr unsigned register_send_message_ring = 31;
 
-/// Thin system calls: >= 0, or -errno.
-int ring_setup(unsigned entries, io_uring_params& params) noexcept;
-int ring_enter(int fd, unsigned submit, unsigned wait_for, unsigned flags, const void* argument,
-               std::size_t size) noexcept;
-int ring_register(int fd, unsigned what, const void* argument, unsigned count) noexcept;
+/// For registrations that need no ring of one's own.
+inline constexpr unsigned no_ring = ~0u;
 
 class Ring {
 public:
@@ -46,42 +42,45 @@ public:
     Ring& operator=(const Ring&) = delete;
     ~Ring();
 
-    int fd() const noexcept { return fd_; }
+    int fd() const noexcept { return ring_.ring_fd; }
     unsigned features() const noexcept { return features_; }
-    unsigned sq_entries() const noexcept { return sq_entries_; }
+    unsigned sq_entries() const noexcept { return ring_.sq.ring_entries; }
 
     /// Makes the calling thread the owner. Returns 0 or -errno.
-    int enable() noexcept { return ring_register(fd_, IORING_REGISTER_ENABLE_RINGS, nullptr, 0); }
+    int enable() noexcept {
+        return io_uring_register(static_cast<unsigned>(fd()), IORING_REGISTER_ENABLE_RINGS, nullptr,
+                                 0);
+    }
 
     /// A zeroed entry to fill and publish() next; null when the queue is full.
     io_uring_sqe* push() noexcept {
-        const unsigned tail = *sq_tail_;
-        if (tail - load(sq_head_) >= sq_entries_) return nullptr;
-        io_uring_sqe* entry = &sq_[tail & sq_mask_];
+        const unsigned tail = *ring_.sq.ktail;
+        if (tail - load(ring_.sq.khead) >= sq_entries()) return nullptr;
+        io_uring_sqe* entry = &ring_.sq.sqes[tail & ring_.sq.ring_mask];
         *entry = io_uring_sqe{};
         return entry;
     }
-    void publish() noexcept { store(sq_tail_, *sq_tail_ + 1); }
+    void publish() noexcept { store(ring_.sq.ktail, *ring_.sq.ktail + 1); }
 
     /// The oldest completion; null when there is none.
     const io_uring_cqe* front() const noexcept {
-        const unsigned head = load(cq_head_);
-        return head == load(cq_tail_) ? nullptr : &cq_[head & cq_mask_];
+        const unsigned head = load(ring_.cq.khead);
+        return head == load(ring_.cq.ktail) ? nullptr : &ring_.cq.cqes[head & ring_.cq.ring_mask];
     }
-    void pop() noexcept { store(cq_head_, *cq_head_ + 1); }
+    void pop() noexcept { store(ring_.cq.khead, *ring_.cq.khead + 1); }
 
     // Any thread; momentary.
-    unsigned unsubmitted() const noexcept { return load(sq_tail_) - load(sq_head_); }
-    bool has_completions() const noexcept { return load(cq_head_) != load(cq_tail_); }
-    unsigned completions_seen() const noexcept { return load(cq_tail_); }
+    unsigned unsubmitted() const noexcept { return load(ring_.sq.ktail) - load(ring_.sq.khead); }
+    bool has_completions() const noexcept { return load(ring_.cq.khead) != load(ring_.cq.ktail); }
+    unsigned completions_seen() const noexcept { return load(ring_.cq.ktail); }
     /// Whether the kernel holds completions back until the owner enters.
     bool must_enter() const noexcept {
-        return (load(sq_flags_) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+        return (load(ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
     }
 
     /// The owner. >= 0 or -errno.
     int enter(unsigned submit, unsigned wait_for, unsigned flags) noexcept {
-        return ring_enter(fd_, submit, wait_for, flags, nullptr, 0);
+        return io_uring_enter2(static_cast<unsigned>(fd()), submit, wait_for, flags, nullptr, 0);
     }
     /// With a time-out, which `flags` says how to read.
     int enter(unsigned submit, unsigned wait_for, unsigned flags,
@@ -94,25 +93,11 @@ private:
     static void store(unsigned* word, unsigned value) noexcept {
         __atomic_store_n(word, value, __ATOMIC_RELEASE);
     }
-    void open(unsigned sq_entries, unsigned cq_entries, io_uring_params& params);
-    void map(const io_uring_params& params);
-    void unmap() noexcept;
+    static int open(unsigned sq_entries, unsigned cq_entries, io_uring_params& params);
 
-    int fd_ = -1;
+    // The heads and tails that are ours are guarded by the caller's lock.
+    io_uring ring_{};
     unsigned features_ = 0;
-    void* queues_ = nullptr;
-    std::size_t queues_size_ = 0;
-    io_uring_sqe* sq_ = nullptr;
-    std::size_t sq_size_ = 0;
-    unsigned sq_entries_ = 0;
-    unsigned sq_mask_ = 0;
-    unsigned cq_mask_ = 0;
-    unsigned* sq_head_ = nullptr;   // the kernel's
-    unsigned* sq_tail_ = nullptr;   // ours, under the caller's lock
-    unsigned* sq_flags_ = nullptr;  // the kernel's
-    unsigned* cq_head_ = nullptr;   // ours, under the caller's lock
-    unsigned* cq_tail_ = nullptr;   // the kernel's
-    io_uring_cqe* cq_ = nullptr;
 };
 
 }  // namespace weft::detail

@@ -122,9 +122,9 @@ void UringDriver::send_wake() noexcept {
     message.off = wake_tag;
     const std::uint64_t one = 1;
     for (unsigned turn = 0;; ++turn) {
-        const long result = message_ring_
-                                ? ring_register(-1, register_send_message_ring, &message, 1)
-                                : system_call<::syscall>(SYS_write, wake_event_, &one, sizeof one);
+        const long result =
+            message_ring_ ? io_uring_register(no_ring, register_send_message_ring, &message, 1)
+                          : system_call<::syscall>(SYS_write, wake_event_, &one, sizeof one);
         if (result >= 0) return;
         // Both mean a lack of kernel memory that passes.
         if (result != -ENOMEM && result != -EAGAIN && result != -EINTR) {
