@@ -78,7 +78,10 @@ void on_fault(int signal, siginfo_t* info, void*) {
 // errno is the thread's; TSan takes fibers for threads.
 WEFT_NO_TSAN void on_urgent(int) {
     const int saved_errno = errno;
-    if (Worker* worker = Worker::current()) worker->driver().on_signal();
+    {
+        const Unobserved quiet;  // in whatever fiber it interrupts
+        if (Worker* worker = Worker::current()) worker->driver().on_signal();
+    }
     errno = saved_errno;
 }
 
