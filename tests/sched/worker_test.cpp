@@ -244,9 +244,10 @@ TEST_CASE("a Pin keeps the fiber on its worker, and its end lets it go", "[worke
                 }
                 CHECK(moved == 0);
                 giver.join();  // a wait outside the scope: forced to another worker
+                // Several: a sleep that is over before it began does not wait.
                 std::set<std::uint32_t> seen;
-                for (int i = 0; i < 10; ++i) {
-                    weft::this_fiber::sleep_for(1us);
+                for (int i = 0; i < 1000 && seen.size() < 2; ++i) {
+                    weft::this_fiber::sleep_for(10us);
                     seen.insert(worker_index());
                 }
                 CHECK(seen.size() > 1);
