@@ -1,10 +1,6 @@
 #include "support/catch.hpp"
 
-#include "io/operation.hpp"
-#include "io/probe.hpp"
-#include "io/uring_driver.hpp"
-
-#include <weft/deadline.hpp>
+#include "io/uring_rig.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -14,49 +10,14 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 using namespace std::chrono_literals;
+using namespace weft::test;
 using weft::Deadline;
-using weft::detail::Operation;
-using weft::detail::Request;
-using weft::detail::uring_support;
-using weft::detail::UringDriver;
-using weft::detail::UringSupport;
 
 namespace {
-
-/// This kernel's support, and less of it, as older ones have.
-std::vector<UringSupport> supports() {
-    if (!uring_support()) return {};
-    UringSupport bare;
-    bare.message_ring = false;
-    return {uring_support(), bare};
-}
-
-struct Pair {
-    int ends[2];
-    Pair() { REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0); }
-    ~Pair() {
-        ::close(ends[0]);
-        ::close(ends[1]);
-    }
-    void send(const char* text = "x") { REQUIRE(::write(ends[1], text, 1) == 1); }
-};
-
-/// One byte received through a driver.
-struct Receive {
-    char byte = 0;
-    Operation operation;
-    explicit Receive(int fd)
-        : operation{Request{.code = Request::Code::recv, .fd = fd, .buffer = &byte, .length = 1}} {}
-};
-
-void drain(UringDriver& driver) {
-    while (driver.in_flight() > 0) driver.wait(Deadline::never());
-}
 
 UringDriver* signalled = nullptr;
 void on_urgent(int) {

@@ -1,0 +1,342 @@
+// What the kernel may do to a ring on a bad day, and others at a bad moment.
+//
+// This program is linked with --wrap: the library's calls of io_uring_enter2()
+// and io_uring_setup() come here first. They answer with errors that the system
+// calls may give, do half of what was asked, or let somebody in just before the
+// owner of a ring falls asleep.
+#include "support/catch.hpp"
+#include "support/runtime.hpp"
+#include "support/tcp.hpp"
+
+#include "io/uring_rig.hpp"
+
+#include <weft/cancelled.hpp>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include <liburing.h>
+
+using namespace weft::test;
+using weft::Deadline;
+using weft::Io;
+using weft::detail::Ring;
+
+// --- the system calls ---
+
+namespace {
+
+/// In what ways a call of io_uring_enter() may go wrong.
+enum class Fault : unsigned { busy, no_memory, interrupted, interrupted_late, half, count };
+
+constexpr auto kinds = static_cast<unsigned>(Fault::count);
+
+// Read in a signal handler, too.
+std::atomic<bool> faulty{false};
+std::atomic<std::uint32_t> calls{0};
+std::atomic<int> met[kinds]{};
+std::atomic<unsigned> most_entries{0};  // of a ring, for lack of memory; 0: any
+
+/// Called once, by who is about to sleep, with its ring and what it submits.
+using Visit = std::function<void(unsigned ring, unsigned submit)>;
+std::atomic<const Visit*> visit{nullptr};
+
+/// While it lives, calls of io_uring_enter() fail at random and in a row.
+class Faults {
+public:
+    Faults() {
+        for (auto& each : met) each = 0;
+        faulty = true;
+    }
+    Faults(const Faults&) = delete;
+    Faults& operator=(const Faults&) = delete;
+    ~Faults() { faulty = false; }
+
+    static bool met_all() {
+        for (const auto& each : met) {
+            if (each == 0) return false;
+        }
+        return true;
+    }
+};
+
+std::uint32_t mixed(std::uint32_t value) {
+    value = (value ^ value >> 16) * 0x45d9f3b;
+    value = (value ^ value >> 16) * 0x45d9f3b;
+    return value ^ value >> 16;
+}
+
+/// The fault that this call is to have; `count` for none.
+Fault next_fault() {
+    if (!faulty) return Fault::count;
+    const std::uint32_t call = calls.fetch_add(1);
+    const bool bad_days = mixed(call / 16) % 2 == 0;
+    const std::uint32_t chance = mixed(call + 77);
+    if (chance % 8 >= (bad_days ? 7 : 1)) return Fault::count;
+    return static_cast<Fault>(chance / 8 % kinds);
+}
+
+extern "C" {
+
+int __real_io_uring_enter2(unsigned ring, unsigned submit, unsigned wait_for, unsigned flags,
+                           sigset_t* argument, std::size_t size);
+int __real_io_uring_setup(unsigned entries, io_uring_params* params);
+
+int enter_now(unsigned ring, unsigned submit) {
+    return __real_io_uring_enter2(ring, submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
+}
+
+int fail(Fault fault, unsigned ring, unsigned submit) {
+    ++met[static_cast<unsigned>(fault)];
+    switch (fault) {
+        case Fault::busy: return -EBUSY;
+        case Fault::no_memory: return -EAGAIN;
+        case Fault::interrupted: return -EINTR;
+        case Fault::interrupted_late: {
+            const int result = enter_now(ring, submit);
+            return submit > 0 ? result : -EINTR;
+        }
+        case Fault::half:
+            // Fewer than asked for: then the kernel does not wait either.
+            return __real_io_uring_enter2(ring, submit / 2, 0, 0, nullptr, 0);
+        case Fault::count: break;
+    }
+    return -EINVAL;
+}
+
+int __wrap_io_uring_enter2(unsigned ring, unsigned submit, unsigned wait_for, unsigned flags,
+                           sigset_t* argument, std::size_t size) {
+    if (wait_for > 0) {
+        if (const Visit* call = visit.exchange(nullptr)) {
+            (*call)(ring, submit);
+            submit = 0;
+        }
+    }
+    const Fault fault = next_fault();
+    if (fault != Fault::count) return fail(fault, ring, submit);
+    return __real_io_uring_enter2(ring, submit, wait_for, flags, argument, size);
+}
+
+int __wrap_io_uring_setup(unsigned entries, io_uring_params* params) {
+    const unsigned most = most_entries;
+    if (most != 0 && entries > most) return -ENOMEM;
+    return __real_io_uring_setup(entries, params);
+}
+
+}  // extern "C"
+
+/// The wake_tag'ed completion of a driver.wake() is in the ring after this, if
+/// the driver was about to sleep.
+void wake_visibly(UringDriver& driver, unsigned ring, unsigned submit) {
+    enter_now(ring, submit);  // where a poll has to be armed for it
+    driver.wake();
+    enter_now(ring, 0);
+}
+
+}  // namespace
+
+// --- io_uring_enter() fails ---
+
+TEST_CASE("an enter that fails loses no operation and no byte", "[io][uring][fault]") {
+    for (const auto& support : supports()) {
+        const Faults faults;
+        UringDriver driver{support, 8};
+        driver.attach();
+        Pair pair;
+        int sent = 0;
+        int received = 0;
+        for (int round = 0; round < 300; ++round) {
+            std::vector<std::unique_ptr<Receive>> receives;
+            for (int i = 0; i < 20; ++i) {
+                receives.push_back(std::make_unique<Receive>(pair.ends[0]));
+                driver.submit(receives.back()->operation);
+            }
+            for (int i = 0; i < round % 20; ++i, ++sent) pair.send();
+            driver.poll();
+            for (auto& each : receives) driver.cancel(each->operation);
+            drain(driver);
+            for (auto& each : receives) {
+                const int result = each->operation.await();
+                REQUIRE((result == 1 || result == -ECANCELED));
+                received += result == 1;
+            }
+        }
+        char rest[8192];
+        const ssize_t left = ::recv(pair.ends[0], rest, sizeof rest, MSG_DONTWAIT);
+        REQUIRE(received + std::max<ssize_t>(left, 0) == sent);
+        REQUIRE(Faults::met_all());
+    }
+}
+
+TEST_CASE("5000 operations at once pass through a ring of 8 that fails", "[io][uring][fault]") {
+    for (const auto& support : supports()) {
+        const Faults faults;
+        UringDriver driver{support, 8};
+        driver.attach();
+        std::vector<std::unique_ptr<Operation>> operations;
+        for (int i = 0; i < 5000; ++i) {
+            operations.push_back(std::make_unique<Operation>(Request{}));
+            driver.submit(*operations.back());
+        }
+        drain(driver);
+        for (auto& operation : operations) REQUIRE(operation->await() == 0);
+        REQUIRE(Faults::met_all());
+    }
+}
+
+TEST_CASE("no wake is lost when enters fail", "[io][uring][fault]") {
+    for (const auto& support : supports()) {
+        const Faults faults;
+        constexpr int rounds = 3000;
+        std::atomic<int> asked{0};
+        std::atomic<int> seen{0};
+        UringDriver driver{support};
+        std::thread owner{[&] {
+            driver.attach();
+            while (seen < rounds) {
+                if (asked == seen) driver.wait(Deadline::never());
+                seen = asked.load();
+            }
+        }};
+        for (int i = 1; i <= rounds; ++i) {
+            asked = i;
+            driver.wake();
+            while (seen < i) std::this_thread::yield();
+        }
+        owner.join();
+    }
+}
+
+// Goal: a runtime whose every enter may fail serves, times out, cancels and
+// closes. Method: echoes that are read with deadlines of all lengths.
+TEST_CASE("a runtime goes on while enters fail", "[io][uring][fault]") {
+    if (!uring_support()) return;
+    const Faults faults;
+    on_workers(
+        [] {
+            std::vector<weft::Fiber<bool>> clients;
+            for (std::uint32_t seed = 1; seed <= 8; ++seed) {
+                clients.push_back(weft::spawn([seed] {
+                    auto [client, server] = connection();
+                    auto echo = weft::spawn([&server = server] {
+                        for (std::string text; !(text = read_text(server)).empty();) {
+                            server.write_all(text);
+                        }
+                    });
+                    const auto sent = pattern(2000, seed);
+                    std::vector<std::byte> got;
+                    for (std::size_t at = 0; at < sent.size(); at += 50) {
+                        client.write_all(std::span{sent}.subspan(at, 50));
+                        while (got.size() < at + 50) {
+                            std::array<std::byte, 64> buffer;
+                            const std::chrono::microseconds patience{mixed(seed + got.size()) % 64};
+                            std::size_t some = 0;
+                            const auto error =
+                                error_of([&] { some = client.read(buffer, patience); });
+                            if (error && !is(error, std::errc::timed_out)) return false;
+                            got.insert(got.end(), buffer.begin(),
+                                       buffer.begin() + static_cast<long>(some));
+                        }
+                    }
+                    echo.cancel();
+                    bool cancelled = false;
+                    try {
+                        echo.get();
+                    } catch (const weft::Cancelled&) {
+                        cancelled = true;
+                    }
+                    auto reader = weft::spawn(
+                        [&client = client] { return error_of([&] { read_text(client); }); });
+                    weft::this_fiber::yield();
+                    client.close();
+                    return cancelled && got == sent &&
+                           is(reader.get(), std::errc::bad_file_descriptor);
+                }));
+            }
+            for (auto& each : clients) REQUIRE(each.get());
+        },
+        Io::uring);
+    REQUIRE(Faults::met_all());
+}
+
+// --- just before an owner sleeps ---
+
+// The owner is about to sleep; it is woken; a rescuer takes the message first.
+TEST_CASE("a rescuer that takes a wake sends it again", "[io][uring][fault]") {
+    for (const auto& support : supports()) {
+        UringDriver driver{support};
+        driver.attach();
+        bool was_there = false;
+        const Visit rescue = [&](unsigned ring, unsigned submit) {
+            wake_visibly(driver, ring, submit);
+            std::thread{[&] {
+                was_there = driver.ready();
+                driver.rescue(0);
+            }}.join();
+        };
+        visit = &rescue;
+        driver.wait(Deadline::never());  // hangs if the wake was lost
+        REQUIRE(was_there);
+    }
+}
+
+TEST_CASE("wakes get through when completions have overflowed", "[io][uring][fault]") {
+    for (const auto& support : supports()) {
+        UringDriver driver{support, 8};
+        driver.attach();
+        std::vector<std::unique_ptr<Operation>> operations;
+        const Visit overflow = [&](unsigned ring, unsigned submit) {
+            enter_now(ring, submit);
+            // More than the completion queue of 32 has room for.
+            for (int i = 0; i < 100; ++i) {
+                operations.push_back(std::make_unique<Operation>(Request{}));
+                driver.submit(*operations.back());
+            }
+            wake_visibly(driver, ring, 8);
+        };
+        visit = &overflow;
+        driver.wait(Deadline::never());
+        drain(driver);
+        for (auto& operation : operations) REQUIRE(operation->await() == 0);
+        // Any that were on their way end a wait early; then one must sleep.
+        for (bool slept = false; !slept;) {
+            const Visit wake = [&](unsigned ring, unsigned submit) {
+                slept = !driver.ready();
+                wake_visibly(driver, ring, submit);
+            };
+            visit = &wake;
+            driver.wait(Deadline::never());  // hangs if nothing is armed for it
+            visit = nullptr;
+        }
+    }
+}
+
+// --- memory is short ---
+
+TEST_CASE("a ring makes do with the memory there is", "[io][uring][fault]") {
+    if (!uring_support()) return;
+    most_entries = 16;
+    CHECK(Ring{256, 1024}.sq_entries() == 16);
+    on_workers(
+        [] {
+            std::vector<weft::Fiber<std::string>> readers;
+            std::vector<Connection> connections;
+            for (int i = 0; i < 100; ++i) connections.push_back(connection());
+            for (auto& each : connections) {
+                readers.push_back(weft::spawn([&each] { return read_text(each.server); }));
+            }
+            until_in_flight(100);
+            for (auto& each : connections) each.client.write_all("x");
+            for (auto& each : readers) REQUIRE(each.get() == "x");
+        },
+        Io::uring);
+    most_entries = 1;
+    CHECK_THROWS_AS((Ring{256, 1024}), std::system_error);
+    most_entries = 0;
+}
