@@ -253,7 +253,7 @@ void EpollDriver::deliver(const Epoll::Events& events, std::size_t count) noexce
 bool EpollDriver::ready() const noexcept {
     if (waiting_.load(std::memory_order_relaxed) == 0) return false;
     if (++calls_of_ready_ % ready_calls_per_look != 0) return false;
-    return !wake_pending_.load(std::memory_order_relaxed) && epoll_.has_events();
+    return !wakes_.pending() && epoll_.has_events();
 }
 
 // Leaves a wake() where it is: it is meant for a wait().
@@ -269,17 +269,11 @@ void EpollDriver::wait(Deadline deadline) noexcept {
     const bool woken = std::any_of(events.begin(), events.begin() + count, [](const auto& event) {
         return event.data.fd == Epoll::signal_fd;
     });
-    if (woken) {
-        epoll_.drain();
-        // Sees what was written before every wake() that found this set.
-        wake_pending_.exchange(false, std::memory_order_acq_rel);
-    }
+    if (woken) wakes_.settle(epoll_);
     deliver(events, count);
 }
 
-void EpollDriver::wake() noexcept {
-    if (!wake_pending_.exchange(true, std::memory_order_acq_rel)) epoll_.signal();
-}
+void EpollDriver::wake() noexcept { wakes_.wake(epoll_); }
 
 // Any thread may ask for the events. Not when the owner holds the lock: this
 // thread must not wait, and an event that was taken must be served.

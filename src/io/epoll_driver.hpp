@@ -18,8 +18,6 @@
 //  2. Whoever unlinks an operation, under the lock, completes it, after it.
 //  3. An event is a hint: it may be of a file that had the number before. Only
 //     the retry, on the file that has it now, completes an operation.
-//  4. wake_pending_ is set before epoll is signalled and cleared after it was
-//     drained: so it is never left set with nothing there to end a wait.
 //
 // Locking: lock_ guards the table and all lists. Retries are made under it, so
 //  that none is under way once cancel_fd() has the lock; they do not sleep.
@@ -27,10 +25,12 @@
 // Lifetime: the Offload outlives the driver.
 #pragma once
 
+#include "base/sync.hpp"
 #include "io/epoll.hpp"
 #include "io/fd_table.hpp"
 #include "io/operation.hpp"
 #include "io/operation_list.hpp"
+#include "io/wake_once.hpp"
 
 #include <weft/deadline.hpp>
 #include <weft/detail/wait_queue.hpp>
@@ -88,7 +88,7 @@ private:
     // --- any thread ---
     std::atomic<std::size_t> waiting_{0};    // for epoll, or about to be completed
     std::atomic<std::size_t> offloaded_{0};  // counted down by the Offload's threads, last
-    std::atomic<bool> wake_pending_{false};
+    WakeOnce<StdSync> wakes_;
 };
 
 }  // namespace weft::detail
