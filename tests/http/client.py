@@ -4,6 +4,7 @@ Nothing here waits longer than its time-out, and only processes started here
 are ended here.
 """
 
+import glob
 import os
 import re
 import resource
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 WAIT = 10.0  # how long anything may take that should happen at once
 
@@ -209,7 +211,23 @@ class Server:
         """Returns the exit code."""
         return self.process.wait(seconds)
 
-    def processor_seconds(self):
-        with open(f'/proc/{self.process.pid}/stat') as file:
-            fields = file.read().rsplit(')', 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    def rests_for(self, seconds, switches_most=0):
+        """Whether the server comes to rest: its threads run, all in all, no more
+        than so many times in a time of `seconds`, and are asleep at its end.
+        """
+        give_up = time.monotonic() + WAIT
+        while time.monotonic() < give_up:
+            before = sum(switches for _, switches in self._threads())
+            time.sleep(seconds)
+            states, switches = zip(*self._threads())
+            if sum(switches) - before <= switches_most and set(states) == {'S'}:
+                return True
+        return False
+
+    def _threads(self):
+        """The state of each thread, and how often it began to run."""
+        for path in glob.glob(f'/proc/{self.process.pid}/task/*/status'):
+            with open(path) as file:
+                fields = dict(line.split(':', 1) for line in file)
+            yield fields['State'].strip()[0], sum(
+                int(fields[kind + '_ctxt_switches']) for kind in ['voluntary', 'nonvoluntary'])

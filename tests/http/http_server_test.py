@@ -43,6 +43,11 @@ def soft_descriptor_limit(wanted):
     return max(soft, wanted)
 
 
+def under_tsan():
+    """Whether the server runs under ThreadSanitizer, which has room for 8128 fibers."""
+    return b'libtsan' in pathlib.Path(PROGRAM).read_bytes()
+
+
 class OneServer(unittest.TestCase):
     """A server for all cases of the class; it must be well after each."""
 
@@ -478,9 +483,8 @@ class Faults(unittest.TestCase):
             last.send(request('GET', '/'))
             self.assertTrue(last.silent_for(0.5), 'served beyond the limit')
             self.assertEqual(clients[0].get('/files/a.txt').status, 503)
-            before = server.processor_seconds()
-            self.assertTrue(last.silent_for(1))
-            self.assertLess(server.processor_seconds() - before, 0.3)
+            self.assertTrue(server.rests_for(1, switches_most=500), 'it spins')
+            self.assertTrue(last.silent_for(0))
             self.assertEqual(clients[0].get('/').status, 200)
 
             for client in clients[:100]:
@@ -488,17 +492,20 @@ class Faults(unittest.TestCase):
             self.assertEqual(last.response().status, 200)
             self.assertEqual(last.get('/files/a.txt').status, 200)
 
-    def test_two_thousand_idle_connections(self):
-        count = min(2000, (soft_descriptor_limit(4500) - 100) // 2)
-        with serve() as server:
+    def test_ten_thousand_idle_connections(self):
+        count = 2000 if under_tsan() else 10_000
+        limit = soft_descriptor_limit(count + 100)
+        if limit < count + 100:
+            self.skipTest(f'the hard limit of descriptors is {limit}; {count + 100} are needed')
+        with serve('--idle-timeout', '600') as server:
             idle = [self.enterContext(server.connect()) for _ in range(count)]
-            active = idle[::100]
+            active = idle[::count // 20]
             for _ in range(20):
                 for client in active:
                     self.assertEqual(client.get('/').status, 200)
-            before = server.processor_seconds()
-            time.sleep(1)
-            self.assertLess(server.processor_seconds() - before, 0.2)
+            # TSan has a thread of its own that looks ten times a second.
+            self.assertTrue(server.rests_for(1, switches_most=50 if under_tsan() else 0),
+                            'it works for idle connections')
             for client in idle:
                 client.send(request('GET', '/'))
             for client in idle:
