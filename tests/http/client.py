@@ -96,7 +96,7 @@ class Client:
             self.socket.settimeout(WAIT)
 
     def silent_for(self, seconds):
-        """Whether neither data nor the end of the stream comes."""
+        """Whether neither data nor the end of the stream has come by then."""
         return not self.buffer and not select.select([self.socket], [], [], seconds)[0]
 
     def _more(self):
@@ -210,6 +210,9 @@ class Server:
     def wait(self, seconds=WAIT):
         """Returns the exit code."""
         return self.process.wait(seconds)
+
+    def open_descriptors(self):
+        return len(os.listdir(f'/proc/{self.process.pid}/fd'))
 
     def rests_for(self, seconds, switches_most=0):
         """Whether the server comes to rest: its threads run, all in all, no more
