@@ -11,6 +11,17 @@
 using namespace weft;
 using namespace weft::test;
 
+namespace {
+
+/// ready() asks the kernel only now and then.
+bool finds_events(EpollDriver& driver) {
+    bool found = false;
+    for (int i = 0; i < 16; ++i) found = driver.ready() || found;
+    return found;
+}
+
+}  // namespace
+
 // --- waiting ---
 
 TEST_CASE("a reader and a writer wait on one descriptor", "[io][epoll]") {
@@ -84,9 +95,7 @@ TEST_CASE("an error that nobody collects is reported a few times, not for ever",
     Reader reader{socket};  // the error queue stays full meanwhile
     rig.driver.submit(reader.operation);
     for (int i = 0; i < 4; ++i) rig.driver.wait(0ms);
-    const Deadline deadline{20ms};
-    rig.driver.wait(deadline);
-    CHECK(deadline.passed());
+    CHECK_FALSE(finds_events(rig.driver));
     rig.cancel(reader.operation);
 }
 
@@ -285,21 +294,16 @@ TEST_CASE("another thread delivers what a stuck owner should", "[io][epoll][resc
 
 TEST_CASE("ready() finds what came within a few calls and never what is not there", "[io][epoll]") {
     Rig rig;
-    const auto finds = [&rig] {
-        bool found = false;
-        for (int i = 0; i < 16; ++i) found = rig.driver.ready() || found;
-        return found;
-    };
     const Pair pair = socket_pair();
-    CHECK_FALSE(finds());
+    CHECK_FALSE(finds_events(rig.driver));
     Reader reader{pair.a};
     rig.driver.submit(reader.operation);
-    CHECK_FALSE(finds());
+    CHECK_FALSE(finds_events(rig.driver));
     rig.driver.wake();
-    CHECK_FALSE(finds());
+    CHECK_FALSE(finds_events(rig.driver));
     rig.driver.wait(Deadline::never());
     put(pair.b, "x");
-    CHECK(finds());
+    CHECK(finds_events(rig.driver));
     rig.drive();
     CHECK(reader.await() == "x");
 }

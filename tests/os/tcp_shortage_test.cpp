@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
+#include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
 
@@ -58,7 +59,7 @@ TEST_CASE("accept waits while there are no descriptors, and goes on", "[os][tcp]
         REQUIRE(runtime.counters().switches - switches < 100);
 
         auto accepting = weft::spawn([&] { return listener.accept(); });
-        for (int i = 0; i < 100; ++i) weft::this_fiber::yield();
+        until_waiting(accepting);
         REQUIRE_FALSE(accepting.done());
         shortage.free_one();
         auto server = accepting.get();
@@ -75,7 +76,8 @@ TEST_CASE("an accept that waits for descriptors can be cancelled and closed",
         Shortage shortage;
         auto cancelled = weft::spawn([&] { listener.accept(); });
         auto closed = weft::spawn([&] { return error_of([&] { listener.accept(); }); });
-        for (int i = 0; i < 100; ++i) weft::this_fiber::yield();
+        until_waiting(cancelled);
+        until_waiting(closed);
         cancelled.cancel();
         REQUIRE_THROWS_AS(cancelled.get(), weft::Cancelled);
         listener.close();

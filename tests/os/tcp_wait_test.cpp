@@ -9,6 +9,9 @@
 #include <array>
 #include <functional>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::Deadline;
@@ -21,15 +24,18 @@ namespace {
 
 /// A listener that takes no more connections: the next connect() waits.
 struct FullListener {
-    TcpListener listener{Address::loopback_v4(0), {.backlog = 0}};
-    std::vector<TcpStream> queued;
+    TcpListener listener{Address::loopback_v4(0), {.backlog = 0}};  // has room for one
+    TcpStream queued = TcpStream::connect(listener.local_address());
 
     FullListener() {
-        try {
-            for (;;) queued.push_back(TcpStream::connect(listener.local_address(), 50ms));
-        } catch (const std::system_error& error) {
-            if (error.code() != std::errc::timed_out) throw;
-        }
+        while (!is_full()) weft::this_fiber::yield();
+    }
+    /// Of a listener these two tell the length of its queue, and what that may be.
+    bool is_full() const {
+        tcp_info info{};
+        socklen_t size = sizeof info;
+        REQUIRE(::getsockopt(listener.fd(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0);
+        return info.tcpi_unacked > info.tcpi_sacked;
     }
 };
 
