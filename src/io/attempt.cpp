@@ -185,6 +185,8 @@ Attempt read_or_write_when_ready(const Request& request) noexcept {
 }
 
 Attempt read_or_write(const Request& request, Occasion occasion) noexcept {
+    // To try a file again without sleeping would but fail again.
+    if (occasion == Occasion::readiness_on_thread) return unless_blocked(carry_out(request));
     const bool read = is_read(request.code);
     const Pieces pieces{request};
     const int result = call(read ? SYS_preadv2 : SYS_pwritev2, request.fd, pieces.first,

@@ -1,6 +1,6 @@
 // Attempt: a Request carried out by system calls. Layer: io. Uses: base.
 //
-// attempt() never sleeps: what does not succeed at once says what to wait for.
+// attempt() does not sleep: what does not succeed at once says what to wait for.
 // carry_out() sleeps, and is for threads that may.
 //
 // The calls are raw ones, not libc's functions: those are what weft's hooks
@@ -24,10 +24,15 @@ struct Attempt {
     int result = 0;
 };
 
-/// Why it is attempted: only a descriptor that epoll has taken becomes ready.
-enum class Occasion : std::uint8_t { submitted, readiness };
+/// Why it is attempted, and whether by a thread that may sleep, too.
+enum class Occasion : std::uint8_t {
+    submitted,
+    readiness,            // only a descriptor that epoll has taken becomes ready
+    readiness_on_thread,  // as poll() says of any, files included
+};
 
-/// Carries `request` out as far as that is possible without sleeping.
+/// Carries `request` out as far as that is possible without sleeping; but a read
+/// or write on `readiness_on_thread` may sleep for a disk.
 /// `progress` counts the bytes that earlier attempts moved (MSG_WAITALL); it
 /// starts at 0 and is kept between them.
 /// Returns needs_thread only when `occasion` is `submitted`.

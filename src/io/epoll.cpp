@@ -2,6 +2,7 @@
 #include "io/epoll.hpp"
 
 #include "io/system_call.hpp"
+#include "io/timespec.hpp"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -40,11 +41,6 @@ std::size_t count_of(int result) noexcept {
     if (result >= 0) return static_cast<std::size_t>(result);
     if (result == -EINTR) return 0;
     unexpected_error("epoll_wait", result);
-}
-
-std::chrono::nanoseconds time_left(Deadline deadline) noexcept {
-    const auto moment = now();
-    return deadline.at() > moment ? deadline.at() - moment : std::chrono::nanoseconds{0};
 }
 
 }  // namespace
@@ -100,7 +96,7 @@ std::size_t Epoll::look(Events& events) noexcept {
 std::size_t Epoll::sleep(Events& events, Deadline deadline) noexcept {
     const std::chrono::nanoseconds left = time_left(deadline);
     if (nanosecond_waits_) {
-        const timespec timeout{left.count() / 1'000'000'000, left.count() % 1'000'000'000};
+        const auto timeout = to_timespec<timespec>(left);
         const int count =
             wait_nanoseconds(epoll_, events, deadline.is_never() ? nullptr : &timeout);
         // ENOSYS: before Linux 5.11; EPERM: a container's filter that does not know it.

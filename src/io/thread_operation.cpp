@@ -7,6 +7,7 @@
 #include "io/descriptor.hpp"
 #include "io/operation.hpp"
 #include "io/system_call.hpp"
+#include "io/timespec.hpp"
 
 #include <weft/deadline.hpp>
 
@@ -14,9 +15,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdint>
 
 namespace weft::detail {
@@ -51,12 +50,7 @@ Ready wait_ready(const Request& request, int interrupter, Deadline deadline) noe
     const auto events = static_cast<short>(interest_of(request));
     pollfd fds[2] = {{request.fd, events, 0}, {interrupter, POLLIN, 0}};
     for (;;) {
-        timespec left{};
-        if (!deadline.is_never() && !deadline.passed()) {
-            const std::chrono::nanoseconds time = deadline.at() - now();
-            const std::int64_t ns = std::max<std::int64_t>(0, time.count());
-            left = {ns / 1'000'000'000, ns % 1'000'000'000};
-        }
+        const auto left = to_timespec<timespec>(time_left(deadline));
         const long ready =
             system_call<::syscall>(SYS_ppoll, fds, 2L, deadline.is_never() ? nullptr : &left,
                                    nullptr, sizeof(std::uint64_t));
@@ -64,21 +58,6 @@ Ready wait_ready(const Request& request, int interrupter, Deadline deadline) noe
         if (ready > 0) return Ready::now;
         if (ready < 0 || deadline.passed()) return Ready::timed_out;
     }
-}
-
-/// Reads and writes are not attempted a second time: of a file nothing would
-/// come of it but another "would block".
-bool is_for_carry_out(const Request& request) noexcept {
-    using Code = Request::Code;
-    return request.code == Code::read || request.code == Code::write ||
-           request.code == Code::readv || request.code == Code::writev;
-}
-
-Attempt try_again(const Request& request, std::uint32_t& progress) noexcept {
-    if (!is_for_carry_out(request)) return attempt(request, Occasion::readiness, progress);
-    const int result = carry_out(request);
-    if (result == -EAGAIN) return {Outcome::would_block};
-    return {Outcome::done, result};
 }
 
 int attempt_until_done(const Request& request, int interrupter, Deadline deadline) noexcept {
@@ -90,7 +69,7 @@ int attempt_until_done(const Request& request, int interrupter, Deadline deadlin
             if (progress > 0) return static_cast<int>(progress);
             return ready == Ready::interrupted ? -EBADF : -ETIMEDOUT;
         }
-        made = try_again(request, progress);
+        made = attempt(request, Occasion::readiness_on_thread, progress);
     }
     return made.outcome == Outcome::done ? made.result : carry_out(request);
 }
