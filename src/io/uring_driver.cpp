@@ -6,6 +6,7 @@
 #include "io/prepare.hpp"
 #include "io/probe.hpp"
 #include "io/system_call.hpp"
+#include "io/timespec.hpp"
 #include "sched/worker.hpp"
 
 #include <linux/time_types.h>
@@ -15,7 +16,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -50,11 +50,6 @@ void judge_enter(int result) noexcept {
             return;
         default: unexpected("io_uring_enter", result);
     }
-}
-
-__kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
-    const std::int64_t ns = std::max<std::int64_t>(0, time.count());
-    return {ns / 1'000'000'000, ns % 1'000'000'000};
 }
 
 std::uint64_t tag_of(const Operation& operation) noexcept {
@@ -267,7 +262,7 @@ void UringDriver::enter_and_wait(Deadline deadline) noexcept {
     }
     if (deadline.passed()) deadline = Deadline::Clock::time_point{};
     const auto from = absolute_timeout_ ? Deadline::Clock::time_point{} : now();
-    const __kernel_timespec timeout = to_timespec(deadline.at() - from);
+    const auto timeout = to_timespec<__kernel_timespec>(deadline.at() - from);
     judge_enter(ring_.enter(submit, 1, wait_flags_, timeout));
 }
 
