@@ -6,11 +6,8 @@
 // journal, always go through the driver, as do openat and fsync.
 #include <weft/io/file.hpp>
 
-#include "io/descriptor.hpp"
-#include "io/operation.hpp"
-#include "io/system_call.hpp"
+#include "os/call.hpp"
 #include "os/pieces.hpp"
-#include "sched/worker.hpp"
 
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -24,15 +21,9 @@
 
 namespace weft::io {
 
+using detail::clamp_length;
+using detail::perform_on;
 using detail::value_or_throw;
-using weft::detail::Cancellable;
-using weft::detail::Descriptor;
-using weft::detail::Operation;
-using weft::detail::perform;
-using weft::detail::Request;
-using weft::detail::system_call;
-using weft::detail::Use;
-using weft::detail::Worker;
 
 namespace {
 
@@ -81,52 +72,44 @@ FileStatus to_status(const struct statx& from) {
 
 /// What is in the page cache, else -EAGAIN or -EOPNOTSUPP.
 std::int64_t try_read(const Use& use, std::span<std::byte> buffer, std::int64_t offset) {
-    weft::detail::check_interrupt();
-    const iovec piece{buffer.data(), detail::clamp_length(buffer.size())};
-    const long got = system_call<::syscall>(SYS_preadv2, use.fd(), &piece, 1L, offset, 0L,
-                                            static_cast<long>(RWF_NOWAIT));
-    if (got >= 0 && Worker::current() != nullptr) Worker::consume_budget();
-    return got;
+    const iovec piece{buffer.data(), clamp_length(buffer.size())};
+    return detail::try_on(use, [&](int fd) {
+        return system_call<::syscall>(SYS_preadv2, fd, &piece, 1L, offset, 0L,
+                                      static_cast<long>(RWF_NOWAIT));
+    });
 }
 
 std::size_t read_at(Descriptor& descriptor, std::span<std::byte> buffer, std::int64_t offset,
                     Deadline deadline) {
     if (buffer.empty()) return 0;
+    const char* what = "read a file";
     Use use{descriptor};
-    if (use.fd() < 0) value_or_throw(-EBADF, "read a file");
     const std::int64_t got = try_read(use, buffer, offset);
-    if (got != -EAGAIN && got != -EOPNOTSUPP) return value_or_throw(got, "read a file");
-    Operation operation{Request{.code = Request::Code::read,
-                                .fd = use.fd(),
-                                .buffer = buffer.data(),
-                                .length = detail::clamp_length(buffer.size()),
-                                .offset = offset},
-                        &use};
-    return value_or_throw(perform(operation, deadline, Cancellable::yes, "read a file"),
-                          "read a file");
+    if (got != -EAGAIN && got != -EOPNOTSUPP) return value_or_throw(got, what);
+    const Request request{.code = Request::Code::read,
+                          .buffer = buffer.data(),
+                          .length = clamp_length(buffer.size()),
+                          .offset = offset};
+    return value_or_throw(perform_on(use, request, deadline, what), what);
 }
 
 std::size_t write_at(Descriptor& descriptor, std::span<const std::byte> data, std::int64_t offset,
                      Deadline deadline) {
     if (data.empty()) return 0;
+    const char* what = "write a file";
     Use use{descriptor};
-    if (use.fd() < 0) value_or_throw(-EBADF, "write a file");
-    Operation operation{Request{.code = Request::Code::write,
-                                .fd = use.fd(),
-                                .buffer = data.data(),
-                                .length = detail::clamp_length(data.size()),
-                                .offset = offset},
-                        &use};
-    return value_or_throw(perform(operation, deadline, Cancellable::yes, "write a file"),
-                          "write a file");
+    const Request request{.code = Request::Code::write,
+                          .buffer = data.data(),
+                          .length = clamp_length(data.size()),
+                          .offset = offset};
+    return value_or_throw(perform_on(use, request, deadline, what), what);
 }
 
 void sync_file(Descriptor& descriptor, std::uint32_t data_only, Deadline deadline) {
+    const char* what = "sync a file";
     Use use{descriptor};
-    if (use.fd() < 0) value_or_throw(-EBADF, "sync a file");
-    Operation operation{Request{.code = Request::Code::fsync, .fd = use.fd(), .flags = data_only},
-                        &use};
-    value_or_throw(perform(operation, deadline, Cancellable::yes, "sync a file"), "sync a file");
+    const Request request{.code = Request::Code::fsync, .flags = data_only};
+    value_or_throw(perform_on(use, request, deadline, what), what);
 }
 
 }  // namespace
