@@ -7,11 +7,8 @@
 // waits on them all the same.
 #include <weft/io/tcp.hpp>
 
-#include "io/descriptor.hpp"
-#include "io/operation.hpp"
-#include "io/system_call.hpp"
+#include "os/call.hpp"
 #include "os/pieces.hpp"
-#include "sched/worker.hpp"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -26,16 +23,10 @@
 
 namespace weft::io {
 
+using detail::clamp_length;
+using detail::perform_on;
 using detail::Pieces;
 using detail::value_or_throw;
-using weft::detail::Cancellable;
-using weft::detail::Descriptor;
-using weft::detail::Operation;
-using weft::detail::perform;
-using weft::detail::Request;
-using weft::detail::system_call;
-using weft::detail::Use;
-using weft::detail::Worker;
 
 namespace {
 
@@ -63,56 +54,42 @@ Address name_of(Descriptor& descriptor, const char* what) {
 
 /// One receive. `flags`: MSG_WAITALL to wait until all pieces are full.
 std::int64_t receive_pieces(Use& use, Pieces& pieces, std::uint32_t flags, Deadline deadline) {
-    if (use.fd() < 0) return -EBADF;
     if (pieces.single()) {
-        Operation operation{Request{.code = Request::Code::recv,
-                                    .fd = use.fd(),
-                                    .buffer = pieces.front().iov_base,
-                                    .length = detail::clamp_length(pieces.front().iov_len),
-                                    .flags = flags},
-                            &use};
-        return perform(operation, deadline, Cancellable::yes, "read from a TCP stream");
+        const Request request{.code = Request::Code::recv,
+                              .buffer = pieces.front().iov_base,
+                              .length = clamp_length(pieces.front().iov_len),
+                              .flags = flags};
+        return perform_on(use, request, deadline, "read from a TCP stream");
     }
     msghdr message = pieces.message();
-    Operation operation{
-        Request{.code = Request::Code::recvmsg, .fd = use.fd(), .buffer = &message, .flags = flags},
-        &use};
-    return perform(operation, deadline, Cancellable::yes, "read from a TCP stream, vectored");
+    const Request request{.code = Request::Code::recvmsg, .buffer = &message, .flags = flags};
+    return perform_on(use, request, deadline, "read from a TCP stream, vectored");
 }
 
 /// One send that does not wait.
 std::int64_t try_send(const Use& use, Pieces& pieces) {
-    weft::detail::check_interrupt();
-    if (use.fd() < 0) return -EBADF;
-    constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-    const msghdr message = pieces.message();
-    const long sent = pieces.single()
-                          ? system_call<::syscall>(SYS_sendto, use.fd(), pieces.front().iov_base,
-                                                   pieces.front().iov_len, flags, nullptr, 0L)
-                          : system_call<::syscall>(SYS_sendmsg, use.fd(), &message, flags);
-    if (sent >= 0 && Worker::current() != nullptr) Worker::consume_budget();
-    return sent;
+    return detail::try_on(use, [&pieces](int fd) {
+        constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+        const msghdr message = pieces.message();
+        return pieces.single() ? system_call<::syscall>(SYS_sendto, fd, pieces.front().iov_base,
+                                                        pieces.front().iov_len, flags, nullptr, 0L)
+                               : system_call<::syscall>(SYS_sendmsg, fd, &message, flags);
+    });
 }
 
 /// One send that waits. `flags`: MSG_WAITALL to wait until all is sent.
 std::int64_t send_pieces(Use& use, Pieces& pieces, std::uint32_t flags, Deadline deadline) {
-    if (use.fd() < 0) return -EBADF;
+    flags |= MSG_NOSIGNAL;
     if (pieces.single()) {
-        Operation operation{Request{.code = Request::Code::send,
-                                    .fd = use.fd(),
-                                    .buffer = pieces.front().iov_base,
-                                    .length = detail::clamp_length(pieces.front().iov_len),
-                                    .flags = flags | MSG_NOSIGNAL},
-                            &use};
-        return perform(operation, deadline, Cancellable::yes, "write to a TCP stream");
+        const Request request{.code = Request::Code::send,
+                              .buffer = pieces.front().iov_base,
+                              .length = clamp_length(pieces.front().iov_len),
+                              .flags = flags};
+        return perform_on(use, request, deadline, "write to a TCP stream");
     }
     msghdr message = pieces.message();
-    Operation operation{Request{.code = Request::Code::sendmsg,
-                                .fd = use.fd(),
-                                .buffer = &message,
-                                .flags = flags | MSG_NOSIGNAL},
-                        &use};
-    return perform(operation, deadline, Cancellable::yes, "write to a TCP stream, vectored");
+    const Request request{.code = Request::Code::sendmsg, .buffer = &message, .flags = flags};
+    return perform_on(use, request, deadline, "write to a TCP stream, vectored");
 }
 
 /// What the socket does not take at once is waited for in one operation, so a
@@ -302,9 +279,8 @@ TcpStream TcpListener::accept(Deadline deadline) {
     const char* what = "accept a TCP connection";
     Use use{descriptor_};
     for (std::chrono::milliseconds pause = 5ms; use.fd() >= 0;) {
-        Operation operation{
-            Request{.code = Request::Code::accept, .fd = use.fd(), .flags = socket_flags}, &use};
-        const int result = perform(operation, deadline, Cancellable::yes, what);
+        const Request request{.code = Request::Code::accept, .flags = socket_flags};
+        const int result = static_cast<int>(perform_on(use, request, deadline, what));
         if (result >= 0) return TcpStream{result};
         switch (judge_accept(-result)) {
             case AcceptFailure::connection: break;
