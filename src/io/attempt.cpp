@@ -29,8 +29,6 @@ namespace {
 using Code = Request::Code;
 using Outcome = Attempt::Outcome;
 
-constexpr std::int64_t current_position = -1;
-
 /// A raw call; every argument is as wide as the register it goes in.
 template <class... Args>
 int call(long number, Args... args) noexcept {

@@ -34,6 +34,9 @@ namespace weft::detail {
 class IoDriver;
 class Use;
 
+/// As an offset: where the file stands, which then moves on.
+inline constexpr std::int64_t current_position = -1;
+
 /// What is asked of the kernel, in terms every driver understands. A driver
 /// may carry it out by io_uring, or by the system call of the same name.
 struct Request {
@@ -45,7 +48,7 @@ struct Request {
         send,     // fd, buffer, length, flags: MSG_*
         recvmsg,  // fd, buffer: msghdr*, flags
         sendmsg,  // fd, buffer: msghdr*, flags
-        read,     // fd, buffer, length, offset (-1: current position)
+        read,     // fd, buffer, length, offset (or current_position)
         write,    // fd, buffer, length, offset
         readv,    // fd, buffer: iovec*, length: count, offset
         writev,   // fd, buffer: iovec*, length: count, offset

@@ -24,10 +24,9 @@ namespace weft::io {
 using detail::clamp_length;
 using detail::perform_on;
 using detail::value_or_throw;
+using weft::detail::current_position;
 
 namespace {
-
-constexpr std::int64_t current_position = -1;
 
 std::string checked_path(std::string_view path) {
     if (path.find('\0') != std::string_view::npos) {
