@@ -13,7 +13,7 @@ using namespace weft::test;
 
 TEST_CASE("what is there is received at once", "[io][epoll]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     put(pair.b, "hello");
     Reader reader{pair.a};
     rig.driver.submit(reader.operation);
@@ -23,7 +23,7 @@ TEST_CASE("what is there is received at once", "[io][epoll]") {
 
 TEST_CASE("a receive waits until something comes, and the end of the stream is 0", "[io][epoll]") {
     Rig rig;
-    Pair pair = socket_pair();
+    Pair pair = sockets();
     {
         Reader reader{pair.a};
         rig.driver.submit(reader.operation);
@@ -43,7 +43,7 @@ TEST_CASE("a receive waits until something comes, and the end of the stream is 0
 TEST_CASE("MSG_WAITALL waits for all, and what came is not lost when it is cancelled",
           "[io][epoll]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     {
         Reader reader{pair.a, Code::recv, MSG_WAITALL};
         rig.driver.submit(reader.operation);
@@ -64,7 +64,7 @@ TEST_CASE("MSG_WAITALL waits for all, and what came is not lost when it is cance
 
 TEST_CASE("MSG_DONTWAIT does not wait", "[io][epoll]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     Reader reader{pair.a, Code::recv, MSG_DONTWAIT};
     rig.driver.submit(reader.operation);
     CHECK(reader.operation.await() == -EAGAIN);
@@ -72,7 +72,7 @@ TEST_CASE("MSG_DONTWAIT does not wait", "[io][epoll]") {
 
 TEST_CASE("a send to nobody says so and raises no signal", "[io][epoll]") {
     Rig rig;
-    Pair pair = socket_pair();
+    Pair pair = sockets();
     pair.b.reset();
     CHECK(rig.perform(request_of(Code::send, pair.a, "x", 1)) == -EPIPE);
 }
@@ -124,7 +124,7 @@ TEST_CASE("connect succeeds or brings the socket's error; O_NONBLOCK stays as it
 
 TEST_CASE("poll tells the events that came", "[io][epoll]") {
     Rig rig;
-    Pair pair = pipe_pair();
+    Pair pair = pipe_ends();
     Operation operation{poll_of(pair.a, POLLIN)};
     rig.driver.submit(operation);
     CHECK(rig.driver.in_flight() == 1);
@@ -137,7 +137,7 @@ TEST_CASE("poll tells the events that came", "[io][epoll]") {
 TEST_CASE("a pipe is read and written without blocking", "[io][epoll]") {
     const int kind = GENERATE(0, 1, 2);
     Rig rig;
-    const Pair pair = kind == 0 ? pipe_pair() : kind == 1 ? pipe_pair(O_NONBLOCK) : fifo_pair();
+    const Pair pair = kind == 0 ? pipe_ends() : kind == 1 ? pipe_ends(O_NONBLOCK) : fifo_pair();
     Reader reader{pair.a, Code::read};
     rig.driver.submit(reader.operation);
     CHECK(rig.driver.in_flight() == 1);

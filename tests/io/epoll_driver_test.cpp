@@ -26,7 +26,7 @@ bool finds_events(EpollDriver& driver) {
 
 TEST_CASE("a reader and a writer wait on one descriptor", "[io][epoll]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     const std::vector<char> filler(1 << 20, 'x');
     while (::send(pair.a, filler.data(), filler.size(), MSG_DONTWAIT) > 0) {
     }
@@ -50,7 +50,7 @@ TEST_CASE("a reader and a writer wait on one descriptor", "[io][epoll]") {
 
 TEST_CASE("readers of one descriptor are served in order of arrival", "[io][epoll]") {
     Rig rig;
-    const Pair pair = socket_pair(SOCK_DGRAM);
+    const Pair pair = sockets(SOCK_DGRAM);
     Reader first{pair.a};
     Reader second{pair.a};
     Reader third{pair.a};
@@ -68,7 +68,7 @@ TEST_CASE("readers of one descriptor are served in order of arrival", "[io][epol
 
 TEST_CASE("more waiters on one descriptor than one event serves are all served", "[io][epoll]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     std::vector<std::unique_ptr<Operation>> polls;
     for (int i = 0; i < 200; ++i) {
         polls.push_back(std::make_unique<Operation>(poll_of(pair.a, POLLIN)));
@@ -103,7 +103,7 @@ TEST_CASE("an error that nobody collects is reported a few times, not for ever",
 
 TEST_CASE("what came before the cancellation wins, and no byte is lost", "[io][epoll][cancel]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     int received = 0;
     int cancelled = 0;
     constexpr int rounds = 3000;
@@ -136,8 +136,8 @@ TEST_CASE("what came before the cancellation wins, and no byte is lost", "[io][e
 
 TEST_CASE("closing by number ends every operation on it, and only those", "[io][epoll][cancel]") {
     Rig rig;
-    Pair pair = socket_pair();
-    const Pair others = socket_pair();
+    Pair pair = sockets();
+    const Pair others = sockets();
     Reader one{pair.a};
     Reader two{pair.a};
     Reader elsewhere{others.a};
@@ -160,7 +160,7 @@ TEST_CASE("closing by number ends every operation on it, and only those", "[io][
 TEST_CASE("an event of a closed descriptor does not complete who waits on its successor",
           "[io][epoll][cancel]") {
     Rig rig;
-    Pair old = socket_pair();
+    Pair old = sockets();
     const int number = old.a;
     const Fd copy{::dup(old.a)};  // keeps the old socket, and its registration, alive
     SECTION("closed by weft") {
@@ -174,7 +174,7 @@ TEST_CASE("an event of a closed descriptor does not complete who waits on its su
         rig.driver.submit(reader.operation);
         rig.cancel(reader.operation);
     }
-    const Pair fresh = socket_pair();
+    const Pair fresh = sockets();
     REQUIRE(::dup2(fresh.a, number) == number);
     Reader reader{number};
     rig.driver.submit(reader.operation);
@@ -189,13 +189,13 @@ TEST_CASE("an event of a closed descriptor does not complete who waits on its su
 
 TEST_CASE("who waits on a number that was given out again gets EBADF", "[io][epoll][cancel]") {
     Rig rig;
-    Pair old = socket_pair();
+    Pair old = sockets();
     const int number = old.a;
     Reader stale{number};
     rig.driver.submit(stale.operation);
 
     SECTION("to another socket") {
-        const Pair fresh = socket_pair();
+        const Pair fresh = sockets();
         REQUIRE(::dup2(fresh.a, number) == number);
         Reader reader{number};
         rig.driver.submit(reader.operation);
@@ -215,7 +215,7 @@ TEST_CASE("one descriptor in two drivers wakes both, and one gets the datum", "[
     Offload offload;
     EpollDriver one{offload};
     EpollDriver other{offload};
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     Reader first{pair.a};
     Reader second{pair.a};
     one.submit(first.operation);
@@ -235,7 +235,7 @@ TEST_CASE("one descriptor in two drivers wakes both, and one gets the datum", "[
 
 TEST_CASE("a wake ends the next wait, once; poll does not spend it", "[io][epoll][wake]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     Reader reader{pair.a};
     rig.driver.submit(reader.operation);
     for (int i = 0; i < 1000; ++i) rig.driver.wake();
@@ -281,7 +281,7 @@ TEST_CASE("a wait ends at its deadline, not before", "[io][epoll]") {
 
 TEST_CASE("another thread delivers what a stuck owner should", "[io][epoll][rescue]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     Reader reader{pair.a};
     rig.driver.submit(reader.operation);
     CHECK_FALSE(rig.driver.rescue(0));
@@ -294,7 +294,7 @@ TEST_CASE("another thread delivers what a stuck owner should", "[io][epoll][resc
 
 TEST_CASE("ready() finds what came within a few calls and never what is not there", "[io][epoll]") {
     Rig rig;
-    const Pair pair = socket_pair();
+    const Pair pair = sockets();
     CHECK_FALSE(finds_events(rig.driver));
     Reader reader{pair.a};
     rig.driver.submit(reader.operation);

@@ -5,6 +5,7 @@
 #include "io/epoll_driver.hpp"
 #include "io/offload.hpp"
 #include "support/catch.hpp"
+#include "support/fd.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -22,48 +23,12 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <utility>
 
 namespace weft::test {
 
 using namespace std::chrono_literals;
 using namespace weft::detail;
 using Code = Request::Code;
-
-class Fd {
-public:
-    explicit Fd(int fd = -1) noexcept : fd_{fd} {}
-    Fd(Fd&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
-    Fd& operator=(Fd&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~Fd() { reset(); }
-    void reset() noexcept {
-        if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-    }
-    operator int() const noexcept { return fd_; }
-
-private:
-    int fd_;
-};
-
-struct Pair {
-    Fd a;
-    Fd b;
-};
-
-inline Pair socket_pair(int type = SOCK_STREAM) {
-    int fds[2];
-    REQUIRE(::socketpair(AF_UNIX, type, 0, fds) == 0);
-    return {Fd{fds[0]}, Fd{fds[1]}};
-}
-
-inline Pair pipe_pair(int flags = 0) {
-    int fds[2];
-    REQUIRE(::pipe2(fds, flags) == 0);
-    return {Fd{fds[0]}, Fd{fds[1]}};
-}
 
 /// Named ones know no RWF_NOWAIT.
 inline Pair fifo_pair() {
@@ -74,10 +39,6 @@ inline Pair fifo_pair() {
     REQUIRE(::fcntl(reading, F_SETFL, 0) == 0);
     ::unlink(path.c_str());
     return {std::move(reading), std::move(writing)};
-}
-
-inline void put(int fd, std::string_view text) {
-    REQUIRE(::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
 }
 
 inline Request request_of(Code code, int fd, const void* buffer, std::size_t length,

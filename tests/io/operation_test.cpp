@@ -1,4 +1,5 @@
 #include "support/catch.hpp"
+#include "support/fd.hpp"
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
 
@@ -38,12 +39,6 @@ Request receive(int fd, char& byte) {
 
 Request poll_in(int fd) { return {.code = Request::Code::poll, .fd = fd, .flags = POLLIN}; }
 
-struct Pair {
-    int ends[2];
-    Pair() { REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0); }
-    void send() { REQUIRE(::write(ends[1], "x", 1) == 1); }
-};
-
 }  // namespace
 
 TEST_CASE("an operation's result is its own, good or bad", "[io][operation]") {
@@ -51,37 +46,37 @@ TEST_CASE("an operation's result is its own, good or bad", "[io][operation]") {
         REQUIRE(carry({}) == 0);
         char byte = 0;
         REQUIRE(carry(receive(-1, byte)) == -EBADF);
-        Pair pair;
-        pair.send();
-        REQUIRE(carry(poll_in(pair.ends[0])) == POLLIN);
-        REQUIRE(carry(receive(pair.ends[0], byte)) == 1);
+        Pair pair = sockets();
+        put(pair.b);
+        REQUIRE(carry(poll_in(pair.a)) == POLLIN);
+        REQUIRE(carry(receive(pair.a, byte)) == 1);
         REQUIRE(byte == 'x');
-        REQUIRE(carry(receive(pair.ends[0], byte), 1ms) == -ETIMEDOUT);
-        REQUIRE(carry(poll_in(pair.ends[0]), 1ms) == -ETIMEDOUT);
-        ::close(pair.ends[1]);
-        REQUIRE(carry(receive(pair.ends[0], byte)) == 0);
-        REQUIRE(carry({.code = Request::Code::close, .fd = pair.ends[0]}) == 0);
-        REQUIRE(::fcntl(pair.ends[0], F_GETFD) == -1);
+        REQUIRE(carry(receive(pair.a, byte), 1ms) == -ETIMEDOUT);
+        REQUIRE(carry(poll_in(pair.a), 1ms) == -ETIMEDOUT);
+        pair.b.reset();
+        REQUIRE(carry(receive(pair.a, byte)) == 0);
+        const int number = pair.a.release();
+        REQUIRE(carry({.code = Request::Code::close, .fd = number}) == 0);
+        REQUIRE(::fcntl(number, F_GETFD) == -1);
     });
 }
 
 TEST_CASE("an operation that is not cancellable goes on under cancellation", "[io][operation]") {
     on_workers_and_io([] {
-        Pair pair;
+        Pair pair = sockets();
         std::atomic<int> result{0};
         auto fiber = weft::spawn([&] {
             char byte = 0;
-            result = carry(receive(pair.ends[0], byte), Deadline::never(), Cancellable::no);
+            result = carry(receive(pair.a, byte), Deadline::never(), Cancellable::no);
             weft::this_fiber::check_cancelled();
         });
         until_in_flight(1);
         fiber.cancel();
         for (int i = 0; i < 20; ++i) weft::this_fiber::yield();
         REQUIRE_FALSE(fiber.done());
-        pair.send();
+        put(pair.b);
         REQUIRE_THROWS_AS(fiber.get(), weft::Cancelled);
         REQUIRE(result == 1);
-        for (const int fd : pair.ends) ::close(fd);
     });
 }
 
@@ -89,35 +84,35 @@ TEST_CASE("closing a foreign descriptor ends what all workers have in flight on 
           "[io][operation]") {
     on_workers_and_io([] {
         for (int round = 0; round < 50; ++round) {
-            Pair pair;
+            Pair pair = sockets();
             std::vector<weft::Fiber<int>> waiting;
             for (int i = 0; i < 10; ++i) {
                 waiting.push_back(weft::spawn([&] {
                     char byte = 0;
-                    return carry(receive(pair.ends[0], byte));
+                    return carry(receive(pair.a, byte));
                 }));
             }
             until_in_flight(10);
-            close_descriptor(pair.ends[0]);
-            REQUIRE(::fcntl(pair.ends[0], F_GETFD) == -1);
+            const int number = pair.a.release();
+            close_descriptor(number);
+            REQUIRE(::fcntl(number, F_GETFD) == -1);
             char byte = 0;
-            REQUIRE(::read(pair.ends[1], &byte, 1) == 0);  // the peer sees the end at once
+            REQUIRE(::read(pair.b, &byte, 1) == 0);  // the peer sees the end at once
             for (auto& fiber : waiting) REQUIRE(fiber.get() == -EBADF);
-            ::close(pair.ends[1]);
+            pair.b.reset();
         }
     });
 }
 
 TEST_CASE("operations are counted while they are in flight", "[io][operation]") {
     on_workers_and_io([] {
-        Pair pair;
+        Pair pair = sockets();
         char byte = 0;
-        auto fiber = weft::spawn([&] { return carry(receive(pair.ends[0], byte)); });
+        auto fiber = weft::spawn([&] { return carry(receive(pair.a, byte)); });
         until_in_flight(1);
-        pair.send();
+        put(pair.b);
         REQUIRE(fiber.get() == 1);
         REQUIRE(weft::Runtime::current().counters().operations == 0);
-        for (const int fd : pair.ends) ::close(fd);
     });
 }
 
@@ -127,13 +122,14 @@ TEST_CASE("a fiber that keeps its worker busy delays no other's completions", "[
         weft::run(
             [] {
                 constexpr int count = 20;
-                Pair pairs[count];
+                std::vector<Pair> pairs;
+                for (int i = 0; i < count; ++i) pairs.push_back(sockets());
                 std::atomic<int> done{0};
                 std::vector<weft::Fiber<void>> readers;
                 for (auto& pair : pairs) {
                     readers.push_back(weft::spawn([&] {
                         char byte = 0;
-                        done += carry(receive(pair.ends[0], byte));
+                        done += carry(receive(pair.a, byte));
                     }));
                 }
                 until_in_flight(count);
@@ -144,12 +140,9 @@ TEST_CASE("a fiber that keeps its worker busy delays no other's completions", "[
                     }
                 });
                 while (!hogging) weft::this_fiber::yield();
-                for (auto& pair : pairs) pair.send();
+                for (auto& pair : pairs) put(pair.b);
                 for (auto& reader : readers) reader.get();
                 hog.get();
-                for (auto& pair : pairs) {
-                    for (const int fd : pair.ends) ::close(fd);
-                }
             },
             {.workers = 2, .io = io});
     }
@@ -157,27 +150,24 @@ TEST_CASE("a fiber that keeps its worker busy delays no other's completions", "[
 
 TEST_CASE("a plain thread carries operations out by itself", "[io][operation]") {
     REQUIRE(carry({}) == 0);
-    Pair pair;
+    Pair pair = sockets();
     char byte = 0;
     ssize_t sent = 0;
-    std::thread sender{[&] { sent = ::write(pair.ends[1], "x", 1); }};
-    REQUIRE(carry(receive(pair.ends[0], byte)) == 1);
+    std::thread sender{[&] { sent = ::write(pair.b, "x", 1); }};
+    REQUIRE(carry(receive(pair.a, byte)) == 1);
     sender.join();
     REQUIRE(sent == 1);
-    REQUIRE(carry(receive(pair.ends[0], byte), 1ms) == -ETIMEDOUT);
-    pair.send();
-    REQUIRE(carry(receive(pair.ends[0], byte), Deadline::Clock::time_point{}) == 1);
-    int ends[2];
-    REQUIRE(::pipe(ends) == 0);
+    REQUIRE(carry(receive(pair.a, byte), 1ms) == -ETIMEDOUT);
+    put(pair.b);
+    REQUIRE(carry(receive(pair.a, byte), Deadline::Clock::time_point{}) == 1);
+    Pair ends = pipe_ends();
     const Request read{
-        .code = Request::Code::read, .fd = ends[0], .buffer = &byte, .length = 1, .offset = -1};
+        .code = Request::Code::read, .fd = ends.a, .buffer = &byte, .length = 1, .offset = -1};
     REQUIRE(carry(read, 1ms) == -ETIMEDOUT);
-    REQUIRE(::write(ends[1], "y", 1) == 1);
+    REQUIRE(::write(ends.b, "y", 1) == 1);
     REQUIRE(carry(read) == 1);
     REQUIRE(byte == 'y');
-    REQUIRE(carry(poll_in(ends[0]), 1ms) == -ETIMEDOUT);
-    ::close(ends[1]);
+    REQUIRE(carry(poll_in(ends.a), 1ms) == -ETIMEDOUT);
+    ends.b.reset();
     REQUIRE(carry(read) == 0);
-    ::close(ends[0]);
-    for (const int fd : pair.ends) ::close(fd);
 }

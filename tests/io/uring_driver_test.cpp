@@ -48,11 +48,7 @@ TEST_CASE("5000 operations at once pass through a ring of 8", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support, 8};
         driver.attach();
-        std::vector<std::unique_ptr<Operation>> operations;
-        for (int i = 0; i < 5000; ++i) {
-            operations.push_back(std::make_unique<Operation>(Request{}));
-            driver.submit(*operations.back());
-        }
+        const auto operations = submit_nops(driver, 5000);
         drain(driver);
         int sum = 0;
         for (auto& operation : operations) sum += operation->await();
@@ -64,17 +60,17 @@ TEST_CASE("5000 operations that wait pass through a ring of 8", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support, 8};
         driver.attach();
-        Pair pair;
+        const Pair pair = sockets();
         std::vector<std::unique_ptr<Receive>> receives;
         for (int i = 0; i < 5000; ++i) {
-            receives.push_back(std::make_unique<Receive>(pair.ends[0]));
+            receives.push_back(std::make_unique<Receive>(pair.a));
             driver.submit(receives.back()->operation);
         }
         driver.poll();
         REQUIRE(driver.in_flight() == 5000);
         for (std::size_t i = 0; i < receives.size(); i += 2) driver.cancel(receives[i]->operation);
         while (driver.in_flight() > 2500) driver.wait(Deadline::never());
-        ::shutdown(pair.ends[1], SHUT_WR);
+        ::shutdown(pair.b, SHUT_WR);
         drain(driver);
         for (std::size_t i = 0; i < receives.size(); ++i) {
             REQUIRE(receives[i]->operation.await() == (i % 2 == 0 ? -ECANCELED : 0));
@@ -86,11 +82,7 @@ TEST_CASE("a poll delivers a bounded number of completions", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support};
         driver.attach();
-        std::vector<std::unique_ptr<Operation>> operations;
-        for (int i = 0; i < 100; ++i) {
-            operations.push_back(std::make_unique<Operation>(Request{}));
-            driver.submit(*operations.back());
-        }
+        const auto operations = submit_nops(driver, 100);
         REQUIRE(driver.ready());
         driver.poll();
         REQUIRE(driver.in_flight() >= 68);
@@ -150,9 +142,9 @@ TEST_CASE("a completion that has come makes its cancel a no-op", "[io][uring]") 
     for (const auto& support : supports()) {
         UringDriver driver{support};
         driver.attach();
-        Pair pair;
-        Receive receive{pair.ends[0]};
-        pair.send();
+        const Pair pair = sockets();
+        Receive receive{pair.a};
+        put(pair.b);
         driver.submit(receive.operation);
         driver.cancel(receive.operation);
         driver.cancel(receive.operation);
@@ -168,13 +160,13 @@ TEST_CASE("a late cancel does not hit the next operation at the same address", "
     for (const auto& support : supports()) {
         UringDriver driver{support};
         driver.attach();
-        Pair pair;
+        const Pair pair = sockets();
         alignas(Receive) std::byte room[sizeof(Receive)];
         for (int round = 0; round < 2000; ++round) {
-            auto* first = new (room) Receive{pair.ends[0]};
+            auto* first = new (room) Receive{pair.a};
             driver.submit(first->operation);
             driver.poll();
-            pair.send();
+            put(pair.b);
             // Its completion may be in the queue when the cancel is asked for.
             if (round % 2 == 0) driver.poll();
             driver.cancel(first->operation);
@@ -182,10 +174,10 @@ TEST_CASE("a late cancel does not hit the next operation at the same address", "
             REQUIRE(first->operation.await() == 1);
             first->~Receive();
 
-            auto* second = new (room) Receive{pair.ends[0]};
+            auto* second = new (room) Receive{pair.a};
             driver.submit(second->operation);
             driver.poll();
-            pair.send();
+            put(pair.b);
             drain(driver);
             REQUIRE(second->operation.await() == 1);
             second->~Receive();
@@ -196,8 +188,8 @@ TEST_CASE("a late cancel does not hit the next operation at the same address", "
 TEST_CASE("another thread's cancel reaches a sleeping owner", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support};
-        Pair pair;
-        Receive receive{pair.ends[0]};
+        const Pair pair = sockets();
+        Receive receive{pair.a};
         std::atomic<bool> submitted{false};
         std::thread owner{[&] {
             driver.attach();
@@ -216,11 +208,11 @@ TEST_CASE("another thread's cancel reaches a sleeping owner", "[io][uring]") {
 TEST_CASE("cancelling by descriptor ends all on it and nothing else", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support};
-        Pair doomed;
-        Pair spared;
-        Receive first{doomed.ends[0]};
-        Receive second{doomed.ends[0]};
-        Receive other{spared.ends[0]};
+        const Pair doomed = sockets();
+        const Pair spared = sockets();
+        Receive first{doomed.a};
+        Receive second{doomed.a};
+        Receive other{spared.a};
         std::atomic<bool> submitted{false};
         std::thread owner{[&] {
             driver.attach();
@@ -230,10 +222,10 @@ TEST_CASE("cancelling by descriptor ends all on it and nothing else", "[io][urin
         }};
         while (!submitted) {
         }
-        driver.cancel_fd(doomed.ends[0]);  // not yet submitted perhaps: all the same
+        driver.cancel_fd(doomed.a);  // not yet submitted perhaps: all the same
         REQUIRE(first.operation.await() == -ECANCELED);
         REQUIRE(second.operation.await() == -ECANCELED);
-        spared.send();
+        put(spared.b);
         REQUIRE(other.operation.await() == 1);
         owner.join();
     }
@@ -249,11 +241,11 @@ TEST_CASE("signals during a wait lose nothing", "[io][uring]") {
             while (!over) ::pthread_kill(self, SIGURG);
         }};
         driver.attach();
-        Pair pair;
+        const Pair pair = sockets();
         for (int round = 0; round < 3000; ++round) {
-            Receive receive{pair.ends[0]};
+            Receive receive{pair.a};
             driver.submit(receive.operation);
-            pair.send();
+            put(pair.b);
             drain(driver);
             REQUIRE(receive.operation.await() == 1);
         }
@@ -268,10 +260,10 @@ TEST_CASE("a stuck owner is rescued", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support};
         const Handler handler{driver};
-        Pair pair;
-        Receive submitted{pair.ends[0]};
-        Receive prepared{pair.ends[0]};
-        Receive cancelled{pair.ends[0]};
+        const Pair pair = sockets();
+        Receive submitted{pair.a};
+        Receive prepared{pair.a};
+        Receive cancelled{pair.a};
         std::atomic<pid_t> tid{0};
         std::atomic<bool> rescued{false};
         std::thread owner{[&] {
@@ -289,8 +281,8 @@ TEST_CASE("a stuck owner is rescued", "[io][uring]") {
         driver.cancel(cancelled.operation);
         while (driver.in_flight() > 2) driver.rescue(tid);
         REQUIRE(cancelled.operation.await() == -ECANCELED);
-        pair.send();
-        pair.send();
+        put(pair.b);
+        put(pair.b);
         while (driver.in_flight() > 0) driver.rescue(tid);
         REQUIRE(submitted.operation.await() == 1);
         REQUIRE(prepared.operation.await() == 1);
@@ -310,14 +302,14 @@ TEST_CASE("a rescue that was not needed does no harm", "[io][uring]") {
         std::atomic<int> asked{0};
         std::atomic<int> seen{0};
         std::atomic<bool> over{false};
-        Pair pair;
+        const Pair pair = sockets();
         std::thread owner{[&] {
             driver.attach();
             tid = static_cast<pid_t>(::syscall(SYS_gettid));
             while (seen < rounds) {
-                Receive receive{pair.ends[0]};
+                Receive receive{pair.a};
                 driver.submit(receive.operation);
-                pair.send();
+                put(pair.b);
                 while (driver.in_flight() > 0) driver.poll();
                 receive.operation.await();
                 if (asked == seen) driver.wait(Deadline::never());

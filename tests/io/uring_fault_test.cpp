@@ -148,16 +148,16 @@ TEST_CASE("an enter that fails loses no operation and no byte", "[io][uring][fau
         const Faults faults;
         UringDriver driver{support, 8};
         driver.attach();
-        Pair pair;
+        const Pair pair = sockets();
         int sent = 0;
         int received = 0;
         for (int round = 0; round < 300; ++round) {
             std::vector<std::unique_ptr<Receive>> receives;
             for (int i = 0; i < 20; ++i) {
-                receives.push_back(std::make_unique<Receive>(pair.ends[0]));
+                receives.push_back(std::make_unique<Receive>(pair.a));
                 driver.submit(receives.back()->operation);
             }
-            for (int i = 0; i < round % 20; ++i, ++sent) pair.send();
+            for (int i = 0; i < round % 20; ++i, ++sent) put(pair.b);
             driver.poll();
             for (auto& each : receives) driver.cancel(each->operation);
             drain(driver);
@@ -168,7 +168,7 @@ TEST_CASE("an enter that fails loses no operation and no byte", "[io][uring][fau
             }
         }
         char rest[8192];
-        const ssize_t left = ::recv(pair.ends[0], rest, sizeof rest, MSG_DONTWAIT);
+        const ssize_t left = ::recv(pair.a, rest, sizeof rest, MSG_DONTWAIT);
         REQUIRE(received + std::max<ssize_t>(left, 0) == sent);
         REQUIRE(Faults::met_all());
     }
@@ -179,11 +179,7 @@ TEST_CASE("5000 operations at once pass through a ring of 8 that fails", "[io][u
         const Faults faults;
         UringDriver driver{support, 8};
         driver.attach();
-        std::vector<std::unique_ptr<Operation>> operations;
-        for (int i = 0; i < 5000; ++i) {
-            operations.push_back(std::make_unique<Operation>(Request{}));
-            driver.submit(*operations.back());
-        }
+        const auto operations = submit_nops(driver, 5000);
         drain(driver);
         for (auto& operation : operations) REQUIRE(operation->await() == 0);
         REQUIRE(Faults::met_all());
@@ -290,14 +286,11 @@ TEST_CASE("wakes get through when completions have overflowed", "[io][uring][fau
     for (const auto& support : supports()) {
         UringDriver driver{support, 8};
         driver.attach();
-        std::vector<std::unique_ptr<Operation>> operations;
+        Operations operations;
         const Visit overflow = [&](unsigned ring, unsigned submit) {
             enter_now(ring, submit);
             // More than the completion queue of 32 has room for.
-            for (int i = 0; i < 100; ++i) {
-                operations.push_back(std::make_unique<Operation>(Request{}));
-                driver.submit(*operations.back());
-            }
+            operations = submit_nops(driver, 100);
             wake_visibly(driver, ring, 8);
         };
         visit = &overflow;

@@ -5,12 +5,9 @@
 #include "io/operation.hpp"
 #include "io/probe.hpp"
 #include "io/uring_driver.hpp"
-#include "support/catch.hpp"
+#include "support/fd.hpp"
 
 #include <weft/deadline.hpp>
-
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <memory>
 #include <vector>
@@ -31,16 +28,6 @@ inline std::vector<UringSupport> supports() {
     return {uring_support(), bare};
 }
 
-struct Pair {
-    int ends[2];
-    Pair() { REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0); }
-    ~Pair() {
-        ::close(ends[0]);
-        ::close(ends[1]);
-    }
-    void send(const char* text = "x") { REQUIRE(::write(ends[1], text, 1) == 1); }
-};
-
 /// One byte received through a driver.
 struct Receive {
     char byte = 0;
@@ -48,6 +35,18 @@ struct Receive {
     explicit Receive(int fd)
         : operation{Request{.code = Request::Code::recv, .fd = fd, .buffer = &byte, .length = 1}} {}
 };
+
+using Operations = std::vector<std::unique_ptr<Operation>>;
+
+/// Submits as many that do nothing.
+inline Operations submit_nops(UringDriver& driver, int count) {
+    Operations nops;
+    for (int i = 0; i < count; ++i) {
+        nops.push_back(std::make_unique<Operation>(Request{}));
+        driver.submit(*nops.back());
+    }
+    return nops;
+}
 
 inline void drain(UringDriver& driver) {
     while (driver.in_flight() > 0) driver.wait(Deadline::never());
