@@ -116,26 +116,7 @@ TEST_CASE("a wake that came before the wait ends it", "[io][uring]") {
 }
 
 TEST_CASE("no wake is lost", "[io][uring]") {
-    for (const auto& support : supports()) {
-        constexpr int rounds = 20'000;
-        std::atomic<int> asked{0};
-        std::atomic<int> seen{0};
-        UringDriver driver{support};
-        std::thread owner{[&] {
-            driver.attach();
-            while (seen < rounds) {
-                if (asked == seen) driver.wait(Deadline::never());
-                seen = asked.load();
-            }
-        }};
-        for (int i = 1; i <= rounds; ++i) {
-            asked = i;
-            driver.wake();
-            while (seen < i) {
-            }
-        }
-        owner.join();
-    }
+    for (const auto& support : supports()) hand_over_by_wakes(support, 20'000);
 }
 
 TEST_CASE("a completion that has come makes its cancel a no-op", "[io][uring]") {

@@ -9,7 +9,9 @@
 
 #include <weft/deadline.hpp>
 
+#include <atomic>
 #include <memory>
+#include <thread>
 #include <vector>
 
 namespace weft::test {
@@ -50,6 +52,26 @@ inline Operations submit_nops(UringDriver& driver, int count) {
 
 inline void drain(UringDriver& driver) {
     while (driver.in_flight() > 0) driver.wait(Deadline::never());
+}
+
+/// Wakes an owner that sleeps for ever otherwise, as soon as it has seen the last.
+inline void hand_over_by_wakes(const UringSupport& support, int rounds) {
+    std::atomic<int> asked{0};
+    std::atomic<int> seen{0};
+    UringDriver driver{support};
+    std::thread owner{[&] {
+        driver.attach();
+        while (seen < rounds) {
+            if (asked == seen) driver.wait(Deadline::never());
+            seen = asked.load();
+        }
+    }};
+    for (int i = 1; i <= rounds; ++i) {
+        asked = i;
+        driver.wake();
+        while (seen < i) std::this_thread::yield();
+    }
+    owner.join();
 }
 
 }  // namespace weft::test
