@@ -2,9 +2,15 @@
 //
 // Intrusive, through Operation::next and prev; so an operation is in at most
 // one. Locking: that of whoever owns the list.
+//
+// Unobserved: a fiber that links its operation writes to the one before it, of
+// another fiber, and a worker's loop takes that out. TSan, which does not see
+// the loop's locks, would not know that it was out before its stack was used
+// again.
 #pragma once
 
 #include "base/assert.hpp"
+#include "base/sanitizer.hpp"
 #include "io/operation.hpp"
 
 namespace weft::detail {
@@ -24,6 +30,7 @@ public:
     }
 
     void push_back(Operation& operation) noexcept {
+        const Unobserved quiet;
         operation.next = nullptr;
         operation.prev = tail_;
         (tail_ != nullptr ? tail_->next : head_) = &operation;
@@ -31,6 +38,7 @@ public:
     }
 
     void remove(Operation& operation) noexcept {
+        const Unobserved quiet;
         WEFT_ASSERT(contains(operation));
         (operation.prev != nullptr ? operation.prev->next : head_) = operation.next;
         (operation.next != nullptr ? operation.next->prev : tail_) = operation.prev;
