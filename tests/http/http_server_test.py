@@ -392,7 +392,7 @@ class Files(OneServer):
         with open(root / 'large.bin', 'wb') as file:
             for _ in range(cls.LARGE // len(cls.pattern)):
                 file.write(cls.pattern)
-        cls.options = ('--root', str(root), '--write-timeout', '0.5')
+        cls.options = ('--root', str(root))
         super().setUpClass()
 
     def test_content_and_type(self):
@@ -444,7 +444,8 @@ class Files(OneServer):
             client.reset()
 
     def test_a_client_that_does_not_read_is_cut_off(self):
-        with serve(*self.options) as server, server.connect() as client:
+        patience = ('--write-timeout', '0.5')
+        with serve(*self.options, *patience) as server, server.connect() as client:
             self.assertEqual(client.get('/').status, 200)
             connected = server.open_descriptors()
             client.send(request('GET', '/files/large.bin'))

@@ -85,15 +85,15 @@ TEST_CASE("closing a foreign descriptor ends what all workers have in flight on 
     on_workers_and_io([] {
         for (int round = 0; round < 50; ++round) {
             Pair pair = sockets();
+            const int number = pair.a.release();
             std::vector<weft::Fiber<int>> waiting;
             for (int i = 0; i < 10; ++i) {
-                waiting.push_back(weft::spawn([&] {
+                waiting.push_back(weft::spawn([number] {
                     char byte = 0;
-                    return carry(receive(pair.a, byte));
+                    return carry(receive(number, byte));
                 }));
             }
             until_in_flight(10);
-            const int number = pair.a.release();
             close_descriptor(number);
             REQUIRE(::fcntl(number, F_GETFD) == -1);
             char byte = 0;
