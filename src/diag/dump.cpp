@@ -76,11 +76,10 @@ int worker_running(Scheduler& scheduler, const FiberCore& fiber) {
 void dump_parked(int fd, FiberCore& fiber) {
     Visit visit;
     if (can_visit) fiber.context = visit_on(fiber.context, &visit, &collect);
-    const char* const reason = fiber.wait_reason == nullptr ? "?" : fiber.wait_reason;
-    const void* const object = fiber.wait_object;
+    const Purpose purpose = *fiber.purpose;
     // Before anything is written: it may be this fiber that reads the other end.
     if (fiber.word().commit()) fiber.scheduler->make_ready(fiber, Turn::in_order);
-    print(fd, "  waits: %s %p%s\n", reason, object,
+    print(fd, "  waits: %s %p%s\n", purpose.reason, purpose.object,
           fiber.interrupt_pending() ? "  (cancelled)" : "");
     if (visit.count > own_frames) {
         backtrace_symbols_fd(visit.frames + own_frames, visit.count - own_frames, fd);
@@ -91,7 +90,7 @@ void dump_fiber(int fd, FiberCore& fiber) {
     Scheduler& scheduler = *fiber.scheduler;
     print(fd, "fiber %llu \"%s\"%s: ",
           static_cast<unsigned long long>(fiber.id.load(std::memory_order_relaxed)),
-          fiber.name == nullptr ? "" : fiber.name, fiber.is_daemon ? " daemon" : "");
+          fiber.name() == nullptr ? "" : fiber.name(), fiber.is_daemon ? " daemon" : "");
     if (fiber.done.load(std::memory_order_acquire)) return print(fd, "done, handle held\n");
     if (const int worker = worker_running(scheduler, fiber); worker >= 0) {
         return print(fd, "running on worker %d\n", worker);

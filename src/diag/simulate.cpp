@@ -89,7 +89,7 @@ public:
         scheduler_.table().for_each([&](FiberCore& fiber) {
             if (is_done(&fiber)) return;
             text += "\n  \"" + std::string{name_of(&fiber)} + "\" in ";
-            text += fiber.wait_reason == nullptr ? "?" : fiber.wait_reason;
+            text += fiber.purpose->reason;
         });
         return text;
     }

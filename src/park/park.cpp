@@ -61,13 +61,12 @@ FiberCore* this_fiber() noexcept {
 }
 
 // Suspends an armed party until it is resumed; tells why it was.
-Wake suspend(Party& me, Ticket ticket, Deadline deadline, Purpose purpose) noexcept {
+Wake suspend(Party& me, Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept {
     if (me.kind() == Party::Kind::thread) {
         static_cast<ThreadParty&>(me).suspend(ticket, deadline);
     } else {
         auto& fiber = static_cast<FiberCore&>(me);
-        fiber.wait_reason = purpose.reason;
-        fiber.wait_object = purpose.object;
+        fiber.purpose = &purpose;
         Worker* const worker = Worker::current();
         TimerQueue::Spare spare;
         if (!deadline.is_never()) worker->timers().add(deadline.at(), ticket, spare);

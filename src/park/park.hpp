@@ -66,12 +66,6 @@ private:
     Claim how_;
 };
 
-/// What a wait is for: shown in dumps. `reason` is a literal, unique to its call.
-struct Purpose {
-    const char* reason;
-    const void* object = nullptr;
-};
-
 using Held = std::unique_lock<SpinLock>;
 
 /// Queues `self` on `queue`, releases `held` (queue.lock()) and suspends the

@@ -51,7 +51,7 @@ private:
 
 void report_overflow(const FiberCore& fiber) noexcept {
     SignalText text;
-    text << "weft: fiber \"" << (fiber.name != nullptr ? fiber.name : "(unnamed)") << "\" (id "
+    text << "weft: fiber \"" << (fiber.name() != nullptr ? fiber.name() : "(unnamed)") << "\" (id "
          << fiber.id.load(std::memory_order_relaxed) << ") overflowed its "
          << (StackPool::usable_size(fiber.stack_shift) >> 10)
          << " KiB stack; give it more by SpawnOptions::stack_size, or all by Options::stack_size "

@@ -18,6 +18,7 @@
 #include "base/sanitizer.hpp"
 #include "context/stack.hpp"
 #include "context/switch.hpp"
+#include "sched/fiber_extras.hpp"
 #include "sched/party.hpp"
 
 #include <weft/detail/routine.hpp>
@@ -51,7 +52,17 @@ public:
     static constexpr std::uint8_t mark_observed = 4;
 
     FiberCore() noexcept : Party{Kind::fiber} {}
+    ~FiberCore() { delete extras.load(std::memory_order_relaxed); }
 
+    static constexpr bool is_small(const Routine& routine) noexcept {
+        return routine.size <= inline_size && routine.align <= alignof(std::max_align_t);
+    }
+    void* storage() noexcept { return is_small(*routine) ? inline_storage : heap_storage; }
+    /// Null-terminated; null without one.
+    const char* name() const noexcept {
+        const FiberExtras* const more = extras.load(std::memory_order_acquire);
+        return more == nullptr ? nullptr : more->name.get();
+    }
     bool is_pinned() const noexcept { return pins != 0; }
     Stack stack() const noexcept { return Stack{stack_end, stack_shift}; }
 
@@ -70,17 +81,15 @@ public:
     std::atomic<std::uint32_t> references{0};  // any thread
 
     // --- owner only ---
-    const char* wait_reason = nullptr;  // literal; read by dumps without a lock
-    const void* wait_object = nullptr;
-    std::byte* stack_end = nullptr;  // null: has no stack
+    const Purpose* purpose = nullptr;  // on its own stack; for who froze it in a wait
+    std::byte* stack_end = nullptr;    // null: has no stack
 
     // --- fixed from the spawn to the end ---
     Scheduler* scheduler = nullptr;
     const Routine* routine = nullptr;
-    void* storage = nullptr;  // inline_storage or heap
-    char* name = nullptr;     // null-terminated, heap; null without one
 
     // --- any thread ---
+    std::atomic<FiberExtras*> extras{nullptr};
     std::atomic<std::uint64_t> id{0};  // 0: the slot is free
     WaitQueue joiners;
     std::exception_ptr error;  // written before done, read after
@@ -92,7 +101,11 @@ public:
     void* asan_fake_stack = nullptr;
 #endif
 
-    alignas(std::max_align_t) std::byte inline_storage[inline_size];
+    // The callable, later the result; on the heap if it is large.
+    union {
+        alignas(std::max_align_t) std::byte inline_storage[inline_size];
+        void* heap_storage;
+    };
 };
 
 #if !defined(WEFT_TSAN) && !defined(WEFT_ASAN)

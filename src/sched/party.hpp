@@ -15,6 +15,12 @@
 
 namespace weft::detail {
 
+/// What a wait is for: shown in dumps. `reason` is a literal, unique to its call.
+struct Purpose {
+    const char* reason;
+    const void* object = nullptr;
+};
+
 class Party {
 public:
     enum class Kind : std::uint8_t { fiber, thread };

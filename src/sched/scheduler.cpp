@@ -6,7 +6,6 @@
 #include "base/sanitizer.hpp"
 #include "sched/fault.hpp"
 
-#include <cstdlib>
 #include <new>
 #include <system_error>
 
@@ -17,16 +16,14 @@ namespace {
 // Ids are handed out in blocks, so that spawning touches no shared word.
 std::atomic<std::uint64_t> next_id_block{1};
 
-void* allocate_storage(FiberCore& fiber, const Routine& routine) {
-    if (routine.size <= FiberCore::inline_size && routine.align <= alignof(std::max_align_t)) {
-        return fiber.inline_storage;
-    }
-    return ::operator new (routine.size, std::align_val_t{routine.align});
+void allocate_storage(FiberCore& fiber, const Routine& routine) {
+    if (FiberCore::is_small(routine)) return;
+    fiber.heap_storage = ::operator new (routine.size, std::align_val_t{routine.align});
 }
 
 void free_storage(FiberCore& fiber) noexcept {
-    if (fiber.storage == fiber.inline_storage) return;
-    ::operator delete (fiber.storage, std::align_val_t{fiber.routine->align});
+    if (FiberCore::is_small(*fiber.routine)) return;
+    ::operator delete (fiber.heap_storage, std::align_val_t{fiber.routine->align});
 }
 
 }  // namespace
@@ -139,20 +136,18 @@ void Scheduler::wake(std::uint32_t who) noexcept {
 
 // --- control blocks ---
 
-FiberCore* Scheduler::create(const Routine& routine, const Birth& birth) {
-    const auto [shift, daemon, pinned, name] = birth;
+FiberCore* Scheduler::create(const Routine& routine, Birth&& birth) {
+    auto& [shift, daemon, pinned, extras] = birth;
     FiberCore* const fiber = take_block(routine, shift);
     tsan_acquire(&fiber->references);  // what was done with the block before
     const Unobserved quiet;
     fiber->routine = &routine;
     fiber->scheduler = this;
     fiber->stack_shift = shift;
-    fiber->name = name;
+    fiber->extras.store(extras.release(), std::memory_order_relaxed);
     fiber->next = nullptr;
     fiber->context = nullptr;
     fiber->exceptions = ExceptionState{};
-    fiber->wait_reason = nullptr;
-    fiber->wait_object = nullptr;
     fiber->home = FiberCore::anywhere;
     fiber->pins = pinned ? 1 : 0;
     fiber->is_daemon = daemon;
@@ -180,7 +175,7 @@ FiberCore* Scheduler::take_block(const Routine& routine, std::uint8_t shift) {
     FiberCore* fiber = nullptr;
     try {
         fiber = here != nullptr ? here->fibers().take() : table_.take(1);
-        fiber->storage = allocate_storage(*fiber, routine);
+        allocate_storage(*fiber, routine);
         return fiber;
     } catch (const std::bad_alloc&) {
         if (fiber != nullptr) table_.give_back(fiber, fiber, 1);
@@ -220,8 +215,7 @@ void Scheduler::free_block(FiberCore* fiber) noexcept {
     tsan_release(&fiber->references);
     const Unobserved quiet;
     free_storage(*fiber);
-    std::free(fiber->name);
-    fiber->name = nullptr;
+    delete fiber->extras.exchange(nullptr, std::memory_order_relaxed);
     fiber->id.store(0, std::memory_order_relaxed);
     Worker* const here = Worker::current();
     if (here != nullptr && &here->scheduler() == this) return here->fibers().give_back(fiber);

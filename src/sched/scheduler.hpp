@@ -85,11 +85,11 @@ public:
         std::uint8_t stack_shift;
         bool daemon;
         bool pinned;
-        char* name;  // heap; goes over to the block
+        std::unique_ptr<FiberExtras> extras;
     };
     /// A control block with everything a fiber needs to run. Throws
     /// std::system_error; then nothing was taken.
-    FiberCore* create(const Routine& routine, const Birth& birth);
+    FiberCore* create(const Routine& routine, Birth&& birth);
     /// Takes back what create() gave; the block was never started.
     void abandon(FiberCore* fiber) noexcept;
     /// From now on daemons are born cancelled; those there are, the caller cancels.

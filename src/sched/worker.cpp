@@ -208,13 +208,13 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
 [[gnu::noinline]] void Worker::run_routine(FiberCore& fiber) noexcept {
     try {
         if (fiber.interrupted()) throw Cancelled{};  // before it began: it never does
-        fiber.routine->run(fiber.storage);
+        fiber.routine->run(fiber.storage());
         fiber.has_result = true;
     } catch (...) {
         // Also Cancelled: what ended the fiber is for whoever joins it.
         fiber.error = std::current_exception();
     }
-    fiber.routine->discard_callable(fiber.storage);
+    fiber.routine->discard_callable(fiber.storage());
     tsan_release(&fiber);
     fiber.scheduler->setup().at_end(fiber);
     // What follows on this stack and in this block: the next fiber's, the table's.

@@ -12,8 +12,9 @@
 #include <weft/cancelled.hpp>
 #include <weft/runtime.hpp>
 
-#include <cstdlib>
-#include <cstring>
+#include <cerrno>
+#include <memory>
+#include <new>
 #include <stdexcept>
 #include <system_error>
 
@@ -31,16 +32,17 @@ Scheduler& scheduler_for(Runtime* runtime) {
     return worker->scheduler();
 }
 
-char* copy_name(std::string_view name) {
-    if (name.empty()) return nullptr;
-    auto* copy = static_cast<char*>(std::malloc(name.size() + 1));
-    if (copy == nullptr) {
-        throw std::system_error{ENOMEM, std::system_category(),
-                                "weft: no memory for a fiber's name"};
+/// Null when `options` ask for nothing that is kept there.
+std::unique_ptr<FiberExtras> make_extras(const SpawnOptions& options) {
+    if (options.name.empty()) return nullptr;
+    try {
+        auto extras = std::make_unique<FiberExtras>();
+        extras->name = std::make_unique<char[]>(options.name.size() + 1);
+        options.name.copy(extras->name.get(), options.name.size());
+        return extras;
+    } catch (const std::bad_alloc&) {
+        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
     }
-    std::memcpy(copy, name.data(), name.size());
-    copy[name.size()] = '\0';
-    return copy;
 }
 
 bool is_cancellation(const std::exception_ptr& error) noexcept {
@@ -61,7 +63,7 @@ void report_unhandled(FiberCore& fiber) noexcept {
 
 // The duty of the second of the two, the fiber's end and the handle's.
 void discard_outcome(FiberCore& fiber) noexcept {
-    if (fiber.has_result) fiber.routine->discard_result(fiber.storage);
+    if (fiber.has_result) fiber.routine->discard_result(fiber.storage());
     if (fiber.error == nullptr) return;
     const bool observed =
         (fiber.marks.load(std::memory_order_relaxed) & FiberCore::mark_observed) != 0;
@@ -79,16 +81,10 @@ FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Rou
     Scheduler& scheduler = scheduler_for(runtime);
     const std::uint8_t shift = options.stack_size == 0 ? scheduler.setup().stack_shift
                                                        : StackPool::shift_for(options.stack_size);
-    char* const name = copy_name(options.name);
-    try {
-        return scheduler.create(routine, {shift, options.daemon, options.pinned, name});
-    } catch (...) {
-        std::free(name);
-        throw;
-    }
+    return scheduler.create(routine, {shift, options.daemon, options.pinned, make_extras(options)});
 }
 
-void* storage_of(FiberCore* fiber) noexcept { return fiber->storage; }
+void* storage_of(FiberCore* fiber) noexcept { return fiber->storage(); }
 
 void abandon_fiber(FiberCore* fiber) noexcept { fiber->scheduler->abandon(fiber); }
 
@@ -151,7 +147,8 @@ std::uint64_t id_of(const FiberCore* fiber) noexcept {
 }
 
 std::string_view name_of(const FiberCore* fiber) noexcept {
-    return fiber->name == nullptr ? std::string_view{} : std::string_view{fiber->name};
+    const char* const name = fiber->name();
+    return name == nullptr ? std::string_view{} : std::string_view{name};
 }
 
 void* take_result(FiberCore* fiber) {
@@ -164,7 +161,7 @@ void* take_result(FiberCore* fiber) {
     if (std::exchange(fiber->result_taken, true)) {
         throw std::logic_error{"weft: the fiber's result was taken before"};
     }
-    return fiber->storage;
+    return fiber->storage();
 }
 
 }  // namespace weft::detail
