@@ -30,9 +30,10 @@ void Watchdog::run() noexcept {
     std::uint32_t turns_asleep = 0;
     while (!stopping_.load(std::memory_order_seq_cst)) {
         turns_asleep = look() ? 0 : turns_asleep + 1;
-        const bool trimmed = scheduler_.stacks().trim() != 0;
-        if (trimmed || turns_asleep < idle_turns) {
-            sleep_for_a_turn();
+        if (scheduler_.stacks().trim() != 0) {
+            sleep_for(turn_ns);
+        } else if (turns_asleep < idle_turns) {
+            sleep_for(next_turn_ns());
         } else {
             sleep_until_noticed();
             turns_asleep = 0;
@@ -43,6 +44,7 @@ void Watchdog::run() noexcept {
 bool Watchdog::look() noexcept {
     bool any_awake = false;
     rescues_now_ = false;
+    if (alert_ > 0) --alert_;
     for (std::uint32_t i = 0; i < scheduler_.workers(); ++i) {
         if (scheduler_.idle().is_asleep(i)) {
             seen_[i].was_running = false;
@@ -63,6 +65,7 @@ void Watchdog::look_at(Worker& worker, Seen& seen) noexcept {
     const bool no_round = running && seen.was_running && rounds == seen.rounds;
     const bool stuck = no_round && ticks == seen.ticks;
     seen = Seen{ticks, rounds, running};
+    if (no_round) alert_ = alert_turns;
     if (stuck) {
         rescue(worker);
     } else if (no_round) {
@@ -80,11 +83,15 @@ void Watchdog::rescue(Worker& worker) noexcept {
     if (worker.has_stranded_work()) scheduler_.wake_one();
 }
 
-void Watchdog::sleep_for_a_turn() noexcept {
+std::int64_t Watchdog::next_turn_ns() const noexcept {
+    if (rescues_now_) return rescue_turn_ns;
+    return alert_ > 0 ? turn_ns : calm_turn_ns;
+}
+
+void Watchdog::sleep_for(std::int64_t turn) noexcept {
     const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
     if (stopping_.load(std::memory_order_seq_cst)) return;
-    const std::chrono::nanoseconds turn{rescues_now_ ? rescue_turn_ns : turn_ns};
-    futex_wait(signal_, seen, std::chrono::steady_clock::now() + turn);
+    futex_wait(signal_, seen, std::chrono::steady_clock::now() + std::chrono::nanoseconds{turn});
 }
 
 // notice() reads asleep_ after its worker left the sleepers; here it is written

@@ -3,7 +3,9 @@
 //
 // A thread that looks at every worker each turn while any is awake, and
 // sleeps on a futex when all have been asleep for a while: an idle runtime
-// costs nothing. A worker that ran the same fiber for a whole turn is stuck;
+// costs nothing. A turn takes 4 ms, and less for a while after a worker was
+// found stuck: on a server that shares its CPU with the watchdog, turns of 1 ms
+// cost 5 % of the requests. A worker that ran the same fiber for a whole turn is stuck;
 // then the watchdog
 //   1. expires its timers, and 2. delivers its completions (Driver::rescue),
 //      both through the inject queue;
@@ -43,9 +45,11 @@ public:
     std::uint64_t rescues() const noexcept { return rescues_.load(std::memory_order_relaxed); }
 
 private:
-    static constexpr std::int64_t turn_ns = 1'000'000;
+    static constexpr std::int64_t calm_turn_ns = 4'000'000;
+    static constexpr std::int64_t turn_ns = 1'000'000;       // for a while after one was stuck
     static constexpr std::int64_t rescue_turn_ns = 250'000;  // while a worker is stuck
-    static constexpr std::uint32_t idle_turns = 64;
+    static constexpr std::uint32_t alert_turns = 256;
+    static constexpr std::uint32_t idle_turns = 16;
 
     struct Seen {
         std::uint64_t ticks = 0;
@@ -57,13 +61,15 @@ private:
     bool look() noexcept;  // whether any worker was awake
     void look_at(Worker& worker, Seen& seen) noexcept;
     void rescue(Worker& worker) noexcept;
-    void sleep_for_a_turn() noexcept;
+    void sleep_for(std::int64_t turn) noexcept;
+    std::int64_t next_turn_ns() const noexcept;
     void sleep_until_noticed() noexcept;
     void wake() noexcept;
 
     Scheduler& scheduler_;
     std::vector<Seen> seen_;    // own thread only
     bool rescues_now_ = false;  // own thread only: a worker was stuck in this turn
+    std::uint32_t alert_ = 0;   // own thread only: turns until all is calm
     std::atomic<bool> asleep_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> signal_{0};  // futex
