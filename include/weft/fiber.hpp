@@ -82,6 +82,20 @@ public:
     /// Idempotent; fine on a fiber that has ended. Never blocks. Any thread.
     void cancel() noexcept { detail::cancel(core_); }
 
+    /// Throws `error` out of the fiber's next cancellation point outside a Shield,
+    /// or out of the one where it waits: once. Several come in order of their
+    /// throws; Cancelled goes before. A fiber that never started ends with it;
+    /// to one that ends before such a point nothing happens. Never blocks. Any
+    /// thread. Throws std::bad_alloc; then nothing happened.
+    template <class E>
+    void throw_in(E&& error) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<E>, std::exception_ptr>) {
+            detail::throw_in(core_, std::forward<E>(error));
+        } else {
+            detail::throw_in(core_, std::make_exception_ptr(std::forward<E>(error)));
+        }
+    }
+
     /// Whether the fiber has ended. Never blocks.
     bool done() const noexcept { return detail::is_done(core_); }
 

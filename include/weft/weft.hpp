@@ -12,3 +12,4 @@
 #include <weft/semaphore.hpp>
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
+#include <weft/timeout.hpp>

@@ -49,6 +49,7 @@ Scheduler::Setup setup_of(std::uint64_t seed, const SimulationOptions& options) 
     setup.simulated = true;
     setup.unhandled = &report_nothing;
     setup.at_end = &end_fiber;
+    setup.throw_interrupt = &throw_interrupt;
     return setup;
 }
 

@@ -7,8 +7,6 @@
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 
-#include <weft/cancelled.hpp>
-
 #include <cerrno>
 #include <cstdint>
 #include <utility>
@@ -73,7 +71,7 @@ int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char*
     // A system call that was under way on a kernel thread ends with -EINTR.
     const bool ended_early = result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
     if (!ended_early) return result_;
-    if (wake == Wake::cancelled) throw Cancelled{};
+    if (wake == Wake::cancelled) throw_interrupt();
     return wake == Wake::timed_out ? -ETIMEDOUT : -EBADF;
 }
 

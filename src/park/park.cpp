@@ -4,9 +4,8 @@
 #include "base/assert.hpp"
 #include "base/futex.hpp"
 #include "base/sanitizer.hpp"
+#include "park/interrupt.hpp"
 #include "sched/scheduler.hpp"
-
-#include <weft/cancelled.hpp>
 
 namespace weft::detail {
 
@@ -48,12 +47,6 @@ private:
     return *p;
 }
 
-void make_ready(Party& party, Turn turn) noexcept {
-    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).make_ready();
-    auto& fiber = static_cast<FiberCore&>(party);
-    fiber.scheduler->make_ready(fiber, turn);
-}
-
 // The calling fiber, or null on a plain thread.
 FiberCore* this_fiber() noexcept {
     Worker* const worker = Worker::current();
@@ -82,6 +75,12 @@ Wake suspend(Party& me, Ticket ticket, Deadline deadline, const Purpose& purpose
 
 }  // namespace
 
+void make_ready(Party& party, Turn turn) noexcept {
+    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).make_ready();
+    auto& fiber = static_cast<FiberCore&>(party);
+    fiber.scheduler->make_ready(fiber, turn);
+}
+
 Party& this_party() noexcept {
     FiberCore* const fiber = this_fiber();
     if (fiber != nullptr) return *fiber;
@@ -98,31 +97,31 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
                  void* context) noexcept {
     WEFT_ASSERT(held.owns_lock() && held.mutex() == &queue.lock());
     Party& me = this_party();
-    if (me.shields() > 0) cancellable = Cancellable::no;
-    if (cancellable == Cancellable::yes && me.interrupted()) {
+    const Limit limit{me, deadline, cancellable};
+    if (limit.cancellable() == Cancellable::yes && me.interrupt_pending()) {
         held.unlock();
         return Wake::cancelled;
     }
-    if (deadline.passed()) {
+    if (limit.deadline().passed()) {
         held.unlock();
-        return Wake::timed_out;
+        return limit.meaning();
     }
-    self.ticket = Ticket{&me, me.word().arm(cancellable)};
+    self.ticket = Ticket{&me, me.word().arm(limit.cancellable())};
     queue.push_back(self);
     held.unlock();
     if (release != nullptr) release(context);
 
-    const Wake why = suspend(me, self.ticket, deadline, purpose);
+    const Wake why = suspend(me, self.ticket, limit.deadline(), purpose);
     if (why != Wake::notified) {
         const Held again{queue.lock()};
         queue.remove(self);
     }
-    return why;
+    return why == Wake::timed_out ? limit.meaning() : why;
 }
 
 bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Purpose purpose) {
     const Wake why = park(held, queue, self, deadline, Cancellable::yes, purpose);
-    if (why == Wake::cancelled) throw Cancelled{};
+    if (why == Wake::cancelled) throw_interrupt();
     return why == Wake::notified;
 }
 
@@ -130,23 +129,11 @@ void sleep_until_deadline(Deadline deadline, Purpose purpose) {
     Party& me = this_party();
     check_interrupt();
     if (deadline.passed()) return;
-    const auto cancellable = me.shields() > 0 ? Cancellable::no : Cancellable::yes;
-    const Ticket ticket{&me, me.word().arm(cancellable)};
-    if (suspend(me, ticket, deadline, purpose) == Wake::cancelled) throw Cancelled{};
-}
-
-void check_interrupt() {
-    if (this_party().interrupted()) throw Cancelled{};
-}
-
-void interrupt(Party& party) noexcept {
-    party.set_interrupted();
-    const auto epoch = party.word().cancellable_epoch();
-    if (epoch == 0) return;
-    const Claim claim = party.word().claim(epoch, Wake::cancelled);
-    if (claim == Claim::lost) return;
-    tsan_release(&party);
-    if (party.word().resume(claim)) make_ready(party, Turn::next);
+    const Limit limit{me, deadline, Cancellable::yes};
+    const Ticket ticket{&me, me.word().arm(limit.cancellable())};
+    Wake why = suspend(me, ticket, limit.deadline(), purpose);
+    if (why == Wake::timed_out) why = limit.meaning();
+    if (why == Wake::cancelled) throw_interrupt();
 }
 
 // --- Claimed ---

@@ -24,6 +24,7 @@
 //  it after resume(), nor after a failed claim once the lock is released.
 #pragma once
 
+#include "park/interrupt.hpp"
 #include "sched/fiber_core.hpp"
 #include "sched/party.hpp"
 
@@ -89,18 +90,14 @@ Wake park_releasing(Held& held, WaitQueue& queue, Waiter& self, Deadline deadlin
         [](void* r) { (*static_cast<std::remove_reference_t<Release>*>(r))(); }, &release);
 }
 /// park() for a cancellation point: true if notified, false at the deadline.
-/// Throws Cancelled.
+/// Throws what interrupts it (interrupt.hpp).
 bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Purpose purpose);
 
-/// Waits for nothing but the deadline. True when it came; throws Cancelled.
+/// Waits for nothing but the deadline. Throws what interrupts it.
 void sleep_until_deadline(Deadline deadline, Purpose purpose);
 
-/// Throws Cancelled if the caller is cancelled and unshielded: for the fast
-/// path of a cancellation point, before it changes anything.
-void check_interrupt();
-
-/// Ends the wait of `party` with Cancelled, now or at its next cancellation point.
-void interrupt(Party& party) noexcept;
+/// Queues a party whose wait was claimed and is over.
+void make_ready(Party& party, Turn turn) noexcept;
 
 /// The calling fiber's, or the calling thread's own.
 Party& this_party() noexcept;

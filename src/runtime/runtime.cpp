@@ -81,6 +81,7 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
     setup.force_migrate = settings.force_migrate;
     setup.unhandled = settings.on_unhandled;
     setup.at_end = &end_fiber;
+    setup.throw_interrupt = &throw_interrupt;
     setup.runtime = runtime;
     return std::make_unique<Scheduler>(setup, [&](std::uint32_t) { return make_driver(parts); });
 }

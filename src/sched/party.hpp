@@ -13,6 +13,10 @@
 #include <atomic>
 #include <cstdint>
 
+namespace weft {
+class Timeout;
+}
+
 namespace weft::detail {
 
 /// What a wait is for: shown in dumps. `reason` is a literal, unique to its call.
@@ -33,28 +37,45 @@ public:
     WaitWord<StdSync>& word() noexcept { return word_; }
     const WaitWord<StdSync>& word() const noexcept { return word_; }
 
-    /// Own party. Whether its next cancellation point must throw.
-    bool interrupted() const noexcept {
-        return interrupt_.load(std::memory_order_relaxed) != 0 && shields_ == 0;
-    }
+    // Interrupts; see park/interrupt.hpp. After the setters, any thread, the caller
+    // claims the wait of word().cancellable_epoch(), if there is one. Both pair with
+    // WaitWord::commit(), after which the bits are looked at.
 
-    /// Any thread; level-triggered: it stays set until the fiber ends. After
-    /// it, the caller claims the wait of word().cancellable_epoch(), if any.
-    void set_interrupted() noexcept {
-        interrupt_.store(1, std::memory_order_seq_cst);  // pairs with WaitWord::commit()
+    /// Stays until the fiber ends.
+    void set_cancelled() noexcept { interrupt_.fetch_or(cancelled, std::memory_order_seq_cst); }
+    /// Stays until clear_thrown_in(); both under the lock of its FiberExtras.
+    void set_thrown_in() noexcept { interrupt_.fetch_or(thrown_in, std::memory_order_seq_cst); }
+    void clear_thrown_in() noexcept {
+        interrupt_.fetch_and(static_cast<std::uint16_t>(~thrown_in), std::memory_order_relaxed);
     }
     bool interrupt_pending() const noexcept {
         return interrupt_.load(std::memory_order_seq_cst) != 0;
     }
-    void clear_interrupted() noexcept { interrupt_.store(0, std::memory_order_relaxed); }
+    bool cancel_pending() const noexcept { return is_set(cancelled); }
+    bool thrown_in_pending() const noexcept { return is_set(thrown_in); }
+    void clear_interrupts() noexcept { interrupt_.store(0, std::memory_order_relaxed); }
 
     // Own party.
+    bool may_be_interrupted() const noexcept {
+        return interrupt_.load(std::memory_order_relaxed) != 0 || timeouts_ != nullptr;
+    }
     void open_shield() noexcept { ++shields_; }
     void close_shield() noexcept { --shields_; }
     unsigned shields() const noexcept { return shields_; }
+    /// The innermost open Timeout, or null.
+    Timeout* timeouts() const noexcept { return timeouts_; }
+    void set_timeouts(Timeout* innermost) noexcept { timeouts_ = innermost; }
 
 private:
+    static constexpr std::uint16_t cancelled = 1;
+    static constexpr std::uint16_t thrown_in = 2;
+
+    bool is_set(std::uint16_t bit) const noexcept {
+        return (interrupt_.load(std::memory_order_acquire) & bit) != 0;
+    }
+
     WaitWord<StdSync> word_;
+    Timeout* timeouts_ = nullptr;  // own party only
     std::atomic<std::uint16_t> interrupt_{0};
     std::uint16_t shields_ = 0;  // own party only
     const Kind kind_;

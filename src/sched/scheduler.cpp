@@ -155,11 +155,11 @@ FiberCore* Scheduler::create(const Routine& routine, Birth&& birth) {
     fiber->result_taken = false;
     fiber->marks.store(0, std::memory_order_relaxed);
     fiber->done.store(false, std::memory_order_relaxed);
-    fiber->clear_interrupted();
+    fiber->clear_interrupts();
     fiber->id.store(next_id(), std::memory_order_relaxed);
     fiber->references.store(2, std::memory_order_seq_cst);  // the run and the handle
     // Pairs with close_to_daemons(): it is cancelled here, or by who closes.
-    if (daemon && closing_.load(std::memory_order_seq_cst)) fiber->set_interrupted();
+    if (daemon && closing_.load(std::memory_order_seq_cst)) fiber->set_cancelled();
     return fiber;
 }
 

@@ -42,7 +42,8 @@ public:
         bool simulated = false;      // no threads: somebody calls Worker::step()
         Unhandled unhandled = nullptr;
         void (*at_end)(FiberCore&) noexcept =
-            nullptr;  // a fiber's routine is over: tell its joiners
+            nullptr;                          // a fiber's routine is over: tell its joiners
+        void (*throw_interrupt)() = nullptr;  // in the fiber: what is pending
         Runtime* runtime = nullptr;
     };
 

@@ -5,8 +5,6 @@
 #include "base/sanitizer.hpp"
 #include "sched/scheduler.hpp"
 
-#include <weft/cancelled.hpp>
-
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -207,7 +205,8 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
 
 [[gnu::noinline]] void Worker::run_routine(FiberCore& fiber) noexcept {
     try {
-        if (fiber.interrupted()) throw Cancelled{};  // before it began: it never does
+        // Before it began: it never does.
+        if (fiber.interrupt_pending()) fiber.scheduler->setup().throw_interrupt();
         fiber.routine->run(fiber.storage());
         fiber.has_result = true;
     } catch (...) {

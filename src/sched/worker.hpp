@@ -108,6 +108,8 @@ public:
     /// The running fiber goes to the end of the queue. Returns at once when
     /// there is nothing else to do.
     void yield_fiber() noexcept;
+    /// Whether an exception is on its way through the running fiber.
+    bool unwinding() const noexcept { return exceptions_->uncaught > 0; }
     /// The running fiber has ended.
     [[noreturn]] void finish_fiber() noexcept;
     /// One operation succeeded without waiting: now and then that is a yield,

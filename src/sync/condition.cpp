@@ -7,8 +7,6 @@
 #include "park/park.hpp"
 #include "park/wake_list.hpp"
 
-#include <weft/cancelled.hpp>
-
 namespace weft {
 
 bool Condition::wait(Lock& lock, Deadline deadline) {
@@ -20,7 +18,7 @@ bool Condition::wait(Lock& lock, Deadline deadline) {
                        detail::Purpose{"Condition::wait", this}, [&] { lock.unlock(); });
     // A wait that never began (cancelled before, or too late) has not unlocked.
     if (self.ticket.party != nullptr) lock.lock();
-    if (why == detail::Wake::cancelled) throw Cancelled{};
+    if (why == detail::Wake::cancelled) detail::throw_interrupt();
     return why == detail::Wake::notified;
 }
 

@@ -142,6 +142,10 @@ bool join(FiberCore* fiber, Deadline deadline) {
 
 void cancel(FiberCore* fiber) noexcept { interrupt(*fiber); }
 
+void throw_in(FiberCore* fiber, std::exception_ptr error) {
+    if (!is_done(fiber)) throw_in(*fiber, std::move(error));
+}
+
 std::uint64_t id_of(const FiberCore* fiber) noexcept {
     return fiber->id.load(std::memory_order_relaxed);
 }

@@ -95,6 +95,7 @@ WEFT_API void drop_handle(FiberCore*) noexcept;
 WEFT_API bool is_done(const FiberCore*) noexcept;
 WEFT_API bool join(FiberCore*, Deadline deadline);
 WEFT_API void cancel(FiberCore*) noexcept;
+WEFT_API void throw_in(FiberCore*, std::exception_ptr error);
 WEFT_API std::uint64_t id_of(const FiberCore*) noexcept;
 WEFT_API std::string_view name_of(const FiberCore*) noexcept;
 /// Waits for the end, then throws what the fiber ended with, if anything;
