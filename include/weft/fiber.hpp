@@ -2,6 +2,7 @@
 
 #include <weft/deadline.hpp>
 #include <weft/detail/routine.hpp>
+#include <weft/fiber_ref.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -104,6 +105,9 @@ public:
 
     /// The name given at the spawn, or empty. Lives as long as the handle.
     std::string_view name() const noexcept { return detail::name_of(core_); }
+
+    /// The fiber without its type, for as many as need to know it.
+    operator FiberRef() const noexcept { return FiberRef{core_}; }
 
 private:
     detail::FiberCore* core_ = nullptr;

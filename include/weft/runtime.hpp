@@ -16,6 +16,8 @@ namespace weft {
 namespace detail {
 class Scheduler;
 struct RuntimeParts;
+/// The calling fiber is what main_fiber() returns from now on.
+WEFT_API void become_main() noexcept;
 }  // namespace detail
 
 /// What the workers sleep on and I/O goes through.
@@ -64,7 +66,7 @@ struct Counters {
 /// Workers, their queues and rings. Most programs use weft::run() and never
 /// see one; several may coexist, and a fiber belongs to one for its life.
 ///
-/// Thread safety: spawn() and counters() from any thread.
+/// Thread safety: spawn(), fibers() and counters() from any thread.
 /// Lifetime: the destructor waits for all non-daemon fibers, cancels the
 /// daemons, waits for those and joins the workers. Not to be destroyed by one
 /// of its own fibers.
@@ -98,6 +100,8 @@ public:
     /// Options::main_stack_size with its default filled in.
     std::size_t main_stack_size() const noexcept;
     Counters counters() const noexcept;
+    /// all_fibers() of this runtime, from any thread. Throws std::bad_alloc.
+    FiberList fibers() const;
 
     detail::Scheduler& scheduler() noexcept;
 
@@ -115,7 +119,10 @@ auto run(F&& main, const Options& options = {}) {
     Runtime runtime{options};
     auto first =
         runtime.spawn(SpawnOptions{.name = "main", .stack_size = runtime.main_stack_size()},
-                      std::forward<F>(main));
+                      [main = std::decay_t<F>(std::forward<F>(main))]() mutable -> decltype(auto) {
+                          detail::become_main();
+                          return detail::invoke(main);
+                      });
     first.join();
     return first.get();
 }

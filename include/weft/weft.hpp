@@ -7,6 +7,7 @@
 #include <weft/diag.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
+#include <weft/fiber_ref.hpp>
 #include <weft/lock.hpp>
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>

@@ -13,7 +13,7 @@
 #include "sched/scheduler.hpp"
 #include "task/fiber_end.hpp"
 
-#include <weft/fiber.hpp>
+#include <weft/runtime.hpp>
 
 #include <cstdio>
 #include <cstdlib>
@@ -156,8 +156,10 @@ SimulationTrace simulate(std::uint64_t seed, const SimulationOptions& options, v
     }
     if (Worker::current() != nullptr) throw std::logic_error{"weft: simulate() inside a runtime"};
     Simulation simulation{seed, options};
-    Fiber<> first = spawn(SpawnOptions{.name = "main", .stack_size = 1 << 20},
-                          [main, context] { main(context); });
+    Fiber<> first = spawn(SpawnOptions{.name = "main", .stack_size = 1 << 20}, [main, context] {
+        become_main();
+        main(context);
+    });
     if (!simulation.run()) {
         const std::string text = simulation.describe();
         simulation.cancel_all();

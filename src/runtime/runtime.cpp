@@ -19,6 +19,7 @@
 #include "runtime/settings.hpp"
 #include "sched/scheduler.hpp"
 #include "task/fiber_end.hpp"
+#include "task/fiber_list.hpp"
 
 #include <chrono>
 #include <cstdio>
@@ -121,6 +122,8 @@ Runtime& Runtime::current() {
     if (worker == nullptr) throw std::logic_error{"weft: Runtime::current() outside a runtime"};
     return *worker->scheduler().setup().runtime;
 }
+
+FiberList Runtime::fibers() const { return detail::list_fibers(*parts_->scheduler); }
 
 unsigned Runtime::workers() const noexcept { return parts_->settings.workers; }
 Io Runtime::io() const noexcept { return parts_->settings.io; }

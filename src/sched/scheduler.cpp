@@ -48,6 +48,7 @@ Scheduler::~Scheduler() {
     tsan_acquire(this);
     WEFT_ASSERT(injected_.empty());
     WEFT_ASSERT(quiet(true));
+    if (FiberCore* const first = main()) release(first);
     workers_.clear();
     WEFT_ASSERT(stacks_.in_use() == 0);
 }
@@ -140,6 +141,7 @@ FiberCore* Scheduler::create(const Routine& routine, Birth&& birth) {
     auto& [shift, daemon, pinned, extras] = birth;
     FiberCore* const fiber = take_block(routine, shift);
     tsan_acquire(&fiber->references);  // what was done with the block before
+    tsan_release(&fiber->extras);      // for those who find it in the table
     const Unobserved quiet;
     fiber->routine = &routine;
     fiber->scheduler = this;
@@ -211,11 +213,19 @@ void Scheduler::start_fiber(FiberCore& fiber) noexcept {
     here->enqueue_new(fiber);
 }
 
+void Scheduler::set_main(FiberCore& fiber) noexcept {
+    retain(&fiber);
+    main_.store(&fiber, std::memory_order_release);
+}
+
 void Scheduler::free_block(FiberCore* fiber) noexcept {
     tsan_release(&fiber->references);
     const Unobserved quiet;
     free_storage(*fiber);
-    delete fiber->extras.exchange(nullptr, std::memory_order_relaxed);
+    if (FiberExtras* const extras = fiber->extras.load(std::memory_order_relaxed)) {
+        delete extras;
+        fiber->extras.store(nullptr, std::memory_order_relaxed);
+    }
     fiber->id.store(0, std::memory_order_relaxed);
     Worker* const here = Worker::current();
     if (here != nullptr && &here->scheduler() == this) return here->fibers().give_back(fiber);

@@ -100,6 +100,10 @@ public:
     /// The last reference is gone.
     void free_block(FiberCore* fiber) noexcept;
 
+    /// The fiber that run() started, kept to the end; null: there is none.
+    void set_main(FiberCore& fiber) noexcept;
+    FiberCore* main() const noexcept { return main_.load(std::memory_order_acquire); }
+
     // --- counting ---
 
     /// A fiber is over and its stack given back. `worker` is the caller's own.
@@ -128,6 +132,7 @@ private:
     std::atomic<bool> stopping_{false};
     std::atomic<bool> closing_{false};
     std::atomic<bool> halted_{false};
+    std::atomic<FiberCore*> main_{nullptr};
     std::atomic<std::uint32_t> running_workers_{0};  // futex; threads inside Worker::run()
     std::atomic<std::uint32_t> outsiders_{0};        // inside enqueue_from_outside()
     std::atomic<std::uint64_t> foreign_spawned_{0};

@@ -71,6 +71,17 @@ void discard_outcome(FiberCore& fiber) noexcept {
     fiber.error = nullptr;
 }
 
+// The fiber is over, or will never be.
+void tell_joiners(FiberCore& fiber) noexcept {
+    WakeList joiners;
+    {
+        const Held held{fiber.joiners.lock()};
+        fiber.done.store(true, std::memory_order_release);
+        while (auto joiner = fiber.joiners.claim_front()) joiners.add(std::move(*joiner));
+    }
+    joiners.resume_all();
+}
+
 bool comes_second(FiberCore& fiber, std::uint8_t mine, std::uint8_t other) noexcept {
     return (fiber.marks.fetch_or(mine, std::memory_order_acq_rel) & other) != 0;
 }
@@ -86,7 +97,10 @@ FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Rou
 
 void* storage_of(FiberCore* fiber) noexcept { return fiber->storage(); }
 
-void abandon_fiber(FiberCore* fiber) noexcept { fiber->scheduler->abandon(fiber); }
+void abandon_fiber(FiberCore* fiber) noexcept {
+    tell_joiners(*fiber);  // who found it in the list of all fibers may wait for it
+    fiber->scheduler->abandon(fiber);
+}
 
 void start_fiber(FiberCore* fiber) noexcept { fiber->scheduler->start_fiber(*fiber); }
 
@@ -106,6 +120,10 @@ void drop_handle(FiberCore* fiber) noexcept {
         tsan_acquire(fiber);
         discard_outcome(*fiber);
     }
+    drop_reference(fiber);
+}
+
+void drop_reference(FiberCore* fiber) noexcept {
     tsan_release(&fiber->references);
     release(fiber);
 }
@@ -114,13 +132,7 @@ void end_fiber(FiberCore& fiber) noexcept {
     if (comes_second(fiber, FiberCore::mark_ended, FiberCore::mark_handle_gone)) {
         discard_outcome(fiber);
     }
-    WakeList joiners;
-    {
-        const Held held{fiber.joiners.lock()};
-        fiber.done.store(true, std::memory_order_release);
-        while (auto joiner = fiber.joiners.claim_front()) joiners.add(std::move(*joiner));
-    }
-    joiners.resume_all();
+    tell_joiners(fiber);
 }
 
 bool is_done(const FiberCore* fiber) noexcept {
@@ -145,6 +157,9 @@ void cancel(FiberCore* fiber) noexcept { interrupt(*fiber); }
 void throw_in(FiberCore* fiber, std::exception_ptr error) {
     if (!is_done(fiber)) throw_in(*fiber, std::move(error));
 }
+bool is_cancelled(const FiberCore* fiber) noexcept { return fiber->cancel_pending(); }
+
+bool is_daemon(const FiberCore* fiber) noexcept { return fiber->is_daemon; }
 
 std::uint64_t id_of(const FiberCore* fiber) noexcept {
     return fiber->id.load(std::memory_order_relaxed);

@@ -21,6 +21,7 @@ namespace weft {
 
 struct SpawnOptions;
 class Deadline;
+class FiberRef;
 class Runtime;
 
 namespace detail {
@@ -90,12 +91,18 @@ WEFT_API void start_fiber(FiberCore*) noexcept;
 
 WEFT_API void retain(FiberCore*) noexcept;
 WEFT_API void release(FiberCore*) noexcept;
+/// release() by a FiberRef.
+WEFT_API void drop_reference(FiberCore*) noexcept;
 /// release() by a Fiber<R>, after which nobody can ask for the fiber's exception.
 WEFT_API void drop_handle(FiberCore*) noexcept;
 WEFT_API bool is_done(const FiberCore*) noexcept;
 WEFT_API bool join(FiberCore*, Deadline deadline);
 WEFT_API void cancel(FiberCore*) noexcept;
 WEFT_API void throw_in(FiberCore*, std::exception_ptr error);
+WEFT_API bool is_cancelled(const FiberCore*) noexcept;
+WEFT_API bool is_daemon(const FiberCore*) noexcept;
+WEFT_API std::string_view doing(FiberCore*) noexcept;
+FiberCore* core_of(const FiberRef&) noexcept;
 WEFT_API std::uint64_t id_of(const FiberCore*) noexcept;
 WEFT_API std::string_view name_of(const FiberCore*) noexcept;
 /// Waits for the end, then throws what the fiber ended with, if anything;
