@@ -150,24 +150,53 @@ void cancel_all(Fibers& fibers) noexcept {
 
 namespace detail {
 
+/// Whether spawn(f, args...) may call it so. See bind().
+template <class F, class... Args>
+inline constexpr bool is_spawnable =
+    sizeof...(Args) == 0 ? std::is_invocable_v<std::decay_t<F>&>
+                         : std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>;
+
+/// Calls F with a std::stop_token before its arguments: <weft/stop_token.hpp>,
+/// which who spawns such a callable must include.
+template <class F>
+class TokenFirst;
+
+template <class F, class... Args>
+auto bind_arguments(F&& fn, Args&&... args) {
+    return [fn = std::decay_t<F>(std::forward<F>(fn)),
+            ... args = std::decay_t<Args>(std::forward<Args>(args))]() mutable -> decltype(auto) {
+        return detail::invoke(std::move(fn), std::move(args)...);
+    };
+}
+
+/// A callable without arguments, from one with.
+template <class F, class... Args>
+decltype(auto) bind(F&& fn, Args&&... args) {
+    constexpr bool has_arguments = sizeof...(Args) > 0;
+    if constexpr (is_spawnable<F, Args...> && !has_arguments) {
+        return std::forward<F>(fn);
+    } else if constexpr (is_spawnable<F, Args...>) {
+        return bind_arguments(std::forward<F>(fn), std::forward<Args>(args)...);
+    } else if constexpr (!has_arguments) {
+        return TokenFirst<std::decay_t<F>>{std::forward<F>(fn)};
+    } else {
+        return bind_arguments(TokenFirst<std::decay_t<F>>{std::forward<F>(fn)},
+                              std::forward<Args>(args)...);
+    }
+}
+
 template <class F>
 auto spawn_bound(Runtime* runtime, const SpawnOptions& options, F&& fn) {
     using Result = std::invoke_result_t<std::decay_t<F>&>;
-    return Fiber<Result>{spawn_core(runtime, options, std::forward<F>(fn))};
+    FiberCore* const core = make_fiber(runtime, options, std::forward<F>(fn));
+    start_fiber(core);
+    return Fiber<Result>{core};
 }
 
 template <class F, class... Args>
 auto spawn_on(Runtime* runtime, const SpawnOptions& options, F&& fn, Args&&... args) {
-    if constexpr (sizeof...(Args) == 0 && !std::is_member_pointer_v<std::decay_t<F>>) {
-        return spawn_bound(runtime, options, std::forward<F>(fn));
-    } else {
-        return spawn_bound(
-            runtime, options,
-            [fn = std::decay_t<F>(std::forward<F>(fn)),
-             ... args = std::decay_t<Args>(std::forward<Args>(args))]() mutable -> decltype(auto) {
-                return detail::invoke(std::move(fn), std::move(args)...);
-            });
-    }
+    return spawn_bound(runtime, options,
+                       detail::bind(std::forward<F>(fn), std::forward<Args>(args)...));
 }
 
 }  // namespace detail

@@ -9,7 +9,6 @@
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "diag/sim_driver.hpp"
-#include "park/park.hpp"
 #include "sched/scheduler.hpp"
 #include "task/fiber_end.hpp"
 
@@ -81,7 +80,7 @@ public:
 
     void cancel_all() {
         scheduler_.table().for_each([](FiberCore& fiber) {
-            if (!is_done(&fiber)) interrupt(fiber);
+            if (!is_done(&fiber)) cancel(&fiber);
         });
     }
 

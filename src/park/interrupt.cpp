@@ -108,7 +108,7 @@ void interrupt(Party& party) noexcept {
 void throw_in(FiberCore& fiber, std::exception_ptr error) {
     auto node = std::make_unique<ThrownIn>();
     node->error = std::move(error);
-    FiberExtras& extras = extras_of(fiber);
+    FiberExtras& extras = fiber.need_extras();
     Claim claim = Claim::lost;
     {
         const std::lock_guard lock{extras.lock};

@@ -14,7 +14,6 @@
 #include "io/offload.hpp"
 #include "io/probe.hpp"
 #include "io/uring_driver.hpp"
-#include "park/park.hpp"
 #include "runtime/registry.hpp"
 #include "runtime/settings.hpp"
 #include "sched/scheduler.hpp"
@@ -110,7 +109,7 @@ Runtime::~Runtime() {
     scheduler.wait_until_quiet(false);
     scheduler.close_to_daemons();
     scheduler.table().for_each([](detail::FiberCore& fiber) {
-        if (fiber.is_daemon) detail::interrupt(fiber);
+        if (fiber.is_daemon) detail::cancel(&fiber);
     });
     scheduler.wait_until_quiet(true);
     detail::unregister_scheduler(scheduler);

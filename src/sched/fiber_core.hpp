@@ -28,6 +28,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <string_view>
 
 namespace weft::detail {
@@ -62,6 +63,17 @@ public:
     const char* name() const noexcept {
         const FiberExtras* const more = extras.load(std::memory_order_acquire);
         return more == nullptr ? nullptr : more->name.get();
+    }
+    /// Any thread that holds a reference. Throws std::bad_alloc.
+    FiberExtras& need_extras() {
+        FiberExtras* there = extras.load(std::memory_order_acquire);
+        if (there != nullptr) return *there;
+        auto made = std::make_unique<FiberExtras>();
+        // seq_cst: pairs with cancel(), which sets its flag and then looks for extras.
+        if (extras.compare_exchange_strong(there, made.get(), std::memory_order_seq_cst)) {
+            return *made.release();
+        }
+        return *there;
     }
     bool is_pinned() const noexcept { return pins != 0; }
     Stack stack() const noexcept { return Stack{stack_end, stack_shift}; }

@@ -2,6 +2,7 @@
 #include <weft/fiber.hpp>
 
 #include "task/fiber_end.hpp"
+#include "task/stop.hpp"
 
 #include "base/assert.hpp"
 #include "base/sanitizer.hpp"
@@ -74,11 +75,15 @@ void discard_outcome(FiberCore& fiber) noexcept {
 // The fiber is over, or will never be.
 void tell_joiners(FiberCore& fiber) noexcept {
     WakeList joiners;
+    StopLink* links = nullptr;
     {
         const Held held{fiber.joiners.lock()};
         fiber.done.store(true, std::memory_order_release);
         while (auto joiner = fiber.joiners.claim_front()) joiners.add(std::move(*joiner));
+        FiberExtras* const extras = fiber.extras.load(std::memory_order_acquire);
+        if (extras != nullptr) links = std::exchange(extras->links, nullptr);
     }
+    if (links != nullptr) drop_links(links);
     joiners.resume_all();
 }
 
@@ -152,7 +157,10 @@ bool join(FiberCore* fiber, Deadline deadline) {
     return park_or_throw(held, fiber->joiners, self, deadline, Purpose{"join", fiber});
 }
 
-void cancel(FiberCore* fiber) noexcept { interrupt(*fiber); }
+void cancel(FiberCore* fiber) noexcept {
+    interrupt(*fiber);
+    stop_tokens(*fiber);
+}
 
 void throw_in(FiberCore* fiber, std::exception_ptr error) {
     if (!is_done(fiber)) throw_in(*fiber, std::move(error));

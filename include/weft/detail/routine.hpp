@@ -109,8 +109,9 @@ WEFT_API std::string_view name_of(const FiberCore*) noexcept;
 /// throws std::logic_error when the result was taken before.
 WEFT_API void* take_result(FiberCore*);
 
+/// A fiber with its callable, to be started.
 template <class F>
-FiberCore* spawn_core(Runtime* runtime, const SpawnOptions& options, F&& callable) {
+FiberCore* make_fiber(Runtime* runtime, const SpawnOptions& options, F&& callable) {
     using Callable = std::decay_t<F>;
     using Frame = detail::Frame<Callable, std::invoke_result_t<Callable&>>;
     FiberCore* core = create_fiber(runtime, options, Frame::routine);
@@ -121,7 +122,6 @@ FiberCore* spawn_core(Runtime* runtime, const SpawnOptions& options, F&& callabl
         abandon_fiber(core);
         throw;
     }
-    start_fiber(core);
     return core;
 }
 
