@@ -8,6 +8,7 @@
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/fiber_ref.hpp>
+#include <weft/local.hpp>
 #include <weft/lock.hpp>
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>

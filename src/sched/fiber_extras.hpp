@@ -5,6 +5,8 @@
 // (FiberCore::need_extras()); freed with the block.
 #pragma once
 
+#include "sched/local_map.hpp"
+
 #include <weft/detail/wait_queue.hpp>
 
 #include <atomic>
@@ -37,6 +39,9 @@ struct FiberExtras {
 
     // --- fixed from the spawn to the end ---
     std::unique_ptr<char[]> name;  // null-terminated; null: it has none
+
+    // --- owner only ---
+    LocalMap locals;
 
     // --- any thread ---
     SpinLock lock;

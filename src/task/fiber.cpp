@@ -2,6 +2,7 @@
 #include <weft/fiber.hpp>
 
 #include "task/fiber_end.hpp"
+#include "task/local.hpp"
 #include "task/stop.hpp"
 
 #include "base/assert.hpp"
@@ -33,13 +34,18 @@ Scheduler& scheduler_for(Runtime* runtime) {
     return worker->scheduler();
 }
 
-/// Null when `options` ask for nothing that is kept there.
+/// Null when there is nothing to be kept there.
 std::unique_ptr<FiberExtras> make_extras(const SpawnOptions& options) {
-    if (options.name.empty()) return nullptr;
+    const bool inherits = inheritable_locals.load(std::memory_order_relaxed) != 0;
+    if (options.name.empty() && !inherits) return nullptr;
     try {
-        auto extras = std::make_unique<FiberExtras>();
-        extras->name = std::make_unique<char[]>(options.name.size() + 1);
-        options.name.copy(extras->name.get(), options.name.size());
+        std::unique_ptr<FiberExtras> extras;
+        if (!options.name.empty()) {
+            extras = std::make_unique<FiberExtras>();
+            extras->name = std::make_unique<char[]>(options.name.size() + 1);
+            options.name.copy(extras->name.get(), options.name.size());
+        }
+        if (inherits) inherit_locals(extras);
         return extras;
     } catch (const std::bad_alloc&) {
         throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
@@ -87,6 +93,10 @@ void tell_joiners(FiberCore& fiber) noexcept {
     joiners.resume_all();
 }
 
+bool has_extras(const FiberCore& fiber) noexcept {
+    return fiber.extras.load(std::memory_order_relaxed) != nullptr;
+}
+
 bool comes_second(FiberCore& fiber, std::uint8_t mine, std::uint8_t other) noexcept {
     return (fiber.marks.fetch_or(mine, std::memory_order_acq_rel) & other) != 0;
 }
@@ -103,6 +113,7 @@ FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Rou
 void* storage_of(FiberCore* fiber) noexcept { return fiber->storage(); }
 
 void abandon_fiber(FiberCore* fiber) noexcept {
+    if (has_extras(*fiber)) destroy_locals(*fiber);
     tell_joiners(*fiber);  // who found it in the list of all fibers may wait for it
     fiber->scheduler->abandon(fiber);
 }
@@ -137,6 +148,7 @@ void end_fiber(FiberCore& fiber) noexcept {
     if (comes_second(fiber, FiberCore::mark_ended, FiberCore::mark_handle_gone)) {
         discard_outcome(fiber);
     }
+    if (has_extras(fiber)) destroy_locals(fiber);
     tell_joiners(fiber);
 }
 

@@ -16,6 +16,8 @@ import sys
 # Functions that may, each with its reason.
 ALLOWED = {
     "weft::detail::(anonymous namespace)::clock_of_thread()": "accessor",
+    "weft::detail::(anonymous namespace)::map_of_thread()": "accessor; FiberLocals of a plain thread",
+    "weft::detail::(anonymous namespace)::need_map_of_thread()": "plain threads only",
     "weft::detail::(anonymous namespace)::thread_party()": "accessor; the party of a plain thread",
     "weft::detail::Worker::current_slow()": "accessor",
     "weft::detail::Worker::attach()": "sets it, on the thread's own stack",
