@@ -15,3 +15,4 @@
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
 #include <weft/timeout.hpp>
+#include <weft/timer.hpp>

@@ -75,7 +75,8 @@ int worker_running(Scheduler& scheduler, const FiberCore& fiber) {
 
 void dump_parked(int fd, FiberCore& fiber) {
     Visit visit;
-    if (can_visit) fiber.context = visit_on(fiber.context, &visit, &collect);
+    if (can_visit && fiber.context != nullptr)
+        fiber.context = visit_on(fiber.context, &visit, &collect);
     const Purpose purpose = *fiber.purpose;
     // Before anything is written: it may be this fiber that reads the other end.
     if (fiber.word().commit()) fiber.scheduler->make_ready(fiber, Turn::in_order);

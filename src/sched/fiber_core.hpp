@@ -51,6 +51,9 @@ public:
     static constexpr std::uint8_t mark_ended = 1;
     static constexpr std::uint8_t mark_handle_gone = 2;
     static constexpr std::uint8_t mark_observed = 4;
+    // Of a Timer's fiber, the first of the two: its callable began, or never will.
+    static constexpr std::uint8_t mark_begun = 8;
+    static constexpr std::uint8_t mark_called_off = 16;
 
     FiberCore() noexcept : Party{Kind::fiber} {}
     ~FiberCore() { delete extras.load(std::memory_order_relaxed); }

@@ -1,11 +1,12 @@
 // FiberExtras: what few fibers have, and so lies outside their control blocks.
-// Layer: sched. Uses: std.
+// Layer: sched. Uses: base.
 //
 // Made at the spawn or when first needed, by any thread that holds a reference
 // (FiberCore::need_extras()); freed with the block.
 #pragma once
 
 #include "sched/local_map.hpp"
+#include "sched/timer_queue.hpp"
 
 #include <weft/detail/wait_queue.hpp>
 
@@ -42,6 +43,10 @@ struct FiberExtras {
 
     // --- owner only ---
     LocalMap locals;
+
+    // --- the spawner, then the fiber's first step ---
+    TimerQueue* delayed_by = nullptr;  // where its start is an entry, if it is
+    TimerQueue::Spare delay;
 
     // --- any thread ---
     SpinLock lock;

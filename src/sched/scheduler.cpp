@@ -202,15 +202,50 @@ void Scheduler::start_fiber(FiberCore& fiber) noexcept {
     tsan_release(&fiber);
     const Unobserved quiet;
     count_spawned(fiber.is_daemon);
+    if (fiber.is_pinned()) give_home(fiber);
     Worker* const here = Worker::current();
-    const bool inside = here != nullptr && &here->scheduler() == this;
-    if (fiber.is_pinned()) {
-        const std::uint64_t any = fiber.id.load(std::memory_order_relaxed) % workers();
-        fiber.home = static_cast<std::uint16_t>(inside ? here->index() : any);
-    }
-    if (!inside) return enqueue_from_outside(fiber);
+    if (here == nullptr || &here->scheduler() != this) return enqueue_from_outside(fiber);
     if (fiber.is_pinned()) return here->enqueue_pinned(fiber);
     here->enqueue_new(fiber);
+}
+
+void Scheduler::give_home(FiberCore& fiber) noexcept {
+    Worker* const here = Worker::current();
+    const bool inside = here != nullptr && &here->scheduler() == this;
+    const std::uint64_t any = fiber.id.load(std::memory_order_relaxed) % workers();
+    fiber.home = static_cast<std::uint16_t>(inside ? here->index() : any);
+}
+
+// A new fiber whose wait word is armed is one that waits for its start: its timer
+// and its canceller claim it as they would any other, and whoever resumes it
+// queues a fiber that has no context, which is one to be started.
+void Scheduler::start_fiber_at(FiberCore& fiber, Deadline when) noexcept {
+    static constexpr Purpose until_its_start{"spawn_later"};
+    tsan_release(&fiber);
+    const Unobserved quiet;
+    count_spawned(fiber.is_daemon);
+    if (fiber.is_pinned()) give_home(fiber);
+    fiber.purpose = &until_its_start;
+    const Ticket ticket{&fiber, fiber.word().arm(Cancellable::yes)};
+    if (!when.is_never()) {
+        FiberExtras& extras = *fiber.extras.load(std::memory_order_relaxed);
+        extras.delayed_by = &Worker::current()->timers();
+        extras.delayed_by->add(when.at(), ticket, extras.delay);
+    }
+    // As in Worker::after_departure(): the block is the caller's no more.
+    if (fiber.word().commit()) return make_ready(fiber, Turn::in_order);
+    if (!fiber.interrupt_pending()) return;
+    const Claim claim = fiber.word().claim(ticket.epoch, Wake::cancelled);
+    if (claim != Claim::lost && fiber.word().resume(claim)) make_ready(fiber, Turn::in_order);
+}
+
+void Scheduler::end_delay(FiberCore& fiber) noexcept {
+    const Unobserved quiet;
+    FiberExtras& extras = *fiber.extras.load(std::memory_order_relaxed);
+    if (extras.delayed_by != nullptr && !fiber.word().ended_by(Wake::timed_out)) {
+        extras.delayed_by->left_behind(extras.delay);
+    }
+    fiber.word().finish();
 }
 
 void Scheduler::set_main(FiberCore& fiber) noexcept {

@@ -97,6 +97,11 @@ public:
     void close_to_daemons() noexcept { closing_.store(true, std::memory_order_seq_cst); }
     /// Queues a new fiber.
     void start_fiber(FiberCore& fiber) noexcept;
+    /// The same at a time to come, without a stack until then. Requires: the
+    /// caller is a fiber of this scheduler, and `fiber` has extras.
+    void start_fiber_at(FiberCore& fiber, Deadline when) noexcept;
+    /// The first step of a fiber that start_fiber_at() started.
+    static void end_delay(FiberCore& fiber) noexcept;
     /// The last reference is gone.
     void free_block(FiberCore* fiber) noexcept;
 
@@ -122,6 +127,7 @@ private:
     FiberCore* take_block(const Routine& routine, std::uint8_t shift);
     void return_promise(std::uint8_t shift) noexcept;
     void count_spawned(bool daemon) noexcept;
+    void give_home(FiberCore& fiber) noexcept;
     void enqueue_from_outside(FiberCore& fiber) noexcept;
 
     const Setup setup_;

@@ -204,6 +204,7 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
 }
 
 [[gnu::noinline]] void Worker::run_routine(FiberCore& fiber) noexcept {
+    if (fiber.word().waiting()) Scheduler::end_delay(fiber);
     try {
         // Before it began: it never does.
         if (fiber.interrupt_pending()) fiber.scheduler->setup().throw_interrupt();

@@ -34,6 +34,10 @@ Scheduler& scheduler_for(Runtime* runtime) {
     return worker->scheduler();
 }
 
+std::system_error no_memory() {
+    return std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
+}
+
 /// Null when there is nothing to be kept there.
 std::unique_ptr<FiberExtras> make_extras(const SpawnOptions& options) {
     const bool inherits = inheritable_locals.load(std::memory_order_relaxed) != 0;
@@ -48,7 +52,7 @@ std::unique_ptr<FiberExtras> make_extras(const SpawnOptions& options) {
         if (inherits) inherit_locals(extras);
         return extras;
     } catch (const std::bad_alloc&) {
-        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
+        throw no_memory();
     }
 }
 
@@ -119,6 +123,18 @@ void abandon_fiber(FiberCore* fiber) noexcept {
 }
 
 void start_fiber(FiberCore* fiber) noexcept { fiber->scheduler->start_fiber(*fiber); }
+
+void start_fiber_at(FiberCore* fiber, Deadline when) {
+    if (when.passed()) return start_fiber(fiber);
+    try {
+        fiber->need_extras();
+    } catch (const std::bad_alloc&) {
+        fiber->routine->discard_callable(fiber->storage());
+        abandon_fiber(fiber);
+        throw no_memory();
+    }
+    fiber->scheduler->start_fiber_at(*fiber, when);
+}
 
 void retain(FiberCore* fiber) noexcept {
     fiber->references.fetch_add(1, std::memory_order_relaxed);

@@ -310,6 +310,18 @@ TEST_CASE("a spawned fiber inherits a copy, and others nothing", "[local][inheri
     for (std::uint64_t seed = 0; seed < 50; ++seed) weft::simulate(seed, body);
 }
 
+TEST_CASE("what was inherited goes with a fiber that never ran", "[local][inherit]") {
+    on_workers([] {
+        weft::InheritableFiberLocal<Counted> inherited;
+        inherited->number = 1;
+        auto fiber = weft::spawn_later(1h, [] {});
+        CHECK(Counted::alive == 2);
+        fiber.cancel();
+        fiber.join();
+        CHECK(Counted::alive == 1);
+    });
+}
+
 TEST_CASE("a value of an InheritableFiberLocal that is gone is not handed on", "[local][inherit]") {
     on_workers([] {
         const weft::InheritableFiberLocal<int> other;

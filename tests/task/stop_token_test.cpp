@@ -9,6 +9,7 @@
 #include <weft/stop_token.hpp>
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
+#include <weft/timer.hpp>
 
 #include <atomic>
 #include <stop_token>
@@ -98,6 +99,13 @@ TEST_CASE("a callable that cannot be called without gets its fiber's token", "[s
         CHECK(weft::spawn(weft::SpawnOptions{.name = "x"}, [](std::stop_token) {
                   return weft::this_fiber::name() == "x";
               }).get());
+        CHECK(weft::spawn_later(0ms, [](std::stop_token stop) {
+                  return stop == weft::this_fiber::stop_token();
+              }).get());
+        int answer = 0;
+        weft::Timer timer{0ms, [&](std::stop_token, int x) { answer = x; }, 3};
+        timer.join();
+        CHECK(answer == 3);
         // One that can do without is left without.
         CHECK(weft::spawn([](std::stop_token stop = {}) { return stop.stop_possible(); }).get() ==
               false);

@@ -88,6 +88,9 @@ WEFT_API void* storage_of(FiberCore*) noexcept;
 WEFT_API void abandon_fiber(FiberCore*) noexcept;
 /// Makes it runnable. The caller's reference stays the caller's.
 WEFT_API void start_fiber(FiberCore*) noexcept;
+/// Makes it runnable when the time has come. Throws std::system_error; then the
+/// fiber is abandoned.
+WEFT_API void start_fiber_at(FiberCore*, Deadline when);
 
 WEFT_API void retain(FiberCore*) noexcept;
 WEFT_API void release(FiberCore*) noexcept;
@@ -105,6 +108,8 @@ WEFT_API std::string_view doing(FiberCore*) noexcept;
 FiberCore* core_of(const FiberRef&) noexcept;
 WEFT_API std::uint64_t id_of(const FiberCore*) noexcept;
 WEFT_API std::string_view name_of(const FiberCore*) noexcept;
+/// In a Timer's fiber: false if the timer was called off.
+WEFT_API bool begin_timer() noexcept;
 /// Waits for the end, then throws what the fiber ended with, if anything;
 /// throws std::logic_error when the result was taken before.
 WEFT_API void* take_result(FiberCore*);
