@@ -14,5 +14,6 @@
 #include <weft/semaphore.hpp>
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
+#include <weft/thread.hpp>
 #include <weft/timeout.hpp>
 #include <weft/timer.hpp>
