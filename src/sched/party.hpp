@@ -71,7 +71,7 @@ private:
     static constexpr std::uint16_t thrown_in = 2;
 
     bool is_set(std::uint16_t bit) const noexcept {
-        return (interrupt_.load(std::memory_order_acquire) & bit) != 0;
+        return (interrupt_.load(std::memory_order_seq_cst) & bit) != 0;
     }
 
     WaitWord<StdSync> word_;

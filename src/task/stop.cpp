@@ -74,7 +74,7 @@ void drop_links(StopLink* links) noexcept {
 std::stop_token stop_token_of(const FiberRef& fiber) {
     detail::FiberCore& core = *detail::core_of(fiber);
     std::stop_source& source = detail::need_source(core);
-    if (core.interrupt_pending()) source.request_stop();  // see the head
+    if (core.cancel_pending()) source.request_stop();  // see the head
     return source.get_token();
 }
 
