@@ -134,10 +134,13 @@ TEST_CASE("the handler of an unhandled exception sees the fiber's values", "[loc
         reported = 0;
         weft::run(
             [] {
-                const weft::FiberRef fiber = weft::spawn([] {
+                weft::Event detached;  // else whoever drops the handle may be who reports
+                const weft::FiberRef fiber = weft::spawn([&] {
+                    detached.wait();
                     *at_namespace_scope = 17;
                     throw std::runtime_error{"lost"};
                 });
+                detached.set();
                 fiber.join();
                 CHECK(reported == 17);
             },
