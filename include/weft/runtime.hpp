@@ -91,6 +91,14 @@ public:
         return detail::spawn_on(this, options, std::forward<F>(fn), std::forward<Args>(args)...);
     }
 
+    /// Waits for all non-daemon fibers to end. Not to be called by one of its own.
+    ///
+    /// Blocks: the calling thread, until then.
+    /// Throws Deadlock if some time no fiber could run and nothing could wake one:
+    /// no I/O, timer or plain thread, not even the one that made the Runtime. All
+    /// fibers were cancelled then.
+    void wait();
+
     /// The runtime of the calling fiber. Throws std::logic_error outside one.
     static Runtime& current();
 
@@ -113,7 +121,8 @@ private:
 ///
 /// Blocks the calling thread: until main and all non-daemon fibers ended;
 /// daemons are then cancelled and waited for.
-/// Throws what main threw, after all of that; and what Runtime's constructor throws.
+/// Throws what main threw, after all of that; Deadlock, as Runtime::wait(); and
+/// what Runtime's constructor throws.
 template <class F>
 auto run(F&& main, const Options& options = {}) {
     Runtime runtime{options};
@@ -124,6 +133,7 @@ auto run(F&& main, const Options& options = {}) {
                           return detail::invoke(main);
                       });
     first.join();
+    runtime.wait();
     return first.get();
 }
 

@@ -3,7 +3,6 @@
 #include <weft/detail/export.hpp>
 
 #include <cstdint>
-#include <exception>
 #include <type_traits>
 #include <utility>
 
@@ -22,20 +21,6 @@ struct SimulationTrace {
     std::uint64_t hash = 0;   ///< of which fiber ran on which worker, in order
 };
 
-/// Thrown by simulate() when no fiber can ever run again. Every fiber has been
-/// cancelled then, and what() names those that waited.
-class WEFT_API Stalled : public std::exception {
-public:
-    explicit Stalled(char* text) noexcept : text_{text} {}
-    Stalled(const Stalled& other) noexcept;
-    Stalled& operator=(const Stalled&) = delete;
-    ~Stalled() override;
-    const char* what() const noexcept override;
-
-private:
-    char* text_;  // heap; null when there was no memory for it
-};
-
 namespace detail {
 WEFT_API SimulationTrace simulate(std::uint64_t seed, const SimulationOptions& options,
                                   void (*main)(void*), void* context);
@@ -50,7 +35,8 @@ WEFT_API SimulationTrace simulate(std::uint64_t seed, const SimulationOptions& o
 /// program itself makes, and what happens outside of the process, are real, and
 /// are not replayed.
 ///
-/// Throws what main throws; Stalled when all fibers wait for each other.
+/// Throws what main throws; Deadlock when no fiber can ever run again: then all
+/// of them have been cancelled.
 /// Thread safety: one simulation a thread, any number of threads. Not to be
 /// called from a fiber. Runtime::current() throws inside.
 template <class F>

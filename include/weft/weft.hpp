@@ -4,6 +4,7 @@
 #include <weft/cancelled.hpp>
 #include <weft/condition.hpp>
 #include <weft/deadline.hpp>
+#include <weft/deadlock.hpp>
 #include <weft/diag.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>

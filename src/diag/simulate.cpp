@@ -9,26 +9,21 @@
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "diag/sim_driver.hpp"
+#include "park/deadlock.hpp"
 #include "sched/scheduler.hpp"
 #include "task/fiber_end.hpp"
 
+#include <weft/deadlock.hpp>
+#include <weft/fiber.hpp>
 #include <weft/runtime.hpp>
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <string>
 
 namespace weft {
-
-Stalled::Stalled(const Stalled& other) noexcept
-    : std::exception{other}, text_{other.text_ == nullptr ? nullptr : strdup(other.text_)} {}
-Stalled::~Stalled() { std::free(text_); }
-const char* Stalled::what() const noexcept {
-    return text_ == nullptr ? "weft: all fibers wait" : text_;
-}
 
 namespace detail {
 
@@ -78,19 +73,12 @@ public:
         return true;
     }
 
-    void cancel_all() {
-        scheduler_.table().for_each([](FiberCore& fiber) {
-            if (!is_done(&fiber)) cancel(&fiber);
-        });
-    }
+    /// After a run() that was false. False: there is no way to go on.
+    bool end_waits() { return end_some_waits(scheduler_, describe()) != 0; }
 
     std::string describe() {
-        std::string text = "weft: all fibers wait:";
-        scheduler_.table().for_each([&](FiberCore& fiber) {
-            if (is_done(&fiber)) return;
-            text += "\n  \"" + std::string{name_of(&fiber)} + "\" in ";
-            text += fiber.purpose->reason;
-        });
+        std::string text = "weft: deadlock: no fiber can run, and nothing is left to wake one\n";
+        append_waits(text, scheduler_);
         return text;
     }
 
@@ -160,13 +148,13 @@ SimulationTrace simulate(std::uint64_t seed, const SimulationOptions& options, v
         main(context);
     });
     if (!simulation.run()) {
-        const std::string text = simulation.describe();
-        simulation.cancel_all();
-        if (!simulation.run()) {
-            std::fprintf(stderr, "%s\n  and cancelling them did not help\n", text.c_str());
+        const std::string report = simulation.describe();
+        do {
+            if (simulation.end_waits()) continue;
+            std::fprintf(stderr, "%s  and none of these waits can be ended\n", report.c_str());
             std::abort();
-        }
-        throw Stalled{strdup(text.c_str())};
+        } while (!simulation.run());
+        throw Deadlock{report};
     }
     first.get();
     return simulation.trace();

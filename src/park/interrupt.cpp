@@ -105,6 +105,12 @@ void interrupt(Party& party) noexcept {
     resume_claimed(party, claim_wait(party));
 }
 
+bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept {
+    const Claim claim = party.word().claim(epoch, why);
+    resume_claimed(party, claim);
+    return claim != Claim::lost;
+}
+
 void throw_in(FiberCore& fiber, std::exception_ptr error) {
     auto node = std::make_unique<ThrownIn>();
     node->error = std::move(error);

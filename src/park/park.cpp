@@ -55,11 +55,10 @@ FiberCore* this_fiber() noexcept {
 
 // Suspends an armed party until it is resumed; tells why it was.
 Wake suspend(Party& me, Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept {
+    me.purpose = &purpose;
     if (me.kind() == Party::Kind::thread) {
         static_cast<ThreadParty&>(me).suspend(ticket, deadline);
     } else {
-        auto& fiber = static_cast<FiberCore&>(me);
-        fiber.purpose = &purpose;
         Worker* const worker = Worker::current();
         TimerQueue::Spare spare;
         if (!deadline.is_never()) worker->timers().add(deadline.at(), ticket, spare);

@@ -99,6 +99,9 @@ void sleep_until_deadline(Deadline deadline, Purpose purpose);
 /// Queues a party whose wait was claimed and is over.
 void make_ready(Party& party, Turn turn) noexcept;
 
+/// Ends the wait of `epoch` from outside its queue. False when it was over.
+bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept;
+
 /// The calling fiber's, or the calling thread's own.
 Party& this_party() noexcept;
 

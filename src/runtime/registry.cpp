@@ -16,7 +16,7 @@ namespace {
 
 struct Registry {
     std::mutex mutex;
-    std::vector<Scheduler*> schedulers;  // guarded by mutex
+    std::vector<Registered> schedulers;  // guarded by mutex
     const pid_t owner = getpid();
 };
 
@@ -38,17 +38,34 @@ void register_scheduler(Scheduler& scheduler) {
     static const int hooked = std::atexit(&halt_all);
     (void)hooked;
     const std::lock_guard hold{registry().mutex};
-    registry().schedulers.push_back(&scheduler);
+    registry().schedulers.push_back({&scheduler, {}});
 }
 
 void unregister_scheduler(Scheduler& scheduler) noexcept {
     const std::lock_guard hold{registry().mutex};
-    std::erase(registry().schedulers, &scheduler);
+    std::erase_if(registry().schedulers,
+                  [&](const Registered& each) { return each.scheduler == &scheduler; });
+}
+
+void visit_registered(const std::function<void(std::span<Registered>)>& visit) {
+    const std::lock_guard hold{registry().mutex};
+    visit(registry().schedulers);
 }
 
 void for_each_scheduler(const std::function<void(Scheduler&)>& visit) {
-    const std::lock_guard hold{registry().mutex};
-    for (Scheduler* scheduler : registry().schedulers) visit(*scheduler);
+    visit_registered([&](std::span<Registered> all) {
+        for (const Registered& each : all) visit(*each.scheduler);
+    });
+}
+
+std::string verdict_on(const Scheduler& scheduler) {
+    std::string verdict;
+    visit_registered([&](std::span<Registered> all) {
+        for (const Registered& each : all) {
+            if (each.scheduler == &scheduler) verdict = each.verdict;
+        }
+    });
+    return verdict;
 }
 
 }  // namespace weft::detail

@@ -3,14 +3,24 @@
 #pragma once
 
 #include <functional>
+#include <span>
+#include <string>
 
 namespace weft::detail {
 
 class Scheduler;
 
+struct Registered {
+    Scheduler* scheduler;
+    std::string verdict;  // the report, once no fiber could run any more
+};
+
 void register_scheduler(Scheduler& scheduler);
 void unregister_scheduler(Scheduler& scheduler) noexcept;
 /// Any thread. None of them goes away meanwhile.
+void visit_registered(const std::function<void(std::span<Registered>)>& visit);
 void for_each_scheduler(const std::function<void(Scheduler&)>& visit);
+/// Empty, or the Registered::verdict.
+std::string verdict_on(const Scheduler& scheduler);
 
 }  // namespace weft::detail

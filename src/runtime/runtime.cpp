@@ -16,15 +16,19 @@
 #include "io/uring_driver.hpp"
 #include "runtime/registry.hpp"
 #include "runtime/settings.hpp"
+#include "runtime/stall.hpp"
 #include "sched/scheduler.hpp"
 #include "task/fiber_end.hpp"
 #include "task/fiber_list.hpp"
+
+#include <weft/deadlock.hpp>
 
 #include <chrono>
 #include <cstdio>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 
 namespace weft {
@@ -82,6 +86,7 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
     setup.unhandled = settings.on_unhandled;
     setup.at_end = &end_fiber;
     setup.throw_interrupt = &throw_interrupt;
+    setup.at_rest = &look_for_stall;
     setup.runtime = runtime;
     return std::make_unique<Scheduler>(setup, [&](std::uint32_t) { return make_driver(parts); });
 }
@@ -114,6 +119,12 @@ Runtime::~Runtime() {
     scheduler.wait_until_quiet(true);
     detail::unregister_scheduler(scheduler);
     delete parts_;
+}
+
+void Runtime::wait() {
+    parts_->scheduler->wait_until_quiet(false);
+    const std::string verdict = detail::verdict_on(*parts_->scheduler);
+    if (!verdict.empty()) throw Deadlock{verdict};
 }
 
 Runtime& Runtime::current() {

@@ -19,10 +19,17 @@ class Timeout;
 
 namespace weft::detail {
 
+class Party;
+
 /// What a wait is for: shown in dumps. `reason` is a literal, unique to its call.
 struct Purpose {
     const char* reason;
     const void* object = nullptr;
+    /// Tells who alone can end the wait, such as the holder of a lock, or null
+    /// for the moment; null where anybody can, or the wait ends by itself.
+    Party* (*owner)(const void* object) noexcept = nullptr;
+    /// Whether the waiter takes Wake::deadlocked for an answer.
+    bool breakable = false;
 };
 
 class Party {
@@ -65,6 +72,9 @@ public:
     /// The innermost open Timeout, or null.
     Timeout* timeouts() const noexcept { return timeouts_; }
     void set_timeouts(Timeout* innermost) noexcept { timeouts_ = innermost; }
+
+    /// Of the wait it is in, and on its stack: for itself and who froze it there.
+    const Purpose* purpose = nullptr;
 
 private:
     static constexpr std::uint16_t cancelled = 1;

@@ -6,6 +6,7 @@
 #include "base/sanitizer.hpp"
 #include "sched/fault.hpp"
 
+#include <algorithm>
 #include <new>
 #include <system_error>
 
@@ -101,6 +102,28 @@ void Scheduler::halt() noexcept {
         has_ended ? thread.join() : thread.detach();
     }
     threads_.clear();
+}
+
+// --- standstill ---
+
+std::optional<std::uint64_t> Scheduler::rounds_if_asleep() const noexcept {
+    if (stopping() || !watchdog_.rests() || idle_.sleeping() != workers()) return std::nullopt;
+    std::uint64_t sum = 0;
+    for (const auto& worker : workers_) sum += worker->rounds();
+    return sum;
+}
+
+bool Scheduler::nothing_under_way() noexcept {
+    return injected_.empty() && std::all_of(workers_.begin(), workers_.end(), [](auto& worker) {
+               return !worker->has_work() && worker->driver().in_flight() == 0 &&
+                      worker->timers().live() == 0;
+           });
+}
+
+bool Scheduler::owns_thread(pid_t tid) const noexcept {
+    return watchdog_.tid() == tid ||
+           std::any_of(workers_.begin(), workers_.end(),
+                       [tid](const auto& worker) { return worker->tid() == tid; });
 }
 
 // --- queues ---

@@ -19,6 +19,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -44,6 +45,9 @@ public:
         void (*at_end)(FiberCore&) noexcept =
             nullptr;                          // a fiber's routine is over: tell its joiners
         void (*throw_interrupt)() = nullptr;  // in the fiber: what is pending
+        /// By the watchdog, when all workers have been asleep for a while. Returns
+        /// whether to ask again later, if they still are.
+        bool (*at_rest)(Scheduler&) noexcept = nullptr;
         Runtime* runtime = nullptr;
     };
 
@@ -74,6 +78,14 @@ public:
     StackPool& stacks() noexcept { return stacks_; }
     FiberTable& table() noexcept { return table_; }
     Watchdog& watchdog() noexcept { return watchdog_; }
+
+    /// Empty while a worker or the watchdog is awake. Else a number that changes
+    /// before that could be so again.
+    std::optional<std::uint64_t> rounds_if_asleep() const noexcept;
+    /// No fiber is in a queue, no timer armed, no operation in flight. Momentary.
+    bool nothing_under_way() noexcept;
+    /// Whether `tid` is a worker's or the watchdog's.
+    bool owns_thread(pid_t tid) const noexcept;
 
     /// Makes a claimed fiber runnable, from wherever the caller is.
     void make_ready(FiberCore& fiber, Turn turn) noexcept;

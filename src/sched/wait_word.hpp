@@ -5,7 +5,8 @@
 //
 // A wait is one epoch. Its life:
 //
-//   idle --arm()--> armed --claim(why)--> notified / timed_out / cancelled --finish()--> idle
+//   idle --arm()--> armed --claim(why)--> notified / timed_out / cancelled / deadlocked
+//   --finish()--> idle
 //
 // and beside it two events, in either order, after which the party may run:
 //
@@ -30,7 +31,7 @@
 
 namespace weft::detail {
 
-enum class Wake : std::uint8_t { notified = 2, timed_out = 3, cancelled = 4 };
+enum class Wake : std::uint8_t { notified = 2, timed_out = 3, cancelled = 4, deadlocked = 5 };
 enum class Cancellable : bool { no, yes };
 
 /// What claim() found. `won_parked`: the party is off its stack for good, so
@@ -108,6 +109,9 @@ public:
         }
         return false;
     }
+
+    /// Any thread. The epoch of the latest wait: of the one that was frozen, say.
+    Epoch epoch() const noexcept { return word_.load(std::memory_order_relaxed) >> epoch_shift; }
 
     /// Any thread; momentary. Whether the wait of `epoch` is not decided yet.
     bool is_armed(Epoch epoch) const noexcept {

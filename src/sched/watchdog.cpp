@@ -7,7 +7,10 @@
 #include "sched/scheduler.hpp"
 
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace weft::detail {
@@ -26,6 +29,7 @@ void Watchdog::stop() noexcept {
 void Watchdog::run() noexcept {
     block_asynchronous_signals();
     prctl(PR_SET_TIMERSLACK, 1000);
+    tid_.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
     const Unobserved quiet;
     std::uint32_t turns_asleep = 0;
     while (!stopping_.load(std::memory_order_seq_cst)) {
@@ -99,9 +103,20 @@ void Watchdog::sleep_for(std::int64_t turn) noexcept {
 void Watchdog::sleep_until_noticed() noexcept {
     const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
     asleep_.store(true, std::memory_order_seq_cst);
-    const bool all_asleep = scheduler_.idle().sleeping() == scheduler_.workers();
-    if (all_asleep && !stopping_.load(std::memory_order_seq_cst)) futex_wait(signal_, seen);
+    std::chrono::nanoseconds patience{first_patience_ns};
+    while (all_asleep() && signal_.load(std::memory_order_seq_cst) == seen &&
+           !stopping_.load(std::memory_order_seq_cst)) {
+        const auto at_rest = scheduler_.setup().at_rest;
+        const bool look_again = at_rest != nullptr && at_rest(scheduler_);
+        futex_wait(signal_, seen,
+                   look_again ? std::chrono::steady_clock::now() + patience : TimePoint::max());
+        patience = std::min(2 * patience, std::chrono::nanoseconds{most_patience_ns});
+    }
     asleep_.store(false, std::memory_order_seq_cst);
+}
+
+bool Watchdog::all_asleep() const noexcept {
+    return scheduler_.idle().sleeping() == scheduler_.workers();
 }
 
 void Watchdog::wake() noexcept {

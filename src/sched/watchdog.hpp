@@ -11,11 +11,15 @@
 //      both through the inject queue;
 //   3. opens its LIFO slot and lone fiber to thieves, and wakes one.
 // A worker that switches fibers but has not been in its loop for a turn is
-// asked to go there. Each turn also gives the memory of a few stacks back that
+// asked to go there. When all have been asleep for a while, Setup::at_rest is
+// asked whether they ever wake; where that cannot tell yet, it is asked again,
+// less and less often. Each turn also gives the memory of a few stacks back that
 // are free and more than are worth keeping.
 #pragma once
 
 #include "base/clock.hpp"
+
+#include <sys/types.h>
 
 #include <atomic>
 #include <cstdint>
@@ -42,6 +46,11 @@ public:
         if (asleep_.load(std::memory_order_seq_cst)) wake();
     }
 
+    /// Any thread; momentary. All workers have been asleep for a while, and the
+    /// watchdog rests, or asks Setup::at_rest.
+    bool rests() const noexcept { return asleep_.load(std::memory_order_seq_cst); }
+    pid_t tid() const noexcept { return tid_.load(std::memory_order_relaxed); }
+
     std::uint64_t rescues() const noexcept { return rescues_.load(std::memory_order_relaxed); }
 
 private:
@@ -50,6 +59,8 @@ private:
     static constexpr std::int64_t rescue_turn_ns = 250'000;  // while a worker is stuck
     static constexpr std::uint32_t alert_turns = 256;
     static constexpr std::uint32_t idle_turns = 16;
+    static constexpr std::int64_t first_patience_ns = 64'000'000;
+    static constexpr std::int64_t most_patience_ns = 8'000'000'000;
 
     struct Seen {
         std::uint64_t ticks = 0;
@@ -64,6 +75,7 @@ private:
     void sleep_for(std::int64_t turn) noexcept;
     std::int64_t next_turn_ns() const noexcept;
     void sleep_until_noticed() noexcept;
+    bool all_asleep() const noexcept;
     void wake() noexcept;
 
     Scheduler& scheduler_;
@@ -73,6 +85,7 @@ private:
     std::atomic<bool> asleep_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> signal_{0};  // futex
+    std::atomic<pid_t> tid_{0};
     std::atomic<std::uint64_t> rescues_{0};
     std::thread thread_;
 };

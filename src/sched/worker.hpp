@@ -155,6 +155,7 @@ public:
     void ask_for_attention() noexcept { attention_.store(true, std::memory_order_relaxed); }
     void set_stuck(bool stuck) noexcept { stuck_.store(stuck, std::memory_order_relaxed); }
     bool has_stranded_work() const noexcept;
+    bool has_work() const noexcept { return has_stranded_work() || !pinned_.empty(); }
     std::uint64_t ticks() const noexcept { return ticks_.load(std::memory_order_relaxed); }
     std::uint64_t rounds() const noexcept { return rounds_.get(); }
 

@@ -2,6 +2,7 @@
 #include "support/catch.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/deadlock.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/io/tcp.hpp>
@@ -117,7 +118,7 @@ TEST_CASE("a race in the program is found, and its seed finds it again", "[simul
     for (int again = 0; again < 3; ++again) CHECK(loses_an_update(found));
 }
 
-TEST_CASE("fibers that all wait are a stall that names them", "[simulate]") {
+TEST_CASE("fibers that all wait are a deadlock that names them", "[simulate]") {
     weft::Event never;
     try {
         weft::simulate(3, [&] {
@@ -125,9 +126,9 @@ TEST_CASE("fibers that all wait are a stall that names them", "[simulate]") {
                 weft::spawn(weft::SpawnOptions{.name = "forgotten"}, [&] { never.wait(); });
             fiber.join();
         });
-        FAIL("did not stall");
-    } catch (const weft::Stalled& stalled) {
-        CHECK_THAT(stalled.what(), Catch::Contains("forgotten") && Catch::Contains("Event::wait"));
+        FAIL("saw no deadlock");
+    } catch (const weft::Deadlock& deadlock) {
+        CHECK_THAT(deadlock.what(), Catch::Contains("forgotten") && Catch::Contains("Event::wait"));
     }
 }
 

@@ -1,0 +1,29 @@
+// Describe: fibers and waits in words, for dumps and reports.
+// Layer: park. Uses: base, sched.
+#pragma once
+
+#include "sched/fiber_core.hpp"
+#include "sched/stack_trace.hpp"
+
+#include <string>
+
+namespace weft::detail {
+
+/// A wait as it was while its fiber was frozen: what it is for, who has that, where.
+struct FrozenWait {
+    explicit FrozenWait(FiberCore& frozen) noexcept;
+
+    const Purpose purpose;
+    const Party* const owner;  // null: none, or nobody knows
+    const bool cancelled;      // though not to be ended by that
+    const StackTrace stack;
+};
+
+/// `fiber 7 "name"`. Requires: the fiber is held by a reference, or cannot end.
+void append(std::string& text, FiberCore& fiber);
+/// Lines.
+void append(std::string& text, const FrozenWait& wait);
+/// `waits: Lock::lock 0x1234  held by fiber 8`. `owner` may be running, and ending.
+void append(std::string& text, const Purpose& purpose, const Party* owner);
+
+}  // namespace weft::detail

@@ -1,0 +1,60 @@
+// Layer: sched. Uses: base, context.
+#include "sched/stack_trace.hpp"
+
+#include "base/sanitizer.hpp"
+#include "context/switch.hpp"
+
+#include <execinfo.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+namespace weft::detail {
+
+namespace {
+
+#if defined(WEFT_ASAN) || defined(WEFT_TSAN)
+constexpr bool can_visit = false;
+#else
+constexpr bool can_visit = true;
+#endif
+
+void leave_out(StackTrace& stack, int frames) noexcept {
+    stack.count = std::max(stack.count - frames, 0);
+    std::copy_n(stack.frames + frames, stack.count, stack.frames);
+}
+
+// Runs on the parked fiber's stack.
+Arrival collect(Arrival from) {
+    auto* const stack = static_cast<StackTrace*>(from.data);
+    stack->count = backtrace(stack->frames, StackTrace::most_frames);
+    // Back to who looks; when the fiber is resumed for good, this returns to it.
+    return switch_to(from.fctx, nullptr);
+}
+
+}  // namespace
+
+StackTrace stack_of(FiberCore& frozen) noexcept {
+    StackTrace stack;
+    if (!can_visit) return stack;
+    frozen.context = visit_on(frozen.context, &stack, &collect);
+    leave_out(stack, 2);  // collect(), and where it was entered
+    return stack;
+}
+
+[[gnu::noinline]] StackTrace stack_here() noexcept {
+    StackTrace stack;
+    stack.count = backtrace(stack.frames, StackTrace::most_frames);
+    leave_out(stack, 1);
+    return stack;
+}
+
+void append(std::string& text, const StackTrace& stack) {
+    const std::unique_ptr<char*, decltype(&std::free)> lines{
+        backtrace_symbols(stack.frames, stack.count), &std::free};
+    if (lines == nullptr) return;
+    for (int i = 0; i < stack.count; ++i) text.append("    ").append(lines.get()[i]).append("\n");
+}
+
+}  // namespace weft::detail

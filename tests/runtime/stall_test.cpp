@@ -1,0 +1,300 @@
+// When nothing can ever run again: who notices, what is told, how it ends. Each
+// in a process of its own, for any thread of the test's may wake somebody.
+#include "runtime/stall.hpp"
+
+#include "sched/scheduler.hpp"
+#include "support/catch.hpp"
+#include "support/process.hpp"
+#include "support/runtime.hpp"
+
+#include <weft/cancelled.hpp>
+#include <weft/deadlock.hpp>
+#include <weft/event.hpp>
+#include <weft/fiber.hpp>
+#include <weft/io/tcp.hpp>
+#include <weft/lock.hpp>
+#include <weft/runtime.hpp>
+#include <weft/semaphore.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <cstring>
+#include <string>
+#include <thread>
+
+#include <sched.h>
+#include <sys/socket.h>
+
+using namespace std::chrono_literals;
+using weft::test::Child;
+using weft::test::Outcome;
+
+namespace {
+
+struct Told {
+    bool deadlock = false;
+    std::string report;
+    bool says(const char* text) const { return report.find(text) != std::string::npos; }
+};
+
+template <class Body>
+Told told_by(Body&& body) {
+    try {
+        body();
+    } catch (const weft::Deadlock& deadlock) {
+        return {true, deadlock.what()};
+    }
+    return {};
+}
+
+// The number of the first thing that is wrong, or 0.
+int first_wrong(std::initializer_list<bool> right) {
+    int number = 0;
+    for (const bool each : right) {
+        ++number;
+        if (!each) return number;
+    }
+    return 0;
+}
+
+template <class Body>
+int on_all(Body&& body) {
+    for (const unsigned workers : {1u, 2u, 8u}) {
+        for (const weft::Io io : weft::test::available_io()) {
+            if (const int wrong = body(weft::Options{.workers = workers, .io = io})) return wrong;
+        }
+    }
+    return 0;
+}
+
+bool rests(weft::Runtime& runtime) { return runtime.scheduler().watchdog().rests(); }
+
+const Child forgotten{
+    "an event that nobody sets", [] {
+        return on_all([](const weft::Options& options) {
+            weft::Event never;
+            bool unwound = false;
+            const Told told = told_by([&] {
+                weft::run(
+                    [&] {
+                        auto fiber = weft::spawn(weft::SpawnOptions{.name = "forgotten"}, [&] {
+                            try {
+                                never.wait();
+                            } catch (const weft::Cancelled&) {
+                                unwound = true;
+                                throw;
+                            }
+                        });
+                        fiber.join();
+                    },
+                    options);
+            });
+            return first_wrong({told.deadlock, told.says("\"forgotten\""),
+                                told.says("Event::wait 0x"), told.says("\"main\""),
+                                told.says("waits: join"), unwound});
+        });
+    }};
+
+// The lock's holder unwinds, so that who waits for it can go on as if nothing was.
+const Child behind{"fibers behind one that is stuck", [] {
+                       return on_all([](const weft::Options& options) {
+                           weft::Event never;
+                           weft::Lock lock;
+                           int locked = 0;
+                           const Told told = told_by([&] {
+                               weft::run(
+                                   [&] {
+                                       weft::Event holds;
+                                       auto holder =
+                                           weft::spawn(weft::SpawnOptions{.name = "holder"}, [&] {
+                                               const std::lock_guard hold{lock};
+                                               holds.set();
+                                               never.wait();
+                                           });
+                                       holds.wait();
+                                       const std::lock_guard hold{lock};
+                                       ++locked;
+                                       holder.join();
+                                   },
+                                   options);
+                           });
+                           return first_wrong({told.deadlock, told.says("\"holder\""),
+                                               told.says("Lock::lock 0x"), locked == 1});
+                       });
+                   }};
+
+const Child shielded{"fibers that cannot be unwound", [] {
+                         weft::Event never;
+                         weft::run([&] {
+                             const weft::this_fiber::Shield shield;
+                             never.wait();
+                         });
+                         return 1;
+                     }};
+
+const Child outside{"a plain thread that may wake a fiber", [] {
+                        return on_all([](const weft::Options& options) {
+                            weft::Event event;
+                            weft::Runtime runtime{options};
+                            auto fiber = runtime.spawn([&] { event.wait(); });
+                            std::thread thread{[&] {
+                                while (!rests(runtime)) sched_yield();
+                                for (int i = 0; i < 100; ++i) {
+                                    if (!weft::detail::look_for_stall(runtime.scheduler())) return;
+                                }
+                                event.set();
+                            }};
+                            const Told told = told_by([&] { runtime.wait(); });
+                            thread.join();
+                            return first_wrong({!told.deadlock});
+                        });
+                    }};
+
+const Child left_alone{"a plain thread that ends without waking a fiber", [] {
+                           weft::Event event;
+                           weft::Runtime runtime{{.workers = 2}};
+                           auto fiber = runtime.spawn([&] { event.wait(); });
+                           std::thread thread{[&] {
+                               while (!rests(runtime)) sched_yield();
+                           }};
+                           thread.detach();
+                           const Told told = told_by([&] { runtime.wait(); });
+                           return first_wrong({told.deadlock, told.says("Event::wait")});
+                       }};
+
+const Child owner{"the owner of a runtime outside of weft", [] {
+                      weft::Event event;
+                      weft::Runtime runtime{{.workers = 2}};
+                      auto fiber = runtime.spawn([&] { event.wait(); });
+                      while (!rests(runtime)) sched_yield();
+                      for (int i = 0; i < 100; ++i) {
+                          if (!weft::detail::look_for_stall(runtime.scheduler())) return 1;
+                      }
+                      event.set();
+                      return fiber.join() ? 0 : 2;
+                  }};
+
+const Child timed{"waits that end by themselves", [] {
+                      return on_all([](const weft::Options& options) {
+                          weft::Event event;
+                          const Told told = told_by([&] {
+                              weft::run(
+                                  [&] {
+                                      auto fiber = weft::spawn([&] { event.wait(); });
+                                      // Longer than all workers need to be found asleep.
+                                      weft::this_fiber::sleep_for(200ms);
+                                      event.set();
+                                      fiber.join();
+                                  },
+                                  options);
+                          });
+                          return first_wrong({!told.deadlock});
+                      });
+                  }};
+
+const Child input{"waits for what comes from outside", [] {
+                      return on_all([](const weft::Options& options) {
+                          int ends[2];
+                          if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return 100;
+                          const pid_t child = ::fork();
+                          if (child == 0) {
+                              ::usleep(200'000);
+                              _exit(::write(ends[1], "x", 1) == 1 ? 0 : 1);
+                          }
+                          std::size_t count = 0;
+                          const Told told = told_by([&] {
+                              weft::run(
+                                  [&] {
+                                      weft::io::TcpStream stream{ends[0]};
+                                      std::byte byte[1];
+                                      count = stream.read(byte);
+                                  },
+                                  options);
+                          });
+                          ::close(ends[1]);
+                          int status = 0;
+                          ::waitpid(child, &status, 0);
+                          return first_wrong({!told.deadlock, count == 1, status == 0});
+                      });
+                  }};
+
+// One stands still, until the other's timer.
+const Child two{"a runtime that another one wakes", [] {
+                    weft::Event event;
+                    weft::Runtime waits{{.workers = 2}};
+                    weft::Runtime wakes{{.workers = 2}};
+                    auto waiter = waits.spawn([&] { event.wait(); });
+                    auto waker = wakes.spawn([&] {
+                        weft::this_fiber::sleep_for(200ms);
+                        event.set();
+                    });
+                    const Told told = told_by([&] { waits.wait(); });
+                    waker.join();
+                    return first_wrong({!told.deadlock});
+                }};
+
+const Child both{"two runtimes that wait for each other", [] {
+                     weft::Event event;
+                     weft::Runtime one{{.workers = 2}};
+                     weft::Runtime other{{.workers = 2}};
+                     auto first = one.spawn([&] { event.wait(); });
+                     auto second = other.spawn([&] { first.join(); });
+                     const Told told = told_by([&] { one.wait(); });
+                     const Told told_too = told_by([&] { other.wait(); });
+                     return first_wrong({told.deadlock, told_too.deadlock});
+                 }};
+
+const Child daemons{"daemons that wait for ever", [] {
+                        return on_all([](const weft::Options& options) {
+                            weft::Event event;
+                            weft::Runtime runtime{options};
+                            runtime.spawn(weft::SpawnOptions{.daemon = true},
+                                          [&] { event.wait(); });
+                            while (!rests(runtime)) sched_yield();
+                            return weft::detail::look_for_stall(runtime.scheduler()) ? 1 : 0;
+                        });
+                    }};
+
+void ends_well(const Child& child) {
+    const Outcome outcome = child.run();
+    INFO(outcome.describe());
+    CHECK(outcome.exited_with(0));
+}
+
+}  // namespace
+
+TEST_CASE("run throws Deadlock when no fiber can be woken, and names them", "[stall]") {
+    const Outcome outcome = forgotten.run();
+    INFO(outcome.describe());
+    CHECK(outcome.exited_with(0));
+    CHECK(outcome.says("no fiber can run"));
+    CHECK(outcome.says("\"forgotten\""));
+}
+
+TEST_CASE("who waits for a stuck fiber's lock or end goes on when that unwinds", "[stall]") {
+    ends_well(behind);
+}
+
+TEST_CASE("fibers that cannot be unwound end the process with the report", "[stall]") {
+    const Outcome outcome = shielded.run();
+    INFO(outcome.describe());
+    CHECK(outcome.killed_by(SIGABRT));
+    CHECK(outcome.says("none of these waits can be ended"));
+}
+
+TEST_CASE("there is no verdict while a plain thread may wake a fiber", "[stall]") {
+    ends_well(outside);
+}
+
+TEST_CASE("a plain thread that ends leaves a verdict behind", "[stall]") { ends_well(left_alone); }
+
+TEST_CASE("there is no verdict while a runtime's owner may spawn", "[stall]") { ends_well(owner); }
+
+TEST_CASE("there is no verdict while a deadline is to come", "[stall]") { ends_well(timed); }
+
+TEST_CASE("there is no verdict while I/O is in flight", "[stall][io]") { ends_well(input); }
+
+TEST_CASE("a runtime is not stuck while another one goes on", "[stall]") { ends_well(two); }
+
+TEST_CASE("runtimes that stand still together are stuck together", "[stall]") { ends_well(both); }
+
+TEST_CASE("daemons that wait are no deadlock", "[stall][daemon]") { ends_well(daemons); }
