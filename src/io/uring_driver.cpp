@@ -138,7 +138,7 @@ void UringDriver::submit(Operation& operation) noexcept {
                 prepare(*entry, operation.request());
                 entry->user_data = tag_of(operation);
                 ring_.publish();
-                in_flight_.store(in_flight() + 1, std::memory_order_relaxed);
+                in_flight_.store(unfinished() + 1, std::memory_order_relaxed);
                 return;
             }
         }
@@ -173,7 +173,7 @@ void UringDriver::cancel_fd(int fd) noexcept {
         const std::lock_guard lock{lock_};
         request.driver_flags = closes_by_number;
         queue_request(request);
-        in_flight_.store(in_flight() + 1, std::memory_order_relaxed);
+        in_flight_.store(unfinished() + 1, std::memory_order_relaxed);
     }
     wake();
     request.await();
@@ -299,10 +299,14 @@ std::size_t UringDriver::deliver(Who who) noexcept {
             }
             ring_.pop();
         }
-        in_flight_.store(in_flight() - count, std::memory_order_relaxed);
+        if (count > 0) {
+            delivering_.fetch_add(count, std::memory_order_relaxed);
+            in_flight_.store(unfinished() - count, std::memory_order_release);
+        }
     }
     if (took_wake && who == Who::rescuer) send_wake();
     for (std::size_t i = 0; i < count; ++i) done[i].operation->complete(done[i].result);
+    if (count > 0) delivering_.fetch_sub(count, std::memory_order_release);
     return count;
 }
 
@@ -342,7 +346,8 @@ void UringDriver::on_signal() noexcept {
 }
 
 std::size_t UringDriver::in_flight() const noexcept {
-    return in_flight_.load(std::memory_order_relaxed);
+    // In this order: what left the one is in the other by then.
+    return in_flight_.load(std::memory_order_acquire) + delivering_.load(std::memory_order_acquire);
 }
 
 }  // namespace weft::detail

@@ -97,6 +97,7 @@ private:
     void enter_and_wait(Deadline deadline) noexcept;
     std::size_t deliver(Who who) noexcept;
     void finish(Operation& operation) noexcept;
+    std::size_t unfinished() const noexcept { return in_flight_.load(std::memory_order_relaxed); }
     void send_wake() noexcept;
     bool owner_must_enter() const noexcept;
 
@@ -108,11 +109,12 @@ private:
 
     // --- any thread ---
     SpinLock lock_;
-    Ring ring_;                              // queues guarded by lock_
-    OperationList requests_;                 // guarded by lock_
-    bool wake_event_armed_ = false;          // guarded by lock_
-    std::atomic<bool> has_requests_{false};  // written under lock_: requests_ or arming
-    std::atomic<std::size_t> in_flight_{0};  // written under lock_
+    Ring ring_;                               // queues guarded by lock_
+    OperationList requests_;                  // guarded by lock_
+    bool wake_event_armed_ = false;           // guarded by lock_
+    std::atomic<bool> has_requests_{false};   // written under lock_: requests_ or arming
+    std::atomic<std::size_t> in_flight_{0};   // written under lock_
+    std::atomic<std::size_t> delivering_{0};  // left the queue, complete() is under way
     std::atomic<WakeState> wake_state_{WakeState::idle};
 };
 
