@@ -59,14 +59,15 @@ public:
     /// Blocks: until the fiber ended or `deadline`. Cancellation point.
     /// Returns whether it ended.
     /// Throws Cancelled; std::system_error(resource_deadlock_would_occur) when
-    /// a fiber joins itself. The joined fiber is unharmed by either.
+    /// a fiber joins itself; Deadlock when, without a deadline, the fiber waits for
+    /// the caller through joins and locks. The joined fiber is unharmed by any.
     bool join(Deadline deadline = Deadline::never()) { return detail::join(core_, deadline); }
 
     /// Waits for the end and takes the result, moved out.
     ///
     /// Blocks: until the fiber ended. Cancellation point.
     /// Throws what the fiber threw; Cancelled if it was cancelled, or if the
-    /// caller is; std::logic_error when the result was taken before.
+    /// caller is; Deadlock, as join(); std::logic_error when the result was taken before.
     R get() {
         void* result = detail::take_result(core_);
         if constexpr (std::is_void_v<R>) {

@@ -11,6 +11,10 @@
 
 namespace weft {
 
+namespace detail {
+class Party;
+}
+
 /// Mutual exclusion between fibers and plain threads. Not re-entrant.
 ///
 /// Satisfies TimedLockable, so std::unique_lock and std::scoped_lock work.
@@ -28,7 +32,9 @@ public:
 
     /// Blocks: until locked. Not a cancellation point, so that a destructor may lock.
     /// Throws std::system_error(resource_deadlock_would_occur) when the caller
-    /// holds it; it stays locked.
+    /// holds it; it stays locked. Throws Deadlock when the holder waits, through
+    /// locks and joins without a deadline, for what the caller holds; then
+    /// nothing changed for anybody else.
     void lock() { try_lock_until(Deadline::never()); }
 
     /// Blocks: until locked or `deadline`. Not a cancellation point.
@@ -63,10 +69,17 @@ public:
     }
 
 private:
+    friend class Condition;
+
     // The holder's party, with a flag in its lowest bit.
     static constexpr std::uintptr_t has_waiters = 1;
 
-    bool lock_slow(std::uintptr_t me, Deadline deadline);
+    enum class InCycle : bool { waits, throws };
+
+    static detail::Party* holder(const void* lock) noexcept;
+    bool lock_slow(std::uintptr_t me, Deadline deadline, InCycle in_cycle);
+    /// lock() for a wait() that cannot return without it: throws no Deadlock.
+    void lock_again();
     void unlock_slow();
 
     std::atomic<std::uintptr_t> word_{0};

@@ -1,6 +1,8 @@
 // Layer: park. Uses: base, sched.
 #include "park/deadlock.hpp"
 
+#include "base/sanitizer.hpp"
+#include "base/sync.hpp"
 #include "park/describe.hpp"
 #include "sched/scheduler.hpp"
 
@@ -10,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -51,15 +54,138 @@ std::string take_report(const Party& party) {
     return report;
 }
 
+void leave_report(const Party& party, const std::string& report) {
+    const std::lock_guard hold{reports().mutex};
+    reports().left.emplace_back(&party, report);
+}
+
 bool break_wait(Party& party, std::uint64_t epoch, const std::string& report) {
-    {
-        const std::lock_guard hold{reports().mutex};
-        reports().left.emplace_back(&party, report);
-    }
+    leave_report(party, report);
     const bool ended = end_wait(party, epoch, Wake::deadlocked);
     if (!ended) take_report(party);
     return ended;
 }
+
+// --- cycles ---
+
+// The detector's lock. A mutex, for a report takes long.
+std::mutex& detector() {
+    static auto* const instance = new std::mutex;
+    return *instance;
+}
+
+// From the caller to the owner of what it waits for, and so on. Holds the
+// detector's lock and freezes those it comes to.
+class Walk {
+public:
+    explicit Walk(Party& start) : start_{start} {}
+    Walk(const Walk&) = delete;
+    Walk& operator=(const Walk&) = delete;
+    ~Walk() {
+        for (const Step& step : steps_) {
+            if (step.party->word().commit()) make_ready(*step.party, Turn::in_order);
+        }
+    }
+
+    /// Whether the way comes back to the start.
+    bool comes_back(const Purpose& purpose) {
+        for (Purpose edge = purpose;;) {
+            Party* const owner = edge.owner(edge.object);
+            if (owner == &start_) return all_armed();
+            if (owner == nullptr || has_met(*owner) || !step_to(*owner)) return false;
+            if (edge.owner(edge.object) != owner) return false;
+            edge = steps_.back().purpose;
+            if (edge.owner == nullptr) return false;
+        }
+    }
+
+    /// The first that takes it for an answer, if any.
+    Party* breakable() const noexcept {
+        for (const Step& step : steps_) {
+            if (step.purpose.breakable) return step.party;
+        }
+        return nullptr;
+    }
+
+    std::string report(const Purpose& purpose) const {
+        std::string text = "weft: deadlock: a cycle of " + std::to_string(steps_.size() + 1) +
+                           ", each waiting for the next\n";
+        append(text, start_);
+        text += "\n  ";
+        append(text, purpose, steps_.empty() ? &start_ : steps_.front().party);
+        text += "\n";
+        append(text, stack_here());
+        for (const Step& step : steps_) {
+            append(text, *step.party);
+            text += "\n";
+            append(text, FrozenWait{*step.party});
+        }
+        return text;
+    }
+
+private:
+    struct Step {
+        Party* party;
+        std::uint64_t epoch;
+        Purpose purpose;
+    };
+
+    static bool freeze(Party& party) noexcept {
+        for (unsigned turn = 0; party.awaits_owner(); ++turn) {
+            if (party.word().freeze()) return true;
+            if (!party.word().is_armed() || party.checking()) return false;
+            spin_pause(turn);
+        }
+        return false;
+    }
+
+    // Makes room first: what is frozen must be in steps_.
+    bool step_to(Party& party) {
+        steps_.push_back({&party, 0, {}});
+        if (!freeze(party)) {
+            steps_.pop_back();
+            return false;
+        }
+        steps_.back().epoch = party.word().epoch();
+        steps_.back().purpose = *party.purpose;
+        return true;
+    }
+
+    bool has_met(const Party& party) const noexcept {
+        return std::any_of(steps_.begin(), steps_.end(),
+                           [&](const Step& step) { return step.party == &party; });
+    }
+
+    bool all_armed() const noexcept {
+        return std::all_of(steps_.begin(), steps_.end(), [](const Step& step) {
+            return step.party->word().is_armed(step.epoch);
+        });
+    }
+
+    const std::unique_lock<std::mutex> hold_{detector(), std::adopt_lock};
+    Party& start_;
+    std::vector<Step> steps_;
+};
+
+// Requires: the detector's lock, which it releases.
+bool walk(Ticket ticket, const Purpose& purpose) {
+    Party& me = *ticket.party;
+    Walk walk{me};
+    if (!walk.comes_back(purpose)) return false;
+    Party* const victim = purpose.breakable ? &me : walk.breakable();
+    if (victim == nullptr) return false;
+    const std::string report = walk.report(purpose);
+    if (victim != &me) {
+        break_wait(*victim, victim->word().epoch(), report);
+        return false;
+    }
+    leave_report(me, report);
+    if (me.word().claim(ticket.epoch, Wake::deadlocked) != Claim::lost) return true;
+    take_report(me);
+    return false;
+}
+
+// --- standstill ---
 
 // A fiber in a wait, held by a reference.
 struct Standing {
@@ -108,6 +234,22 @@ bool end_wait_of(const Standing& standing, const std::string& report) {
 }
 
 }  // namespace
+
+bool closes_cycle(Ticket ticket, const Purpose& purpose) noexcept {
+    const Unobserved quiet;
+    full_fence();  // pairs with itself, in those that close the same cycle
+    const Party* const owner = purpose.owner(purpose.object);
+    if (owner == nullptr || !owner->awaits_owner()) return false;
+    Party& me = *ticket.party;
+    me.set_checking(true);
+    detector().lock();
+    me.set_checking(false);
+    try {
+        return walk(ticket, purpose);
+    } catch (const std::bad_alloc&) {
+        return false;  // a deadlock without a report is left to who looks for a standstill
+    }
+}
 
 void throw_deadlock() { throw Deadlock{take_report(this_party())}; }
 

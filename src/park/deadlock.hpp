@@ -1,7 +1,44 @@
-// Deadlock: ends waits that nobody else will end. Layer: park. Uses: base, sched.
+// Deadlock: finds waits that nobody will end, and ends them.
+// Layer: park. Uses: base, sched.
+//
+// Cycles. A party that begins a wait without a time limit for something with an
+// owner (a lock's holder, a joined fiber) looks, after it has armed its wait and
+// before it leaves its stack, whether the owner waits so, too, and for whom. If
+// the way comes back to the party, it is a cycle, and the party's own wait is
+// ended with Wake::deadlocked. An owner was running when it became one, so the
+// last step that closes a cycle is always the arming of a wait.
+//
+// Of several that close a cycle at once, one sees all of it: each arms its wait,
+// fences, and then looks at the owner's, so the last of them sees the others'.
+// The look at one owner needs no lock, and is all there is in the common case.
+// Who sees its owner wait so sets `checking` and takes the detector's lock.
+//
+// The walk, under that lock, from party to owner:
+//   1. freezes the owner in its wait. One that is armed but not yet off its
+//      stack will be so in a moment, unless it is `checking`: then it waits for
+//      this lock, walks after us, and finds us armed; so we leave it to it.
+//   2. asks the object for its owner once more. A party that is armed and frozen
+//      gives nothing away: from here on the edge is sure. (Asked only before, it
+//      might have released the lock, and begun its wait after that.)
+//   3. with the cycle closed: looks whether all are still armed. Frozen, none
+//      has run since; so at that moment there was a cycle. No false alarm.
+// One report each: the next walk along this cycle meets the claimed party and
+// stops there, for its wait was claimed before the detector's lock was released.
+//
+// A waiter that takes no Deadlock (Purpose::breakable), such as one that locks
+// again after Condition::wait(), closes a cycle like any other; then one of the
+// others is told. A wait that a cancellation could end counts like any other.
+//
+// Lifetime: a frozen party keeps its purpose and what it waits for. Its owner's
+// word may be looked at after the owner is gone: blocks and thread parties are
+// there for good. (A fiber of another runtime, which would have to release, end
+// and have its runtime destroyed between two loads, is not provided for.)
+//
+// Cost, contended locks of bench/micro (median of 5, interleaved): see ARCHITECTURE.md.
 #pragma once
 
 #include "park/park.hpp"
+#include "sched/party.hpp"
 
 #include <cstddef>
 #include <string>
@@ -9,6 +46,10 @@
 namespace weft::detail {
 
 class Scheduler;
+
+/// Own party, which has armed the wait of `ticket`, for something that has an
+/// owner. True: it closes a cycle of waits and was ended with Wake::deadlocked.
+bool closes_cycle(Ticket ticket, const Purpose& purpose) noexcept;
 
 /// In a wait that Wake::deadlocked has ended: throws what was left for the caller.
 [[noreturn]] void throw_deadlock();

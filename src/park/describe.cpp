@@ -18,17 +18,25 @@ std::string id_of(const Party& party) {
     return "fiber " + std::to_string(fiber.id.load(std::memory_order_relaxed));
 }
 
+StackTrace stack_of_party(Party& frozen) noexcept {
+    if (frozen.kind() == Party::Kind::thread) return {};
+    return stack_of(static_cast<FiberCore&>(frozen));
+}
+
 }  // namespace
 
-FrozenWait::FrozenWait(FiberCore& frozen) noexcept
+FrozenWait::FrozenWait(Party& frozen) noexcept
     : purpose{*frozen.purpose},
       owner{owner_of(purpose)},
       cancelled{frozen.interrupt_pending()},
-      stack{stack_of(frozen)} {}
+      stack{stack_of_party(frozen)} {}
 
-void append(std::string& text, FiberCore& fiber) {
+void append(std::string& text, const Party& party) {
+    text += id_of(party);
+    if (party.kind() == Party::Kind::thread) return;
+    const auto& fiber = static_cast<const FiberCore&>(party);
     const char* const name = fiber.name();
-    text.append(id_of(fiber)).append(" \"").append(name == nullptr ? "" : name).append("\"");
+    text.append(" \"").append(name == nullptr ? "" : name).append("\"");
     if (fiber.is_daemon) text += " daemon";
 }
 

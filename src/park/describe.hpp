@@ -9,18 +9,18 @@
 
 namespace weft::detail {
 
-/// A wait as it was while its fiber was frozen: what it is for, who has that, where.
+/// A wait as it was while its party was frozen: what it is for, who has that, where.
 struct FrozenWait {
-    explicit FrozenWait(FiberCore& frozen) noexcept;
+    explicit FrozenWait(Party& frozen) noexcept;
 
     const Purpose purpose;
     const Party* const owner;  // null: none, or nobody knows
     const bool cancelled;      // though not to be ended by that
-    const StackTrace stack;
+    const StackTrace stack;    // empty of a plain thread
 };
 
-/// `fiber 7 "name"`. Requires: the fiber is held by a reference, or cannot end.
-void append(std::string& text, FiberCore& fiber);
+/// `fiber 7 "name"`. Requires: a fiber is held by a reference, or cannot end.
+void append(std::string& text, const Party& party);
 /// Lines.
 void append(std::string& text, const FrozenWait& wait);
 /// `waits: Lock::lock 0x1234  held by fiber 8`. `owner` may be running, and ending.

@@ -2,50 +2,15 @@
 #include "park/park.hpp"
 
 #include "base/assert.hpp"
-#include "base/futex.hpp"
 #include "base/sanitizer.hpp"
+#include "park/deadlock.hpp"
 #include "park/interrupt.hpp"
+#include "park/thread_party.hpp"
 #include "sched/scheduler.hpp"
 
 namespace weft::detail {
 
 namespace {
-
-// A plain thread that waits: it sleeps on a futex, with a time-out of its own.
-class ThreadParty final : public Party {
-public:
-    ThreadParty() noexcept : Party{Kind::thread} {}
-
-    void make_ready() noexcept {
-        auto* const word = &ready_;
-        ready_.store(1, std::memory_order_release);
-        // The thread may be gone from here on; the address alone is used.
-        futex_wake_all(word);
-    }
-
-    void suspend(Ticket ticket, Deadline deadline) noexcept {
-        if (this->word().commit()) return;  // resumed before it slept
-        while (ready_.load(std::memory_order_acquire) == 0) {
-            if (futex_wait(ready_, 0, deadline.at())) continue;
-            // Too late for the clock; if a claim was faster, it resumes us soon.
-            if (this->word().claim(ticket.epoch, Wake::timed_out) != Claim::lost) break;
-            deadline = Deadline::never();
-        }
-        ready_.store(0, std::memory_order_relaxed);
-    }
-
-private:
-    std::atomic<std::uint32_t> ready_{0};  // futex
-};
-
-// Laundered, though a plain thread never migrates: the same code runs in fibers,
-// whose compiler may have seen the address before.
-[[gnu::noinline]] ThreadParty& thread_party() noexcept {
-    thread_local ThreadParty party;
-    ThreadParty* p = &party;
-    asm volatile("" : "+r"(p));
-    return *p;
-}
 
 // The calling fiber, or null on a plain thread.
 FiberCore* this_fiber() noexcept {
@@ -83,7 +48,7 @@ void make_ready(Party& party, Turn turn) noexcept {
 Party& this_party() noexcept {
     FiberCore* const fiber = this_fiber();
     if (fiber != nullptr) return *fiber;
-    return thread_party();
+    return ThreadParty::of_this_thread();
 }
 
 Wake park(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
@@ -97,6 +62,9 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
     WEFT_ASSERT(held.owns_lock() && held.mutex() == &queue.lock());
     Party& me = this_party();
     const Limit limit{me, deadline, cancellable};
+    // What is not to be interrupted now is not to be broken either.
+    if (limit.cancellable() != cancellable) purpose.breakable = false;
+    if (!limit.deadline().is_never()) purpose.owner = nullptr;  // it ends by itself
     if (limit.cancellable() == Cancellable::yes && me.interrupt_pending()) {
         held.unlock();
         return Wake::cancelled;
@@ -105,12 +73,15 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
         held.unlock();
         return limit.meaning();
     }
+    me.set_awaits_owner(purpose.owner != nullptr);
     self.ticket = Ticket{&me, me.word().arm(limit.cancellable())};
     queue.push_back(self);
     held.unlock();
     if (release != nullptr) release(context);
 
-    const Wake why = suspend(me, self.ticket, limit.deadline(), purpose);
+    const bool broken = purpose.owner != nullptr && closes_cycle(self.ticket, purpose);
+    const Wake why =
+        broken ? me.word().finish() : suspend(me, self.ticket, limit.deadline(), purpose);
     if (why != Wake::notified) {
         const Held again{queue.lock()};
         queue.remove(self);
@@ -121,6 +92,7 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
 bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Purpose purpose) {
     const Wake why = park(held, queue, self, deadline, Cancellable::yes, purpose);
     if (why == Wake::cancelled) throw_interrupt();
+    if (why == Wake::deadlocked) throw_deadlock();
     return why == Wake::notified;
 }
 
@@ -129,6 +101,7 @@ void sleep_until_deadline(Deadline deadline, Purpose purpose) {
     check_interrupt();
     if (deadline.passed()) return;
     const Limit limit{me, deadline, Cancellable::yes};
+    me.set_awaits_owner(false);
     const Ticket ticket{&me, me.word().arm(limit.cancellable())};
     Wake why = suspend(me, ticket, limit.deadline(), purpose);
     if (why == Wake::timed_out) why = limit.meaning();

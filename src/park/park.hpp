@@ -90,7 +90,7 @@ Wake park_releasing(Held& held, WaitQueue& queue, Waiter& self, Deadline deadlin
         [](void* r) { (*static_cast<std::remove_reference_t<Release>*>(r))(); }, &release);
 }
 /// park() for a cancellation point: true if notified, false at the deadline.
-/// Throws what interrupts it (interrupt.hpp).
+/// Throws what interrupts it (interrupt.hpp), and Deadlock if `purpose` is breakable.
 bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Purpose purpose);
 
 /// Waits for nothing but the deadline. Throws what interrupts it.

@@ -3,8 +3,8 @@
 //
 // Parties are never destroyed while a ticket to them may be in use: control
 // blocks of fibers lie in memory that is never given back (fiber_table.hpp), so
-// a stale claim finds a later epoch and fails; a thread's party ends with its
-// thread, which has no waiters left then.
+// a stale claim finds a later epoch and fails; a thread's party is used again by
+// a later thread.
 #pragma once
 
 #include "base/sync.hpp"
@@ -23,7 +23,7 @@ class Party;
 
 /// What a wait is for: shown in dumps. `reason` is a literal, unique to its call.
 struct Purpose {
-    const char* reason;
+    const char* reason = nullptr;
     const void* object = nullptr;
     /// Tells who alone can end the wait, such as the holder of a lock, or null
     /// for the moment; null where anybody can, or the wait ends by itself.
@@ -73,6 +73,21 @@ public:
     Timeout* timeouts() const noexcept { return timeouts_; }
     void set_timeouts(Timeout* innermost) noexcept { timeouts_ = innermost; }
 
+    /// Own party, before it arms a wait: whether Purpose::owner is known.
+    void set_awaits_owner(bool awaits) noexcept {
+        awaits_owner_.store(awaits, std::memory_order_relaxed);
+    }
+    /// Any thread. Whether it is in a wait that another party alone can end.
+    bool awaits_owner() const noexcept {
+        return word_.waiting() && awaits_owner_.load(std::memory_order_relaxed);
+    }
+
+    /// Own party. Its look for a cycle is to come; see park/deadlock.hpp.
+    void set_checking(bool checking) noexcept {
+        checking_.store(checking, std::memory_order_seq_cst);
+    }
+    bool checking() const noexcept { return checking_.load(std::memory_order_seq_cst); }
+
     /// Of the wait it is in, and on its stack: for itself and who froze it there.
     const Purpose* purpose = nullptr;
 
@@ -89,6 +104,8 @@ private:
     std::atomic<std::uint16_t> interrupt_{0};
     std::uint16_t shields_ = 0;  // own party only
     const Kind kind_;
+    std::atomic<bool> awaits_owner_{false};
+    std::atomic<bool> checking_{false};
 };
 
 /// One wait of one party. Worthless once its epoch is over.

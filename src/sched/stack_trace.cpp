@@ -37,7 +37,7 @@ Arrival collect(Arrival from) {
 
 StackTrace stack_of(FiberCore& frozen) noexcept {
     StackTrace stack;
-    if (!can_visit) return stack;
+    if (!can_visit || frozen.context == nullptr) return stack;  // null: has not begun
     frozen.context = visit_on(frozen.context, &stack, &collect);
     leave_out(stack, 2);  // collect(), and where it was entered
     return stack;

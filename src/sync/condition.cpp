@@ -17,7 +17,7 @@ bool Condition::wait(Lock& lock, Deadline deadline) {
         park_releasing(held, waiters_, self, deadline, detail::Cancellable::yes,
                        detail::Purpose{"Condition::wait", this}, [&] { lock.unlock(); });
     // A wait that never began (cancelled before, or too late) has not unlocked.
-    if (self.ticket.party != nullptr) lock.lock();
+    if (self.ticket.party != nullptr) lock.lock_again();
     if (why == detail::Wake::cancelled) detail::throw_interrupt();
     return why == detail::Wake::notified;
 }

@@ -12,6 +12,7 @@
 #include <weft/lock.hpp>
 
 #include "base/assert.hpp"
+#include "park/deadlock.hpp"
 #include "park/park.hpp"
 
 #include <system_error>
@@ -33,7 +34,16 @@ bool Lock::try_lock_until(Deadline deadline) {
                                       std::memory_order_relaxed)) {
         return true;
     }
-    return lock_slow(me, deadline);
+    return lock_slow(me, deadline, InCycle::throws);
+}
+
+void Lock::lock_again() {
+    if (!try_lock()) lock_slow(caller(), Deadline::never(), InCycle::waits);
+}
+
+detail::Party* Lock::holder(const void* lock) noexcept {
+    const auto word = static_cast<const Lock*>(lock)->word_.load(std::memory_order_relaxed);
+    return reinterpret_cast<detail::Party*>(word & ~has_waiters);
 }
 
 bool Lock::try_lock() noexcept {
@@ -52,7 +62,7 @@ void Lock::unlock() {
     unlock_slow();
 }
 
-bool Lock::lock_slow(std::uintptr_t me, Deadline deadline) {
+bool Lock::lock_slow(std::uintptr_t me, Deadline deadline, InCycle in_cycle) {
     detail::Held held{waiters_.lock()};
     std::uintptr_t now = word_.load(std::memory_order_relaxed);
     for (;;) {
@@ -68,8 +78,11 @@ bool Lock::lock_slow(std::uintptr_t me, Deadline deadline) {
         }
     }
     detail::Waiter self;
-    return park(held, waiters_, self, deadline, detail::Cancellable::no,
-                detail::Purpose{"Lock::lock", this}) == detail::Wake::notified;
+    const detail::Wake why =
+        park(held, waiters_, self, deadline, detail::Cancellable::no,
+             detail::Purpose{"Lock::lock", this, &holder, in_cycle == InCycle::throws});
+    if (why == detail::Wake::deadlocked) detail::throw_deadlock();
+    return why == detail::Wake::notified;
 }
 
 void Lock::require_held() const {

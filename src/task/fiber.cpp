@@ -105,6 +105,11 @@ bool comes_second(FiberCore& fiber, std::uint8_t mine, std::uint8_t other) noexc
     return (fiber.marks.fetch_or(mine, std::memory_order_acq_rel) & other) != 0;
 }
 
+// Of a join, for Purpose.
+Party* joined(const void* fiber) noexcept {
+    return const_cast<FiberCore*>(static_cast<const FiberCore*>(fiber));
+}
+
 }  // namespace
 
 FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Routine& routine) {
@@ -182,7 +187,8 @@ bool join(FiberCore* fiber, Deadline deadline) {
     Held held{fiber->joiners.lock()};
     if (fiber->done.load(std::memory_order_relaxed)) return true;
     Waiter self;
-    return park_or_throw(held, fiber->joiners, self, deadline, Purpose{"join", fiber});
+    return park_or_throw(held, fiber->joiners, self, deadline,
+                         Purpose{"join", fiber, &joined, true});
 }
 
 void cancel(FiberCore* fiber) noexcept {

@@ -1,0 +1,34 @@
+// ThreadParty: a plain thread that waits. Layer: park. Uses: base, sched.
+#pragma once
+
+#include "sched/party.hpp"
+
+#include <weft/deadline.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace weft::detail {
+
+/// It sleeps on a futex, with a time limit of its own.
+///
+/// Lifetime: for ever. The party of a thread that has ended is given to a later
+/// one, its epochs go on: who came by it through a lock may look at it late.
+class ThreadParty final : public Party {
+public:
+    ThreadParty() noexcept : Party{Kind::thread} {}
+
+    /// The calling thread's own, until it ends.
+    static ThreadParty& of_this_thread() noexcept;
+
+    void make_ready() noexcept;
+    void suspend(Ticket ticket, Deadline deadline) noexcept;
+
+private:
+    friend class ThreadParties;
+
+    std::atomic<std::uint32_t> ready_{0};  // futex
+    ThreadParty* next_free_ = nullptr;     // guarded by ThreadParties
+};
+
+}  // namespace weft::detail

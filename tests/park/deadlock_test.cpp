@@ -1,0 +1,329 @@
+// Cycles of waits: found when they close, told once, and never seen where there is none.
+#include <weft/deadlock.hpp>
+
+#include "base/random.hpp"
+#include "support/catch.hpp"
+#include "support/process.hpp"
+#include "support/runtime.hpp"
+#include "support/waiting.hpp"
+
+#include <weft/condition.hpp>
+#include <weft/event.hpp>
+#include <weft/fiber.hpp>
+#include <weft/lock.hpp>
+#include <weft/semaphore.hpp>
+#include <weft/testing.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace std::chrono_literals;
+using Catch::Contains;
+using weft::test::on_workers;
+using weft::test::until_waiting;
+
+namespace {
+
+constexpr std::uint64_t seeds = weft::test::under_sanitizer ? 40 : 300;
+
+// All hold their left lock before any asks for its right one: one cycle, always.
+int throws_at_full_table(unsigned count) {
+    std::deque<weft::Lock> forks(count);
+    weft::Semaphore seated{0};
+    weft::Event all_seated;
+    std::atomic<int> thrown{0};
+    std::vector<weft::Fiber<>> philosophers;
+    for (unsigned i = 0; i < count; ++i) {
+        philosophers.push_back(weft::spawn([&, i] {
+            const std::lock_guard left{forks[i]};
+            seated.release();
+            all_seated.wait();
+            try {
+                const std::lock_guard right{forks[(i + 1) % count]};
+            } catch (const weft::Deadlock&) {
+                ++thrown;
+            }
+        }));
+    }
+    for (unsigned i = 0; i < count; ++i) seated.acquire();
+    all_seated.set();
+    weft::join_all(philosophers);
+    return thrown;
+}
+
+// Rounds in which cycles may or may not come about. Returns the meals eaten.
+int dine(unsigned count, int rounds, std::uint64_t seed) {
+    std::deque<weft::Lock> forks(count);
+    std::atomic<int> meals{0};
+    std::vector<weft::Fiber<>> philosophers;
+    for (unsigned i = 0; i < count; ++i) {
+        philosophers.push_back(weft::spawn([&, i] {
+            weft::detail::Random random{seed * 64 + i};
+            for (int round = 0; round < rounds;) {
+                try {
+                    const std::lock_guard left{forks[i]};
+                    if (random.below(2) == 0) weft::this_fiber::yield();
+                    const std::lock_guard right{forks[(i + 1) % count]};
+                    ++meals;
+                    ++round;
+                } catch (const weft::Deadlock&) {
+                    weft::this_fiber::yield();
+                }
+            }
+        }));
+    }
+    weft::join_all(philosophers);
+    return meals;
+}
+
+// Nested in one order, with joins of fibers that lock further inside, with
+// conditions, and with try_lock() and deadlines against the order.
+class InOrder {
+public:
+    explicit InOrder(std::uint64_t seed) : seed_{seed} {}
+
+    // False alarms come out of get().
+    void operator()(unsigned fibers, int rounds) {
+        std::vector<weft::Fiber<>> all;
+        for (unsigned i = 0; i < fibers; ++i) {
+            all.push_back(weft::spawn([this, i, rounds] {
+                weft::detail::Random random{seed_ * 64 + i};
+                for (int round = 0; round < rounds; ++round) once(random);
+            }));
+        }
+        for (auto& fiber : all) fiber.get();
+    }
+
+private:
+    static constexpr std::uint32_t count = 5;
+
+    void once(weft::detail::Random& random) {
+        switch (random.below(5)) {
+            case 0: return nest(random, 0);
+            case 1: return hand_over_hand();
+            case 2: return join_inside(random);
+            case 3: return with_condition();
+            default: return against(random);
+        }
+    }
+    void nest(weft::detail::Random& random, std::uint32_t from) {
+        const std::uint32_t next = from + random.below(3);
+        if (next >= count) return;
+        const std::lock_guard hold{locks_[next]};
+        if (random.below(3) == 0) weft::this_fiber::yield();
+        nest(random, next + 1);
+    }
+    void hand_over_hand() {
+        std::unique_lock outer{locks_[0]};
+        for (std::uint32_t i = 1; i < count; ++i) {
+            std::unique_lock inner{locks_[i]};
+            outer = std::move(inner);
+        }
+    }
+    void join_inside(weft::detail::Random& random) {
+        const std::lock_guard hold{locks_[1]};
+        const auto seed = random.below(1000);
+        auto inner = weft::spawn([this, seed] {
+            weft::detail::Random own{seed};
+            nest(own, 2);
+        });
+        inner.get();
+    }
+    void with_condition() {
+        const std::lock_guard hold{locks_[0]};
+        std::unique_lock last{locks_[count - 1]};
+        changed_.notify_all();
+        changed_.wait(locks_[count - 1], 10us);
+    }
+    void against(weft::detail::Random& random) {
+        const std::lock_guard hold{locks_[3]};
+        weft::Lock& other = locks_[random.below(3)];
+        const bool locked = random.below(2) == 0 ? other.try_lock() : other.try_lock_for(10us);
+        if (locked) other.unlock();
+    }
+
+    const std::uint64_t seed_;
+    weft::Lock locks_[count];
+    weft::Condition changed_;
+};
+
+}  // namespace
+
+TEST_CASE("the lock() that closes a cycle throws, and tells who waits for what", "[deadlock]") {
+    on_workers([] {
+        weft::Lock left;
+        weft::Lock right;
+        weft::Event left_held;
+        std::string report;
+        auto other = weft::spawn(weft::SpawnOptions{.name = "other"}, [&] {
+            const std::lock_guard hold{left};
+            left_held.set();
+            const std::lock_guard also{right};
+        });
+        {
+            const std::lock_guard hold{right};
+            left_held.wait();
+            until_waiting(other);
+            try {
+                left.lock();
+                FAIL("locked");
+            } catch (const weft::Deadlock& deadlock) {
+                report = deadlock.what();
+            }
+        }
+        other.get();
+        INFO(report);
+        CHECK_THAT(report, Contains("a cycle of 2") && Contains("\"main\"") &&
+                               Contains("\"other\"") && Contains("waits: Lock::lock 0x") &&
+                               Contains("held by fiber " + std::to_string(other.id())));
+        // Everything is as it was.
+        CHECK(left.try_lock());
+        CHECK(right.try_lock());
+        left.unlock();
+        right.unlock();
+    });
+}
+
+TEST_CASE("joins close cycles, too", "[deadlock]") {
+    on_workers([] {
+        weft::Lock lock;
+        weft::Event ready;
+        weft::Fiber<> middle;
+        auto last = weft::spawn([&] {
+            ready.wait();
+            const std::lock_guard hold{lock};
+        });
+        middle = weft::spawn([&] { last.get(); });
+        {
+            const std::lock_guard hold{lock};
+            ready.set();
+            until_waiting(last);
+            until_waiting(middle);
+            CHECK_THROWS_AS(middle.join(), weft::Deadlock);
+        }
+        CHECK_NOTHROW(middle.get());
+    });
+}
+
+TEST_CASE("a cycle over plain threads is found", "[deadlock][thread]") {
+    on_workers([] {
+        weft::Lock left;
+        weft::Lock right;
+        weft::Event left_held;
+        weft::Event go_on;
+        std::atomic<int> thrown{0};
+        const auto both = [&](weft::Lock& first, weft::Lock& second, auto&& between) {
+            const std::lock_guard hold{first};
+            between();
+            try {
+                const std::lock_guard also{second};
+            } catch (const weft::Deadlock&) {
+                ++thrown;
+            }
+        };
+        std::thread thread{[&] {
+            both(left, right, [&] {
+                left_held.set();
+                go_on.wait();
+            });
+        }};
+        both(right, left, [&] {
+            left_held.wait();
+            go_on.set();
+        });
+        thread.join();
+        CHECK(thrown == 1);
+    });
+}
+
+TEST_CASE("a wait with a deadline closes no cycle", "[deadlock]") {
+    on_workers([] {
+        weft::Lock left;
+        weft::Lock right;
+        weft::Event left_held;
+        auto other = weft::spawn([&] {
+            const std::lock_guard hold{left};
+            left_held.set();
+            return right.try_lock_for(20ms);
+        });
+        {
+            const std::lock_guard hold{right};
+            left_held.wait();
+            until_waiting(other);
+            const std::lock_guard also{left};
+        }
+        CHECK_FALSE(other.get());
+    });
+}
+
+TEST_CASE("a Condition returns with its lock; another of the cycle is told", "[deadlock]") {
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        INFO("seed " << seed);
+        weft::simulate(seed, [] {
+            weft::Lock lock;
+            weft::Lock outer;
+            weft::Condition changed;
+            weft::Event held;
+            auto waiter = weft::spawn([&] {
+                const std::lock_guard hold_outer{outer};
+                const std::lock_guard hold{lock};
+                held.set();
+                changed.wait(lock);
+            });
+            held.wait();
+            lock.lock();  // which the wait released
+            changed.notify_one();
+            CHECK_THROWS_AS(outer.lock(), weft::Deadlock);
+            lock.unlock();
+            CHECK_NOTHROW(waiter.get());
+        });
+    }
+}
+
+TEST_CASE("of those that close a cycle at once exactly one is told", "[deadlock]") {
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        INFO("seed " << seed);
+        weft::simulate(seed, [seed] {
+            const auto count = static_cast<unsigned>(2 + seed % 7);
+            CHECK(throws_at_full_table(count) == 1);
+        });
+    }
+    on_workers([] {
+        for (int turn = 0; turn < (weft::test::under_sanitizer ? 50 : 500); ++turn) {
+            for (const unsigned count : {2u, 3u, 8u}) {
+                if (throws_at_full_table(count) != 1) FAIL("not one of " << count);
+            }
+        }
+    });
+}
+
+TEST_CASE("philosophers who are told of deadlocks all get their meals", "[deadlock]") {
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        INFO("seed " << seed);
+        const auto count = static_cast<unsigned>(2 + seed % 7);
+        weft::simulate(seed, [&] { CHECK(dine(count, 10, seed) == static_cast<int>(count) * 10); });
+    }
+    on_workers([] {
+        constexpr int rounds = weft::test::under_sanitizer ? 200 : 2000;
+        for (const unsigned count : {2u, 5u, 8u}) {
+            CHECK(dine(count, rounds, count) == static_cast<int>(count) * rounds);
+        }
+    });
+}
+
+TEST_CASE("locks taken in order never throw Deadlock", "[deadlock]") {
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        INFO("seed " << seed);
+        CHECK_NOTHROW(weft::simulate(seed, [&] { InOrder{seed}(8, 10); }));
+    }
+    on_workers([] {
+        constexpr int rounds = weft::test::under_sanitizer ? 200 : 2000;
+        for (std::uint64_t seed = 1; seed <= 3; ++seed) CHECK_NOTHROW(InOrder{seed}(16, rounds));
+    });
+}
