@@ -85,6 +85,7 @@ void futex_wake_all(const std::atomic<std::uint32_t>* word) noexcept {
 }
 
 std::vector<BlockedThread> blocked_threads() {
+    const Unobserved quiet;
     std::vector<BlockedThread> threads;
     const std::lock_guard hold{blocked_lock};
     for (const Blocked* each = last_blocked; each != nullptr; each = each->prev) {

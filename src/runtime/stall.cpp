@@ -2,6 +2,7 @@
 #include "runtime/stall.hpp"
 
 #include "base/futex.hpp"
+#include "base/sanitizer.hpp"
 #include "park/deadlock.hpp"
 #include "runtime/registry.hpp"
 #include "sched/scheduler.hpp"
@@ -123,6 +124,7 @@ void end_waits(std::span<Registered> all) {
 }  // namespace
 
 bool look_for_stall(Scheduler& scheduler) noexcept {
+    const Unobserved quiet;
     // With I/O or timers to come, a worker will wake, and sleep, and be asked about again.
     if (scheduler.quiet(false) || !scheduler.nothing_under_way()) return false;
     try {
