@@ -74,6 +74,13 @@ private:
     // The holder's party, with a flag in its lowest bit.
     static constexpr std::uintptr_t has_waiters = 1;
 
+    /// Never blocks. Takes it if it is free.
+    bool take(std::uintptr_t me) noexcept {
+        std::uintptr_t free = 0;
+        return word_.compare_exchange_strong(free, me, std::memory_order_acquire,
+                                             std::memory_order_relaxed);
+    }
+
     enum class InCycle : bool { waits, throws };
 
     static detail::Party* holder(const void* lock) noexcept;

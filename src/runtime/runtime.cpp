@@ -18,6 +18,7 @@
 #include "runtime/settings.hpp"
 #include "runtime/stall.hpp"
 #include "sched/scheduler.hpp"
+#include "sync/lock_order.hpp"
 #include "task/fiber_end.hpp"
 #include "task/fiber_list.hpp"
 
@@ -97,6 +98,7 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
 Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts} {
     try {
         parts_->settings = detail::resolve(options);
+        if (parts_->settings.watch_lock_order) detail::watch_lock_order();
         detail::choose_io(*parts_);
         parts_->scheduler = detail::make_scheduler(*parts_, this);
         parts_->scheduler->start();

@@ -16,6 +16,7 @@ struct Settings {
     UnhandledHandler on_unhandled;
     bool may_spin;
     bool force_migrate;
+    bool watch_lock_order;
 };
 
 /// Throws std::invalid_argument that names the option or variable and its value.

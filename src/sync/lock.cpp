@@ -14,6 +14,7 @@
 #include "base/assert.hpp"
 #include "park/deadlock.hpp"
 #include "park/park.hpp"
+#include "sync/lock_order.hpp"
 
 #include <system_error>
 
@@ -21,24 +22,28 @@ namespace weft {
 
 namespace {
 
+using detail::lock_order::Orders;
+
 std::uintptr_t caller() noexcept { return reinterpret_cast<std::uintptr_t>(&detail::this_party()); }
 
 }  // namespace
 
-Lock::~Lock() { WEFT_ASSERT(word_.load(std::memory_order_relaxed) == 0); }
+Lock::~Lock() {
+    WEFT_ASSERT(word_.load(std::memory_order_relaxed) == 0);
+    detail::note_destroyed(this);
+}
 
 bool Lock::try_lock_until(Deadline deadline) {
     const std::uintptr_t me = caller();
-    std::uintptr_t free = 0;
-    if (word_.compare_exchange_strong(free, me, std::memory_order_acquire,
-                                      std::memory_order_relaxed)) {
-        return true;
-    }
-    return lock_slow(me, deadline, InCycle::throws);
+    if (!take(me) && !lock_slow(me, deadline, InCycle::throws)) return false;
+    detail::note_locked(this, "Lock", deadline.is_never() ? Orders::yes : Orders::no);
+    return true;
 }
 
 void Lock::lock_again() {
-    if (!try_lock()) lock_slow(caller(), Deadline::never(), InCycle::waits);
+    const std::uintptr_t me = caller();
+    if (!take(me)) lock_slow(me, Deadline::never(), InCycle::waits);
+    detail::note_locked(this, "Lock", Orders::yes);
 }
 
 detail::Party* Lock::holder(const void* lock) noexcept {
@@ -47,13 +52,14 @@ detail::Party* Lock::holder(const void* lock) noexcept {
 }
 
 bool Lock::try_lock() noexcept {
-    std::uintptr_t free = 0;
-    return word_.compare_exchange_strong(free, caller(), std::memory_order_acquire,
-                                         std::memory_order_relaxed);
+    if (!take(caller())) return false;
+    detail::note_locked(this, "Lock", Orders::no);
+    return true;
 }
 
 void Lock::unlock() {
     const std::uintptr_t me = caller();
+    detail::note_unlocked(this);
     std::uintptr_t held_by_me = me;
     if (word_.compare_exchange_strong(held_by_me, 0, std::memory_order_release,
                                       std::memory_order_relaxed)) {
