@@ -153,9 +153,9 @@ const Child left_alone{"a plain thread that ends without waking a fiber", [] {
                            weft::Event event;
                            weft::Runtime runtime{{.workers = 2}};
                            auto fiber = runtime.spawn([&] { event.wait(); });
-                           std::thread thread{[&] {
-                               while (!rests(runtime)) sched_yield();
-                           }};
+                           // Longer than all workers need to be found asleep; nobody could wait for
+                           // it.
+                           std::thread thread{[] { std::this_thread::sleep_for(200ms); }};
                            thread.detach();
                            const Told told = told_by([&] { runtime.wait(); });
                            return first_wrong({told.deadlock, told.says("Event::wait")});
