@@ -254,14 +254,18 @@ bool closes_cycle(Ticket ticket, const Purpose& purpose) noexcept {
 void throw_deadlock() { throw Deadlock{take_report(this_party())}; }
 
 void append_waits(std::string& text, Scheduler& scheduler) {
+    constexpr std::size_t most = 1000;
+    std::size_t count = 0;
     scheduler.table().for_each([&](FiberCore& fiber) {
         if (!fiber.word().freeze()) return;
-        const FrozenWait wait{fiber};
-        append(text, fiber);
-        text += "\n";
-        append(text, wait);
+        if (++count <= most) {
+            append(text, fiber);
+            text += "\n";
+            append(text, FrozenWait{fiber});
+        }
         if (fiber.word().commit()) scheduler.make_ready(fiber, Turn::in_order);
     });
+    if (count > most) text += "and " + std::to_string(count - most) + " more\n";
 }
 
 std::size_t end_some_waits(Scheduler& scheduler, const std::string& report) {

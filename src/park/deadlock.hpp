@@ -34,7 +34,6 @@
 // there for good. (A fiber of another runtime, which would have to release, end
 // and have its runtime destroyed between two loads, is not provided for.)
 //
-// Cost, contended locks of bench/micro (median of 5, interleaved): see ARCHITECTURE.md.
 #pragma once
 
 #include "park/park.hpp"
@@ -54,7 +53,8 @@ bool closes_cycle(Ticket ticket, const Purpose& purpose) noexcept;
 /// In a wait that Wake::deadlocked has ended: throws what was left for the caller.
 [[noreturn]] void throw_deadlock();
 
-/// A paragraph for each fiber that waits. Requires: no fiber runs meanwhile.
+/// A paragraph for each fiber that waits, up to a thousand of them. Requires: no fiber runs
+/// meanwhile.
 void append_waits(std::string& text, Scheduler& scheduler);
 
 /// No fiber of `scheduler` can run: ends the waits of some, so that they unwind

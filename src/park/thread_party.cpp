@@ -39,14 +39,13 @@ constinit thread_local ThreadParty* own_party = nullptr;
 
 struct GivenBackAtEnd {
     ~GivenBackAtEnd() { parties.give_back(*std::exchange(own_party, nullptr)); }
-    ThreadParty* taken = nullptr;
 };
 
 // A thread-local destructor that waits after this one's has run gets a party
 // that nobody gives back.
 [[gnu::noinline]] ThreadParty& begin_own_party() noexcept {
     thread_local GivenBackAtEnd at_end;
-    own_party = at_end.taken = &parties.take();
+    own_party = &parties.take();
     return *own_party;
 }
 

@@ -84,10 +84,13 @@ std::size_t TimerQueue::expire(TimePoint now, Ticket* out, std::size_t most) noe
 
 std::size_t TimerQueue::live() noexcept {
     std::lock_guard hold{lock_};
-    std::size_t count = 0;
-    for (const Entry& entry : heap_) count += is_over(entry) ? 0 : 1;
-    for (const Spare* spare = spares_; spare != nullptr; spare = spare->next) ++count;
-    return count;
+    return static_cast<std::size_t>(
+        std::count_if(heap_.begin(), heap_.end(), [](const Entry& e) { return !is_over(e); }));
+}
+
+bool TimerQueue::any_live() noexcept {
+    std::lock_guard hold{lock_};
+    return spares_ != nullptr || !std::all_of(heap_.begin(), heap_.end(), is_over);
 }
 
 bool TimerQueue::is_over(const Entry& entry) noexcept {

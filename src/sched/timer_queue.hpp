@@ -59,6 +59,8 @@ public:
 
     /// Entries whose wait is not over. For tests and counters; momentary.
     std::size_t live() noexcept;
+    /// Whether a wait with a deadline is going on. Momentary.
+    bool any_live() noexcept;
 
 private:
     struct Entry {

@@ -2,6 +2,7 @@
 #include <weft/deadlock.hpp>
 
 #include "base/random.hpp"
+#include "base/sync.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
@@ -301,6 +302,41 @@ TEST_CASE("of those that close a cycle at once exactly one is told", "[deadlock]
             }
         }
     });
+}
+
+TEST_CASE("of threads that close a cycle in the same moment exactly one is told",
+          "[deadlock][thread]") {
+    for (const unsigned count : {2u, 3u}) {
+        constexpr unsigned rounds = weft::test::under_sanitizer ? 500 : 5000;
+        std::deque<weft::Lock> locks(count);
+        std::atomic<unsigned> arrived{0};
+        std::atomic<unsigned> thrown{0};
+        // All are here for the `time`-th time.
+        const auto meet = [&](unsigned time) {
+            arrived.fetch_add(1);
+            for (unsigned turn = 0; arrived.load() < time * count; ++turn) {
+                weft::detail::spin_pause(turn);
+            }
+        };
+        std::vector<std::thread> threads;
+        for (unsigned i = 0; i < count; ++i) {
+            threads.emplace_back([&, i] {
+                for (unsigned round = 0; round < rounds; ++round) {
+                    std::unique_lock own{locks[i]};
+                    meet(2 * round + 1);
+                    try {
+                        const std::lock_guard next{locks[(i + 1) % count]};
+                    } catch (const weft::Deadlock&) {
+                        ++thrown;
+                    }
+                    own.unlock();
+                    meet(2 * round + 2);
+                }
+            });
+        }
+        for (std::thread& thread : threads) thread.join();
+        CHECK(thrown == rounds);
+    }
 }
 
 TEST_CASE("philosophers who are told of deadlocks all get their meals", "[deadlock]") {
