@@ -77,9 +77,10 @@ public:
     void set_awaits_owner(bool awaits) noexcept {
         awaits_owner_.store(awaits, std::memory_order_relaxed);
     }
-    /// Any thread. Whether it is in a wait that another party alone can end.
+    /// Any thread; momentary. Whether it is in a wait, not decided yet, that
+    /// another party alone can end.
     bool awaits_owner() const noexcept {
-        return word_.waiting() && awaits_owner_.load(std::memory_order_relaxed);
+        return word_.is_armed() && awaits_owner_.load(std::memory_order_relaxed);
     }
 
     /// Own party. Its look for a cycle is to come; see park/deadlock.hpp.

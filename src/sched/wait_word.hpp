@@ -112,7 +112,7 @@ public:
 
     /// Any thread; momentary. Whether a wait is not decided yet.
     bool is_armed() const noexcept {
-        return (word_.load(std::memory_order_relaxed) & phase_mask) == armed;
+        return (word_.load(std::memory_order_acquire) & phase_mask) == armed;
     }
 
     /// Any thread. The epoch of the latest wait: of the one that was frozen, say.
@@ -126,7 +126,7 @@ public:
 
     /// Any thread; momentary. Whether a wait is armed or claimed but not over.
     bool waiting() const noexcept {
-        return (word_.load(std::memory_order_acquire) & phase_mask) != 0;
+        return (word_.load(std::memory_order_relaxed) & phase_mask) != 0;
     }
 
 private:

@@ -14,7 +14,7 @@
 
 namespace weft::detail {
 
-extern std::atomic<bool> lock_order_watched;
+extern std::atomic<bool> lock_order_watched [[gnu::visibility("hidden")]];
 
 /// From now on.
 void watch_lock_order() noexcept;
