@@ -4,6 +4,7 @@
 #include "base/sanitizer.hpp"
 #include "base/sync.hpp"
 #include "park/describe.hpp"
+#include "park/thread_party.hpp"
 #include "sched/scheduler.hpp"
 
 #include <weft/deadlock.hpp>
@@ -147,7 +148,7 @@ private:
             return false;
         }
         steps_.back().epoch = party.word().epoch();
-        steps_.back().purpose = *party.purpose;
+        steps_.back().purpose = *purpose_of(party);
         return true;
     }
 

@@ -1,6 +1,8 @@
 // Layer: park. Uses: base, sched.
 #include "park/describe.hpp"
 
+#include "park/thread_party.hpp"
+
 #include <cstdio>
 
 namespace weft::detail {
@@ -26,7 +28,7 @@ StackTrace stack_of_party(Party& frozen) noexcept {
 }  // namespace
 
 FrozenWait::FrozenWait(Party& frozen) noexcept
-    : purpose{*frozen.purpose},
+    : purpose{*purpose_of(frozen)},
       owner{owner_of(purpose)},
       cancelled{frozen.interrupt_pending()},
       stack{stack_of_party(frozen)} {}

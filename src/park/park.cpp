@@ -20,7 +20,7 @@ FiberCore* this_fiber() noexcept {
 
 // Suspends an armed party until it is resumed; tells why it was.
 Wake suspend(Party& me, Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept {
-    me.purpose = &purpose;
+    purpose_of(me) = &purpose;
     if (me.kind() == Party::Kind::thread) {
         static_cast<ThreadParty&>(me).suspend(ticket, deadline);
     } else {

@@ -1,7 +1,7 @@
 // ThreadParty: a plain thread that waits. Layer: park. Uses: base, sched.
 #pragma once
 
-#include "sched/party.hpp"
+#include "sched/fiber_core.hpp"
 
 #include <weft/deadline.hpp>
 
@@ -21,6 +21,9 @@ public:
     /// The calling thread's own, until it ends.
     static ThreadParty& of_this_thread() noexcept;
 
+    /// Of its wait, and on its stack: for itself and who froze it there.
+    const Purpose* purpose = nullptr;
+
     void make_ready() noexcept;
     void suspend(Ticket ticket, Deadline deadline) noexcept;
 
@@ -30,5 +33,11 @@ private:
     std::atomic<std::uint32_t> ready_{0};  // futex
     ThreadParty* next_free_ = nullptr;     // guarded by ThreadParties
 };
+
+/// Of either kind: what the wait it is frozen in is for.
+inline const Purpose*& purpose_of(Party& party) noexcept {
+    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).purpose;
+    return static_cast<FiberCore&>(party).purpose;
+}
 
 }  // namespace weft::detail

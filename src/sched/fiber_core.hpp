@@ -96,7 +96,8 @@ public:
     std::atomic<std::uint32_t> references{0};  // any thread
 
     // --- owner only ---
-    std::byte* stack_end = nullptr;  // null: has no stack
+    const Purpose* purpose = nullptr;  // on its own stack; for who froze it in a wait
+    std::byte* stack_end = nullptr;    // null: has no stack
 
     // --- fixed from the spawn to the end ---
     Scheduler* scheduler = nullptr;

@@ -89,9 +89,6 @@ public:
     }
     bool checking() const noexcept { return checking_.load(std::memory_order_seq_cst); }
 
-    /// Of the wait it is in, and on its stack: for itself and who froze it there.
-    const Purpose* purpose = nullptr;
-
 private:
     static constexpr std::uint16_t cancelled = 1;
     static constexpr std::uint16_t thrown_in = 2;
