@@ -75,11 +75,12 @@ void both_ways(const char* name, void (*transfer)(Account&, Account&, int)) {
 }
 
 int main() {
-    weft::run([] {
+    const auto all = [] {
         both_ways("naive", naive);
         both_ways("detected", detected);
         both_ways("timed", timed);
         both_ways("ordered", ordered);
         both_ways("scoped", scoped);
-    });
+    };
+    weft::run(all, {.detect_cycles = true});
 }

@@ -9,9 +9,9 @@ namespace weft {
 
 /// Nobody can go on: each waits for another.
 ///
-/// Thrown by the lock() or join() that would close a cycle of untimed waits for
-/// locks and fibers; by weft::run(), Runtime::wait() and weft::simulate() when
-/// all fibers wait and nothing can wake one; and then also out of the lock()
+/// Thrown, with Options::detect_cycles, by the lock() or join() that would close a
+/// cycle of untimed waits for locks and fibers; in any case by weft::run(), Runtime::wait() and
+/// weft::simulate() when all fibers wait and nothing can wake one; and then also out of the lock()
 /// calls that were waiting. what() is the whole report: each fiber with its
 /// name, what it waits for, who has that, and where.
 class WEFT_API Deadlock : public std::exception {

@@ -59,8 +59,9 @@ public:
     /// Blocks: until the fiber ended or `deadline`. Cancellation point.
     /// Returns whether it ended.
     /// Throws Cancelled; std::system_error(resource_deadlock_would_occur) when
-    /// a fiber joins itself; Deadlock when, without a deadline, the fiber waits for
-    /// the caller through joins and locks. The joined fiber is unharmed by any.
+    /// a fiber joins itself; Deadlock with Options::detect_cycles when, without a
+    /// deadline, the fiber waits for the caller through joins and locks. The joined fiber is
+    /// unharmed by any.
     bool join(Deadline deadline = Deadline::never()) { return detail::join(core_, deadline); }
 
     /// Waits for the end and takes the result, moved out.

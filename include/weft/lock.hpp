@@ -32,9 +32,9 @@ public:
 
     /// Blocks: until locked. Not a cancellation point, so that a destructor may lock.
     /// Throws std::system_error(resource_deadlock_would_occur) when the caller
-    /// holds it; it stays locked. Throws Deadlock when the holder waits, through
-    /// locks and joins without a deadline, for what the caller holds; then
-    /// nothing changed for anybody else.
+    /// holds it; it stays locked. Throws Deadlock with Options::detect_cycles when
+    /// the holder waits, through locks and joins without a deadline, for what the
+    /// caller holds; then nothing changed for anybody else.
     void lock() { try_lock_until(Deadline::never()); }
 
     /// Blocks: until locked or `deadline`. Not a cancellation point.

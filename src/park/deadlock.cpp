@@ -236,6 +236,10 @@ bool end_wait_of(const Standing& standing, const std::string& report) {
 
 }  // namespace
 
+constinit std::atomic<bool> cycles_watched{false};
+
+void watch_cycles() noexcept { cycles_watched.store(true, std::memory_order_relaxed); }
+
 bool closes_cycle(Ticket ticket, const Purpose& purpose) noexcept {
     const Unobserved quiet;
     full_fence();  // pairs with itself, in those that close the same cycle

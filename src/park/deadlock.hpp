@@ -39,12 +39,19 @@
 #include "park/park.hpp"
 #include "sched/party.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <string>
 
 namespace weft::detail {
 
 class Scheduler;
+
+/// Whether cycles are looked for; off by default, for it makes a contended lock a
+/// fifth dearer (figures in ARCHITECTURE.md). For the whole process.
+extern std::atomic<bool> cycles_watched [[gnu::visibility("hidden")]];
+/// From now on.
+void watch_cycles() noexcept;
 
 /// Own party, which has armed the wait of `ticket`, for something that has an
 /// owner. True: it closes a cycle of waits and was ended with Wake::deadlocked.

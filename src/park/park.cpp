@@ -79,7 +79,8 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
     held.unlock();
     if (release != nullptr) release(context);
 
-    const bool broken = purpose.owner != nullptr && closes_cycle(self.ticket, purpose);
+    const bool watched = purpose.owner != nullptr && cycles_watched.load(std::memory_order_relaxed);
+    const bool broken = watched && closes_cycle(self.ticket, purpose);
     const Wake why =
         broken ? me.word().finish() : suspend(me, self.ticket, limit.deadline(), purpose);
     if (why != Wake::notified) {

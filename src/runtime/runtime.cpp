@@ -14,6 +14,7 @@
 #include "io/offload.hpp"
 #include "io/probe.hpp"
 #include "io/uring_driver.hpp"
+#include "park/deadlock.hpp"
 #include "runtime/registry.hpp"
 #include "runtime/settings.hpp"
 #include "runtime/stall.hpp"
@@ -98,6 +99,7 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
 Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts} {
     try {
         parts_->settings = detail::resolve(options);
+        if (parts_->settings.detect_cycles) detail::watch_cycles();
         if (parts_->settings.watch_lock_order) detail::watch_lock_order();
         detail::choose_io(*parts_);
         parts_->scheduler = detail::make_scheduler(*parts_, this);

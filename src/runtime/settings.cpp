@@ -107,6 +107,8 @@ Settings resolve(const Options& options) {
         options.on_unhandled != nullptr ? options.on_unhandled : report_on_stderr;
     settings.may_spin = settings.workers <= cpus.allowed;
     settings.force_migrate = number_from("WEFT_FORCE_MIGRATE").value_or(0) != 0;
+    settings.detect_cycles =
+        options.detect_cycles || number_from("WEFT_DETECT_CYCLES").value_or(0) != 0;
     settings.watch_lock_order =
         options.watch_lock_order || number_from("WEFT_LOCK_ORDER").value_or(0) != 0;
     return settings;

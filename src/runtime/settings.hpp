@@ -16,6 +16,7 @@ struct Settings {
     UnhandledHandler on_unhandled;
     bool may_spin;
     bool force_migrate;
+    bool detect_cycles;
     bool watch_lock_order;
 };
 

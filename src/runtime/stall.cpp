@@ -104,19 +104,25 @@ bool stands_still(Schedulers all) {
     return look(all) == before;
 }
 
+// All verdicts first: once a wait is ended, its runtime may soon be quiet.
+void pass_verdict(std::span<Registered> all, const std::string& report) {
+    bool is_new = false;
+    for (Registered& each : all) {
+        if (each.scheduler->quiet(false) || !each.verdict.empty()) continue;
+        each.verdict = report;
+        is_new = true;
+    }
+    if (is_new) std::fputs(report.c_str(), stderr);
+}
+
 void end_waits(std::span<Registered> all) {
     std::string report = "weft: deadlock: no fiber can run, and nothing is left to wake one\n";
     for (const Registered& each : all) append_waits(report, *each.scheduler);
-    std::size_t ended = 0;
-    for (Registered& each : all) {
-        if (each.scheduler->quiet(false)) continue;
-        if (each.verdict.empty()) {
-            std::fputs(report.c_str(), stderr);
-            each.verdict = report;
-        }
-        ended += end_some_waits(*each.scheduler, report);
+    pass_verdict(all, report);
+    // Of one runtime: with its fibers others may go on.
+    for (const Registered& each : all) {
+        if (!each.scheduler->quiet(false) && end_some_waits(*each.scheduler, report) != 0) return;
     }
-    if (ended != 0) return;
     std::fprintf(stderr, "%s  and none of these waits can be ended\n", report.c_str());
     std::abort();
 }

@@ -49,8 +49,8 @@ const Child on_one_cpu{"workers on one CPU", [] {
 }  // namespace
 
 TEST_CASE("malformed variables are refused by name and value", "[settings]") {
-    for (const char* variable :
-         {"WEFT_WORKERS", "WEFT_STACK_SIZE", "WEFT_FORCE_MIGRATE", "WEFT_LOCK_ORDER"}) {
+    for (const char* variable : {"WEFT_WORKERS", "WEFT_STACK_SIZE", "WEFT_FORCE_MIGRATE",
+                                 "WEFT_DETECT_CYCLES", "WEFT_LOCK_ORDER"}) {
         for (const char* value :
              {"many", "-1", "4x", " 4", "0x10", "1.5", "99999999999999999999999"}) {
             const std::string message = refusal(variable, value);
