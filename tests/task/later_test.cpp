@@ -5,6 +5,7 @@
 #include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/deadlock.hpp>
 #include <weft/diag.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
@@ -142,7 +143,7 @@ TEST_CASE("one that waits for no time is begun by nothing", "[later]") {
     });
     // Nor does it hide that all the others wait for ever.
     CHECK_THROWS_AS(weft::simulate(1, [] { weft::spawn_later(weft::Deadline::never(), [] {}); }),
-                    weft::Stalled);
+                    weft::Deadlock);
 }
 
 TEST_CASE("waiting for its time, a fiber has no stack", "[later]") {
