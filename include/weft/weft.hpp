@@ -10,6 +10,7 @@
 #include <weft/fiber_ref.hpp>
 #include <weft/local.hpp>
 #include <weft/lock.hpp>
+#include <weft/rlock.hpp>
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/testing.hpp>
