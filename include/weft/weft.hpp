@@ -9,6 +9,7 @@
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/fiber_ref.hpp>
+#include <weft/latch.hpp>
 #include <weft/local.hpp>
 #include <weft/lock.hpp>
 #include <weft/rlock.hpp>
@@ -19,3 +20,4 @@
 #include <weft/thread.hpp>
 #include <weft/timeout.hpp>
 #include <weft/timer.hpp>
+#include <weft/wait_group.hpp>
