@@ -12,6 +12,7 @@
 #include <weft/latch.hpp>
 #include <weft/local.hpp>
 #include <weft/lock.hpp>
+#include <weft/once.hpp>
 #include <weft/rlock.hpp>
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>
