@@ -1,6 +1,7 @@
 #pragma once
 
 // All of weft but its I/O, which is in <weft/io/...>, and <weft/stop_token.hpp>.
+#include <weft/barrier.hpp>
 #include <weft/bounded_semaphore.hpp>
 #include <weft/cancelled.hpp>
 #include <weft/condition.hpp>
