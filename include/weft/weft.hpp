@@ -17,6 +17,7 @@
 #include <weft/rlock.hpp>
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>
+#include <weft/shared_lock.hpp>
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
 #include <weft/thread.hpp>
