@@ -29,6 +29,15 @@ public:
     Deadline(std::chrono::duration<Rep, Period> from_now) noexcept
         : Deadline{from(detail::now(), from_now)} {}
 
+    /// A moment on another clock counts as the duration until then, from now.
+    template <class Other, class Duration>
+    explicit Deadline(const std::chrono::time_point<Other, Duration>& at) noexcept
+        : Deadline{at - Other::now()} {}
+    /// A moment between two ticks counts as the later one.
+    template <class Duration>
+    explicit Deadline(const std::chrono::time_point<Clock, Duration>& at) noexcept
+        : at_{std::chrono::ceil<Clock::duration>(at)} {}
+
     static constexpr Deadline never() noexcept { return Clock::time_point::max(); }
 
     constexpr bool is_never() const noexcept { return at_ == Clock::time_point::max(); }

@@ -70,6 +70,10 @@ public:
 
 private:
     friend class Condition;
+    friend class RLock;
+
+    // Whether the caller holds it.
+    bool held() const noexcept;
 
     // The holder's party, with a flag in its lowest bit.
     static constexpr std::uintptr_t has_waiters = 1;

@@ -32,12 +32,17 @@ public:
     bool try_acquire() noexcept;
 
     /// Gives `units` back and wakes at most as many waiters. Never blocks.
-    /// Requires: units >= 0.
-    void release(std::ptrdiff_t units = 1) noexcept;
+    /// Throws std::invalid_argument when `units` is negative, std::logic_error
+    /// when there would be more units than it can count; then nothing changed.
+    void release(std::ptrdiff_t units = 1);
 
 private:
+    friend class BoundedSemaphore;
+    Semaphore(std::ptrdiff_t units, std::ptrdiff_t most);
+
     detail::WaitQueue waiters_;
     std::ptrdiff_t units_;  // guarded by waiters_.lock(); 0 whenever somebody waits
+    const std::ptrdiff_t most_;
 };
 
 }  // namespace weft

@@ -151,12 +151,16 @@ void WaitQueue::remove(Waiter& w) noexcept {
 
 std::optional<Claimed> WaitQueue::claim_front() noexcept {
     while (head_ != nullptr) {
-        Waiter& w = *head_;
-        remove(w);
-        const Claim how = w.ticket.party->word().claim(w.ticket.epoch, Wake::notified);
-        if (how != Claim::lost) return std::optional<Claimed>{std::in_place, w, how};
+        if (auto claimed = claim(*head_)) return claimed;
     }
     return std::nullopt;
+}
+
+std::optional<Claimed> WaitQueue::claim(Waiter& w) noexcept {
+    remove(w);
+    const Claim how = w.ticket.party->word().claim(w.ticket.epoch, Wake::notified);
+    if (how == Claim::lost) return std::nullopt;
+    return std::optional<Claimed>{std::in_place, w, how};
 }
 
 }  // namespace weft::detail

@@ -2,10 +2,16 @@
 //
 // A waiter is queued before it releases the lock, so whoever takes the lock
 // after it and notifies finds it.
+//
+// Invariant: while somebody is queued, lock_ is the lock that he and all others
+// queued will hold again before their wait() returns; so it exists. Of an RLock
+// it is the Lock inside.
 #include <weft/condition.hpp>
 
 #include "park/park.hpp"
 #include "park/wake_list.hpp"
+
+#include <stdexcept>
 
 namespace weft {
 
@@ -13,6 +19,12 @@ bool Condition::wait(Lock& lock, Deadline deadline) {
     lock.require_held();
     detail::Waiter self;
     detail::Held held{waiters_.lock()};
+    if (lock_ != &lock) {
+        if (bound_ != nullptr || !waiters_.empty()) {
+            throw std::invalid_argument{"weft: Condition::wait() with another lock than its own"};
+        }
+        lock_ = &lock;
+    }
     const detail::Wake why =
         park_releasing(held, waiters_, self, deadline, detail::Cancellable::yes,
                        detail::Purpose{"Condition::wait", this}, [&] { lock.unlock(); });
@@ -22,10 +34,32 @@ bool Condition::wait(Lock& lock, Deadline deadline) {
     return why == detail::Wake::notified;
 }
 
-void Condition::notify(std::size_t count) noexcept {
+bool Condition::wait(RLock& lock, Deadline deadline) {
+    // Whoever locks it meanwhile counts its own depth there.
+    struct Depth {
+        explicit Depth(RLock& l) : lock{l}, depth{l.depth_} {}
+        Depth(const Depth&) = delete;
+        Depth& operator=(const Depth&) = delete;
+        ~Depth() { lock.depth_ = depth; }
+        RLock& lock;
+        const std::size_t depth;
+    };
+    lock.require_held();
+    const Depth whole{lock};
+    return wait(lock.lock_, deadline);
+}
+
+bool Condition::wait(Deadline deadline) {
+    Lock& lock = require_bound();
+    if (bound_rlock_ != nullptr) return wait(*bound_rlock_, deadline);
+    return wait(lock, deadline);
+}
+
+void Condition::notify(std::size_t count) {
     detail::WakeList woken;
     {
         const detail::Held held{waiters_.lock()};
+        if (bound_ != nullptr || !waiters_.empty()) lock_->require_held();
         for (; count > 0; --count) {
             auto waiter = waiters_.claim_front();
             if (!waiter) break;
@@ -33,6 +67,11 @@ void Condition::notify(std::size_t count) noexcept {
         }
     }
     woken.resume_all();
+}
+
+Lock& Condition::require_bound() const {
+    if (bound_ != nullptr) return *bound_;
+    throw std::logic_error{"weft: Condition::wait() without a lock, of one made without a lock"};
 }
 
 }  // namespace weft

@@ -91,8 +91,12 @@ bool Lock::lock_slow(std::uintptr_t me, Deadline deadline, InCycle in_cycle) {
     return why == detail::Wake::notified;
 }
 
+bool Lock::held() const noexcept {
+    return (word_.load(std::memory_order_relaxed) & ~has_waiters) == caller();
+}
+
 void Lock::require_held() const {
-    if ((word_.load(std::memory_order_relaxed) & ~has_waiters) == caller()) return;
+    if (held()) return;
     throw std::system_error{std::make_error_code(std::errc::operation_not_permitted),
                             "weft: the caller does not hold the Lock"};
 }

@@ -21,7 +21,7 @@
 
 using namespace std::chrono_literals;
 using weft::Deadline;
-using weft::test::Environment;
+using weft::test::also_migrating;
 using weft::test::on_workers;
 using weft::test::until_waiting;
 
@@ -36,13 +36,6 @@ End acquire(weft::Semaphore& units, Deadline deadline = Deadline::never()) {
     } catch (const weft::Cancelled&) {
         return End::cancelled;
     }
-}
-
-template <class Body>
-void also_migrating(Body&& body) {
-    on_workers(body);
-    const Environment force{"WEFT_FORCE_MIGRATE", "1"};
-    on_workers(body);
 }
 
 constexpr int rounds = weft::test::under_sanitizer ? 300 : 3000;

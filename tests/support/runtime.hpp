@@ -2,9 +2,12 @@
 #pragma once
 
 #include "support/catch.hpp"
+#include "support/process.hpp"
 
 #include <weft/runtime.hpp>
+#include <weft/testing.hpp>
 
+#include <cstdint>
 #include <cstdlib>
 #include <string_view>
 #include <vector>
@@ -40,7 +43,25 @@ void on_workers(Body&& body, Io io = Io::automatic) {
     }
 }
 
-/// The same, through io_uring and through epoll.
+/// The same, and again with every fiber sent to another worker when it is woken.
+template <class Body>
+void also_migrating(Body&& body) {
+    on_workers(body);
+    const Environment force{"WEFT_FORCE_MIGRATE", "1"};
+    on_workers(body);
+}
+
+/// Runs `body(seed)` as the main fiber of as many simulated runtimes, each with a
+/// seed of its own.
+template <class Body>
+void on_seeds(std::uint64_t count, Body&& body) {
+    for (std::uint64_t seed = 0; seed < count; ++seed) {
+        INFO("seed: " << seed);
+        weft::simulate(seed, [&] { body(seed); });
+    }
+}
+
+/// on_workers(), through io_uring and through epoll.
 template <class Body>
 void on_workers_and_io(Body&& body) {
     for (const Io io : available_io()) {

@@ -1,6 +1,7 @@
 // Knowing that a fiber waits, without sleeping until it surely does.
 #pragma once
 
+#include "park/park.hpp"
 #include "sched/scheduler.hpp"
 
 #include <weft/fiber.hpp>
@@ -13,18 +14,25 @@ namespace weft::test {
 
 /// Whether the fiber is in a wait. It then is in the queue of what it waits for,
 /// as far as anybody can tell who takes that queue's lock.
-inline bool is_waiting(Runtime& runtime, std::uint64_t id) {
+inline bool is_waiting(detail::Scheduler& scheduler, std::uint64_t id) {
     bool waits = false;
-    runtime.scheduler().table().for_each([&](detail::FiberCore& fiber) {
+    scheduler.table().for_each([&](detail::FiberCore& fiber) {
         if (fiber.id.load(std::memory_order_relaxed) == id) waits = fiber.word().waiting();
     });
     return waits;
 }
 
-/// Lets others run until the fiber waits for something.
+inline bool is_waiting(Runtime& runtime, std::uint64_t id) {
+    return is_waiting(runtime.scheduler(), id);
+}
+
+/// Lets others run until the fiber waits for something, or has ended already: a
+/// deadline may have come first. Called from a fiber of the same runtime or
+/// simulation.
 template <class R>
-void until_waiting(const Fiber<R>& fiber, Runtime& runtime = Runtime::current()) {
-    while (!is_waiting(runtime, fiber.id())) this_fiber::yield();
+void until_waiting(const Fiber<R>& fiber) {
+    auto& scheduler = *static_cast<detail::FiberCore&>(detail::this_party()).scheduler;
+    while (!is_waiting(scheduler, fiber.id()) && !fiber.done()) this_fiber::yield();
 }
 
 }  // namespace weft::test

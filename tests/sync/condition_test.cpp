@@ -1,26 +1,33 @@
-// What condition.hpp promises, each promise once.
+// What condition.hpp promises beyond what every wait does (waits_test.cpp).
 #include <weft/condition.hpp>
 
 #include "support/catch.hpp"
+#include "support/errors.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/fiber.hpp>
+#include <weft/rlock.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <atomic>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
 using weft::Deadline;
-using weft::test::Environment;
+using weft::test::also_migrating;
+using weft::test::error_of;
+using weft::test::is;
+using weft::test::on_seeds;
 using weft::test::on_workers;
 using weft::test::until_waiting;
 
@@ -28,37 +35,42 @@ namespace {
 
 using Guard = std::unique_lock<weft::Lock>;
 
-bool holds(const weft::Lock& lock) {
-    try {
-        lock.require_held();
-        return true;
-    } catch (const std::system_error&) {
-        return false;
-    }
+template <class AnyLock>
+bool holds(const AnyLock& lock) {
+    return error_of([&] { lock.require_held(); }) == std::error_code{};
 }
 
-template <class Body>
-void also_migrating(Body&& body) {
-    on_workers(body);
-    const Environment force{"WEFT_FORCE_MIGRATE", "1"};
-    on_workers(body);
+constexpr auto all = static_cast<std::size_t>(-1);
+
+// Notifies with the lock.
+template <class AnyLock>
+void notify(AnyLock& lock, weft::Condition& condition, std::size_t count = 1) {
+    const std::lock_guard hold{lock};
+    condition.notify(count);
 }
 
 // `count` fibers that wait for one notification each, all of them waiting.
 struct Crowd {
     Crowd(weft::Lock& lock, weft::Condition& condition, int count) {
+        const auto queued = [&] {
+            const std::lock_guard hold{lock};
+            return arrived;
+        };
         for (int i = 0; i < count; ++i) {
             fibers.push_back(weft::spawn([&, i] {
                 Guard guard{lock};
+                ++arrived;
                 const bool notified = condition.wait(guard);
                 order.push_back(i);
                 return notified && holds(lock);
             }));
-            until_waiting(fibers.back());
+            while (queued() <= i) weft::this_fiber::yield();
         }
     }
     std::vector<weft::Fiber<bool>> fibers;
-    std::vector<int> order;  // guarded by the lock
+    // --- guarded by the lock ---
+    int arrived = 0;
+    std::vector<int> order;
 };
 
 }  // namespace
@@ -69,6 +81,11 @@ TEST_CASE("a wait without the lock throws and changes nothing", "[condition]") {
         weft::Condition condition;
         CHECK_THROWS_AS(condition.wait(lock), std::system_error);
         CHECK_THROWS_AS(condition.wait(lock, 0ms), std::system_error);
+        CHECK_THROWS_AS(condition.wait(lock, [] { return true; }), std::system_error);
+        Guard unlocked{lock, std::defer_lock};
+        CHECK_THROWS_AS(condition.wait(unlocked), std::system_error);
+        weft::RLock rlock;
+        CHECK_THROWS_AS(condition.wait(rlock), std::system_error);
         CHECK_FALSE(lock.locked());
         auto holder = weft::spawn([&] {
             const std::lock_guard hold{lock};
@@ -92,7 +109,7 @@ TEST_CASE("a wait lets the lock go and holds it again when it was notified", "[c
         weft::Condition condition;
         Crowd crowd{lock, condition, 1};
         CHECK_FALSE(lock.locked());
-        condition.notify_one();
+        notify(lock, condition);
         CHECK(crowd.fibers[0].get());
         CHECK_FALSE(lock.locked());
     });
@@ -193,15 +210,15 @@ TEST_CASE("notify wakes as many as it says, in order of arrival", "[condition][o
             return crowd.order;
         };
         CHECK(woken().empty());
-        condition.notify_one();
+        notify(lock, condition);
         CHECK(crowd.fibers[0].get());
         CHECK(woken() == std::vector{0});
-        condition.notify(0);
-        condition.notify(3);
+        notify(lock, condition, 0);
+        notify(lock, condition, 3);
         for (std::size_t i = 1; i < 4; ++i) CHECK(crowd.fibers[i].get());
         CHECK(woken().size() == 4);
         CHECK_FALSE(crowd.fibers[4].done());
-        condition.notify_all();
+        notify(lock, condition, all);
         for (std::size_t i = 4; i < 10; ++i) CHECK(crowd.fibers[i].get());
         CHECK(woken().size() == 10);
     });
@@ -224,7 +241,7 @@ TEST_CASE("a notification passes over those who have left", "[condition][cancel]
         cancelled.cancel();
         CHECK_FALSE(late.get());
         CHECK_THROWS_AS(cancelled.get(), weft::Cancelled);
-        condition.notify_one();
+        notify(lock, condition);
         CHECK(staying.get());
     });
 }
@@ -247,7 +264,7 @@ TEST_CASE("a predicate is asked with the lock held, at once and after each notif
         });
         until_waiting(fiber);
         for (int i = 0; i < 3; ++i) {
-            condition.notify_one();
+            notify(lock, condition);
             for (;;) {
                 const std::lock_guard hold{lock};
                 if (asked == i + 2) break;
@@ -258,8 +275,8 @@ TEST_CASE("a predicate is asked with the lock held, at once and after each notif
         {
             const std::lock_guard hold{lock};
             ready = true;
+            condition.notify_one();
         }
-        condition.notify_one();
         CHECK(fiber.get());
         CHECK(asked == 5);
         CHECK(always_held);
@@ -292,7 +309,7 @@ TEST_CASE("the deadline of a wait with a predicate is not begun anew",
         std::atomic<bool> over{false};
         auto notifier = weft::spawn([&] {
             while (!over) {
-                condition.notify_all();
+                notify(lock, condition, all);
                 weft::this_fiber::yield();
             }
         });
@@ -300,6 +317,7 @@ TEST_CASE("the deadline of a wait with a predicate is not begun anew",
         CHECK_FALSE(condition.wait(
             guard, [] { return false; }, 3ms));
         over = true;
+        guard.unlock();
         notifier.join();
     });
 }
@@ -363,10 +381,166 @@ TEST_CASE("plain threads wait on conditions", "[condition][thread]") {
     {
         const std::lock_guard hold{lock};
         ready = true;
+        condition.notify_all();
     }
-    condition.notify_all();
     waiter.join();
     Guard guard{lock};
     CHECK_FALSE(condition.wait(guard, 1ms));
     CHECK(holds(lock));
+}
+
+TEST_CASE("a notification without the lock of those who wait throws and wakes nobody",
+          "[condition]") {
+    also_migrating([] {
+        weft::Lock lock;
+        weft::Condition condition;
+        Crowd crowd{lock, condition, 2};
+        constexpr auto not_permitted = std::errc::operation_not_permitted;
+        CHECK(is(error_of([&] { condition.notify_one(); }), not_permitted));
+        CHECK(is(error_of([&] { condition.notify(0); }), not_permitted));
+        {
+            const std::lock_guard hold{lock};
+            auto stranger = weft::spawn([&] { return error_of([&] { condition.notify_all(); }); });
+            CHECK(is(stranger.get(), not_permitted));
+            std::error_code on_thread;
+            std::thread{[&] { on_thread = error_of([&] { condition.notify_all(); }); }}.join();
+            CHECK(is(on_thread, not_permitted));
+        }
+        weft::Lock another;
+        const std::lock_guard hold{another};
+        CHECK(is(error_of([&] { condition.notify_all(); }), not_permitted));
+        for (const auto& fiber : crowd.fibers) CHECK_FALSE(fiber.done());
+        notify(lock, condition, all);
+        for (auto& fiber : crowd.fibers) CHECK(fiber.get());
+        CHECK_NOTHROW(condition.notify_all());  // nobody waits: nobody's lock
+    });
+}
+
+TEST_CASE("all who wait at once wait with the same lock", "[condition]") {
+    on_workers([] {
+        weft::Lock lock;
+        weft::Lock other;
+        weft::RLock rlock;
+        weft::Condition condition;
+        const std::lock_guard hold_other{other};
+        const std::lock_guard hold_rlock{rlock};
+        {
+            Crowd crowd{lock, condition, 1};
+            CHECK_THROWS_AS(condition.wait(other), std::invalid_argument);
+            CHECK_THROWS_AS(condition.wait(rlock, 0ms), std::invalid_argument);
+            CHECK(holds(other));
+            CHECK(rlock.depth() == 1);
+            CHECK_FALSE(crowd.fibers[0].done());
+            notify(lock, condition);
+            CHECK(crowd.fibers[0].get());
+        }
+        CHECK_FALSE(condition.wait(other, 1ms));  // nobody waits: it is free again
+        CHECK_FALSE(condition.wait(rlock, 1ms));
+    });
+}
+
+TEST_CASE("a condition made with a lock belongs to it, also when nobody waits", "[condition]") {
+    on_workers([] {
+        weft::Lock lock;
+        weft::Lock other;
+        weft::Condition condition{lock};
+        constexpr auto not_permitted = std::errc::operation_not_permitted;
+        CHECK(is(error_of([&] { condition.notify_all(); }), not_permitted));
+        CHECK(is(error_of([&] { condition.wait(0ms); }), not_permitted));
+        CHECK(is(error_of([&] { condition.wait([] { return true; }); }), not_permitted));
+        {
+            const std::lock_guard hold{other};
+            CHECK_THROWS_AS(condition.wait(other, 0ms), std::invalid_argument);
+        }
+        Guard guard{lock};
+        CHECK_NOTHROW(condition.notify_all());
+        CHECK_FALSE(condition.wait(1ms));
+        CHECK_FALSE(condition.wait(guard, 1ms));
+        CHECK_FALSE(condition.wait([] { return false; }, 1ms));
+        CHECK(condition.wait([] { return true; }));
+        CHECK(holds(lock));
+    });
+}
+
+TEST_CASE("a condition made without a lock does not wait without one", "[condition]") {
+    weft::Condition condition;
+    CHECK_THROWS_AS(condition.wait(), std::logic_error);
+    CHECK_THROWS_AS(condition.wait([] { return true; }), std::logic_error);
+}
+
+namespace {
+
+// Waits at depth 3, by `wait(condition, lock)`, and tells the depth after it.
+template <class Wait>
+std::size_t depth_after(weft::RLock& lock, Wait&& wait) {
+    std::unique_lock guard{lock};
+    const std::lock_guard second{lock};
+    const std::lock_guard third{lock};
+    try {
+        wait(guard);
+    } catch (const weft::Cancelled&) {
+    }
+    return lock.depth();
+}
+
+}  // namespace
+
+TEST_CASE("a wait releases an RLock whole and brings it back as deep as it was",
+          "[condition][rlock]") {
+    const auto body = [](auto& condition, auto& lock, auto&& wait) {
+        for (const bool cancels : {false, true}) {
+            auto fiber = weft::spawn([&] { return depth_after(lock, wait); });
+            until_waiting(fiber);
+            {
+                const std::lock_guard hold{lock};  // it is free
+                const std::lock_guard again{lock};
+                CHECK(lock.depth() == 2);
+                if (cancels) {
+                    fiber.cancel();
+                } else {
+                    condition.notify_one();
+                }
+                CHECK_FALSE(fiber.join(1ms));
+            }
+            CHECK(fiber.get() == 3);
+            CHECK_FALSE(lock.locked());
+        }
+        CHECK(depth_after(lock, [&](auto&) { condition.wait(lock, 1ms); }) == 3);
+        CHECK(depth_after(lock, [&](auto&) { condition.wait(lock, 0ms); }) == 3);
+        CHECK_FALSE(lock.locked());
+    };
+    also_migrating([&] {
+        weft::RLock lock;
+        weft::Condition free;
+        body(free, lock, [&](auto&) { free.wait(lock); });
+        body(free, lock, [&](auto& guard) { free.wait(guard); });
+        weft::Condition bound{lock};
+        body(bound, lock, [&](auto&) { bound.wait(); });
+        bool asked = false;  // guarded by lock
+        body(bound, lock, [&](auto&) { bound.wait([&] { return std::exchange(asked, !asked); }); });
+    });
+}
+
+TEST_CASE("a notification passes over one whose deadline is passing", "[condition][deadline]") {
+    // Its claim may be won before it comes to leave the queue.
+    int late = 0;
+    on_seeds(200, [&](std::uint64_t) {
+        weft::Lock lock;
+        weft::Condition condition;
+        const auto wait = [&](Deadline deadline) {
+            Guard guard{lock};
+            return condition.wait(guard, deadline);
+        };
+        auto first = weft::spawn(wait, 1ms);
+        until_waiting(first);
+        auto second = weft::spawn(wait, Deadline::never());
+        until_waiting(second);
+        weft::this_fiber::sleep_for(1ms);
+        notify(lock, condition);
+        const bool first_served = first.get();
+        late += first_served ? 0 : 1;
+        if (first_served) notify(lock, condition);
+        CHECK(second.get());
+    });
+    CHECK(late > 0);
 }

@@ -2,6 +2,7 @@
 #include <weft/lock.hpp>
 
 #include "support/catch.hpp"
+#include "support/errors.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
@@ -22,32 +23,15 @@
 
 using namespace std::chrono_literals;
 using weft::Deadline;
-using weft::test::Environment;
+using weft::test::also_migrating;
+using weft::test::error_of;
+using weft::test::is;
 using weft::test::on_workers;
 using weft::test::until_waiting;
 
 namespace {
 
 constexpr int rounds = weft::test::under_sanitizer ? 200 : 2000;
-
-template <class Body>
-std::error_code error_of(Body&& body) {
-    try {
-        body();
-    } catch (const std::system_error& error) {
-        return error.code();
-    }
-    return {};
-}
-
-bool is(std::error_code code, std::errc errc) { return code == errc; }
-
-template <class Body>
-void also_migrating(Body&& body) {
-    on_workers(body);
-    const Environment force{"WEFT_FORCE_MIGRATE", "1"};
-    on_workers(body);
-}
 
 }  // namespace
 

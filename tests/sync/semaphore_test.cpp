@@ -1,4 +1,5 @@
-// What semaphore.hpp promises beyond what every wait does (park/park_test.cpp).
+// What semaphore.hpp and bounded_semaphore.hpp promise beyond what every wait does
+// (waits_test.cpp).
 #include <weft/semaphore.hpp>
 
 #include "support/catch.hpp"
@@ -6,9 +7,11 @@
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
 
+#include <weft/bounded_semaphore.hpp>
 #include <weft/fiber.hpp>
 
 #include <atomic>
+#include <limits>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -94,5 +97,49 @@ TEST_CASE("no more hold units at once than there are", "[semaphore]") {
         thread.join();
         CHECK(most <= limit);
         CHECK(inside == 0);
+    });
+}
+
+TEST_CASE("a release of less than nothing, or too much, throws and changes nothing",
+          "[semaphore]") {
+    weft::Semaphore units{1};
+    constexpr auto most = std::numeric_limits<std::ptrdiff_t>::max();
+    CHECK_THROWS_AS(units.release(-1), std::invalid_argument);
+    CHECK_THROWS_AS(units.release(std::numeric_limits<std::ptrdiff_t>::min()),
+                    std::invalid_argument);
+    CHECK_THROWS_AS(units.release(most), std::logic_error);
+    CHECK(units.try_acquire());
+    CHECK_FALSE(units.try_acquire());
+    CHECK_NOTHROW(units.release(most));
+    CHECK_THROWS_AS(units.release(), std::logic_error);
+    CHECK(units.try_acquire());
+}
+
+TEST_CASE("a bounded semaphore never has more units than it began with", "[semaphore]") {
+    CHECK_THROWS_AS(weft::BoundedSemaphore{-1}, std::invalid_argument);
+    weft::BoundedSemaphore units{2};
+    CHECK_THROWS_AS(units.release(), std::logic_error);
+    CHECK_THROWS_AS(units.release(-1), std::invalid_argument);
+    CHECK(units.acquire());
+    CHECK_THROWS_AS(units.release(2), std::logic_error);
+    CHECK(units.try_acquire());
+    CHECK_FALSE(units.try_acquire());
+    units.release(2);
+    CHECK_THROWS_AS(units.release(), std::logic_error);
+    units.release(0);
+}
+
+TEST_CASE("a bounded semaphore knows units that went to waiters", "[semaphore]") {
+    on_workers([] {
+        weft::BoundedSemaphore units{1};
+        units.acquire();
+        auto waiter = weft::spawn([&] { units.acquire(); });
+        until_waiting(waiter);
+        CHECK_THROWS_AS(units.release(2), std::logic_error);
+        CHECK_FALSE(waiter.done());
+        units.release();
+        waiter.join();
+        units.release();
+        CHECK_THROWS_AS(units.release(), std::logic_error);
     });
 }

@@ -43,6 +43,8 @@ public:
     void push_back(Waiter&) noexcept;
     void remove(Waiter&) noexcept;                  // no-op when not linked
     std::optional<Claimed> claim_front() noexcept;  // skips those already claimed
+    Waiter* front() const noexcept { return head_; }
+    std::optional<Claimed> claim(Waiter&) noexcept;  // unlinks it; empty if already claimed
 
 private:
     SpinLock lock_;
