@@ -91,6 +91,8 @@ void check_interrupt() {
     if (first != nullptr && Timeouts::is_due(*first)) Timeouts::raise(*first);
 }
 
+bool may_throw_here() noexcept { return !is_deaf(this_party()); }
+
 void throw_interrupt() {
     Party& me = this_party();
     if (me.cancel_pending()) throw Cancelled{};

@@ -30,6 +30,10 @@ class FiberCore;
 /// before it changes anything.
 void check_interrupt();
 
+/// Whether a wait of the caller's may end by throwing: no Shield is open, and it
+/// does not unwind.
+bool may_throw_here() noexcept;
+
 /// After a wait that ended with Wake::cancelled.
 [[noreturn]] void throw_interrupt();
 

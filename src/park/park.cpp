@@ -52,19 +52,16 @@ Party& this_party() noexcept {
 }
 
 Wake park(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
-          Purpose purpose) noexcept {
+          const Purpose& purpose) noexcept {
     return park_erased(held, queue, self, deadline, cancellable, purpose, nullptr, nullptr);
 }
 
 Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
-                 Cancellable cancellable, Purpose purpose, void (*release)(void*),
+                 Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
                  void* context) noexcept {
     WEFT_ASSERT(held.owns_lock() && held.mutex() == &queue.lock());
     Party& me = this_party();
     const Limit limit{me, deadline, cancellable};
-    // What is not to be interrupted now is not to be broken either.
-    if (limit.cancellable() != cancellable) purpose.breakable = false;
-    if (!limit.deadline().is_never()) purpose.owner = nullptr;  // it ends by itself
     if (limit.cancellable() == Cancellable::yes && me.interrupt_pending()) {
         held.unlock();
         return Wake::cancelled;
@@ -73,13 +70,15 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
         held.unlock();
         return limit.meaning();
     }
-    me.set_awaits_owner(purpose.owner != nullptr);
+    // One with a deadline ends by itself.
+    const bool awaits_owner = purpose.owner != nullptr && limit.deadline().is_never();
+    me.set_awaits_owner(awaits_owner);
     self.ticket = Ticket{&me, me.word().arm(limit.cancellable())};
-    queue.push_back(self);
+    self.goes_first ? queue.push_front(self) : queue.push_back(self);
     held.unlock();
     if (release != nullptr) release(context);
 
-    const bool watched = purpose.owner != nullptr && cycles_watched.load(std::memory_order_relaxed);
+    const bool watched = awaits_owner && cycles_watched.load(std::memory_order_relaxed);
     const bool broken = watched && closes_cycle(self.ticket, purpose);
     const Wake why =
         broken ? me.word().finish() : suspend(me, self.ticket, limit.deadline(), purpose);
@@ -90,14 +89,15 @@ Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
     return why == Wake::timed_out ? limit.meaning() : why;
 }
 
-bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Purpose purpose) {
+bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+                   const Purpose& purpose) {
     const Wake why = park(held, queue, self, deadline, Cancellable::yes, purpose);
     if (why == Wake::cancelled) throw_interrupt();
     if (why == Wake::deadlocked) throw_deadlock();
     return why == Wake::notified;
 }
 
-void sleep_until_deadline(Deadline deadline, Purpose purpose) {
+void sleep_until_deadline(Deadline deadline, const Purpose& purpose) {
     Party& me = this_party();
     check_interrupt();
     if (deadline.passed()) return;
@@ -139,6 +139,15 @@ void WaitQueue::push_back(Waiter& w) noexcept {
     w.next = nullptr;
     (tail_ != nullptr ? tail_->next : head_) = &w;
     tail_ = &w;
+}
+
+void WaitQueue::push_front(Waiter& w) noexcept {
+    WEFT_ASSERT(w.queue == nullptr);
+    w.queue = this;
+    w.prev = nullptr;
+    w.next = head_;
+    (head_ != nullptr ? head_->prev : tail_) = &w;
+    head_ = &w;
 }
 
 void WaitQueue::remove(Waiter& w) noexcept {

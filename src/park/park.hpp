@@ -38,7 +38,8 @@ namespace weft::detail {
 
 struct Waiter {
     Ticket ticket;
-    void* slot = nullptr;  // the two sides' own: where to put what is handed over
+    void* slot = nullptr;     // the two sides' own: where to put what is handed over
+    bool goes_first = false;  // queued before the others: it has waited already
     Waiter* next = nullptr;
     Waiter* prev = nullptr;
     WaitQueue* queue = nullptr;  // null when not linked
@@ -74,27 +75,28 @@ using Held = std::unique_lock<SpinLock>;
 /// an interruption pending or a deadline in the past it does not suspend.
 /// Requires: `held` owns queue.lock(); no other weft lock is held.
 Wake park(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
-          Purpose purpose) noexcept;
+          const Purpose& purpose) noexcept;
 
 Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
-                 Cancellable cancellable, Purpose purpose, void (*release)(void*),
+                 Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
                  void* context) noexcept;
 
 /// park() that calls `release()` once `self` is queued, so that a notification
 /// given from then on is not missed. It must neither park nor throw.
 template <class Release>
 Wake park_releasing(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
-                    Cancellable cancellable, Purpose purpose, Release&& release) noexcept {
+                    Cancellable cancellable, const Purpose& purpose, Release&& release) noexcept {
     return park_erased(
         held, queue, self, deadline, cancellable, purpose,
         [](void* r) { (*static_cast<std::remove_reference_t<Release>*>(r))(); }, &release);
 }
 /// park() for a cancellation point: true if notified, false at the deadline.
 /// Throws what interrupts it (interrupt.hpp), and Deadlock if `purpose` is breakable.
-bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Purpose purpose);
+bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+                   const Purpose& purpose);
 
 /// Waits for nothing but the deadline. Throws what interrupts it.
-void sleep_until_deadline(Deadline deadline, Purpose purpose);
+void sleep_until_deadline(Deadline deadline, const Purpose& purpose);
 
 /// Queues a party whose wait was claimed and is over.
 void make_ready(Party& party, Turn turn) noexcept;

@@ -1,19 +1,40 @@
 // Lock. Layer: sync. Uses: base, park.
 //
-// word_ is the holder's party, or 0. Uncontended it is all there is.
+// word_ is the holder's party, or 0, and three flags:
+//   has_waiters  somebody may be in waiters_
+//   woken        one that was there is on its way to try again
+//   overdue      the first in waiters_ tried in vain: it must be handed the lock
+// Uncontended it is all there is.
+//
+// unlock() with waiters does one of three things:
+//   hands over   word_ names the first waiter before it runs. When the holder was
+//                off its worker meanwhile, for it will be so again: whoever took
+//                the lock in between would make the waiter's wake-up a vain one.
+//                And when a waiter is overdue.
+//   wakes        frees the lock, takes the first waiter out and lets it try again.
+//                Others can take the lock until it runs.
+//   frees it     one that was woken is on its way.
+// So a waiter is overtaken during one wake-up at most. (Rejected: handing over
+// always, as before. Each hand-over holds the lock for as long as it takes the
+// next holder to run, so with brief holds everybody comes to wait for everybody.)
 //
 // Invariants
-//  1. Whoever waits is in waiters_, and has_waiters was set before it parked;
-//     so an unlock() that sees the flag clear leaves nobody behind. The flag may
-//     be set with nobody waiting (its last waiter's deadline passed).
-//  2. has_waiters is set, and word_ is changed while it is set, only under
-//     waiters_.lock().
-//  3. A waiter that is notified holds the lock already: word_ names it.
+//  1. Whoever waits is in waiters_, and has_waiters was set before it parked; so
+//     an unlock() that sees the flag clear leaves nobody behind. The flag may be
+//     set with nobody waiting (its last waiter's deadline passed).
+//  2. Flags change only under waiters_.lock(); the holder comes and goes without
+//     it, except that it is handed over under it.
+//  3. While `woken` is set one waiter is between its wake-up and its next look,
+//     which clears it. It takes the lock then or sees a holder, whose unlock()
+//     will find has_waiters set. So if its deadline has passed, nobody is forgotten.
+//  4. A waiter that is notified and named by word_ holds the lock.
 #include <weft/lock.hpp>
 
 #include "base/assert.hpp"
 #include "park/deadlock.hpp"
 #include "park/park.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
 #include "sync/lock_order.hpp"
 
 #include <system_error>
@@ -24,75 +45,150 @@ namespace {
 
 using detail::lock_order::Orders;
 
-std::uintptr_t caller() noexcept { return reinterpret_cast<std::uintptr_t>(&detail::this_party()); }
+// Looks at a holder on another worker before it waits; about a microsecond.
+constexpr unsigned most_spins = 64;
+constexpr unsigned spins_per_look = 8;
+
+// Whether some worker of the caller's runtime runs the fiber at this moment.
+bool is_running(std::uintptr_t party) noexcept {
+    detail::Scheduler& scheduler = detail::Worker::current()->scheduler();
+    for (std::uint32_t i = 0; i < scheduler.workers(); ++i) {
+        const detail::Party* const running = scheduler.worker(i).fiber();
+        if (reinterpret_cast<std::uintptr_t>(running) == party) return true;
+    }
+    return false;
+}
 
 }  // namespace
 
+// Who calls, and how often its worker has switched: if that is the same later, the
+// fiber was on its worker all the time. (After it has changed workers it may be the
+// same by chance; then an unlock() wakes where it could hand over.)
+struct Lock::Caller {
+    Caller() noexcept {
+        const detail::Worker* const worker = detail::Worker::current();
+        const detail::FiberCore* const fiber = worker == nullptr ? nullptr : worker->fiber();
+        if (fiber == nullptr) {
+            party = reinterpret_cast<std::uintptr_t>(&detail::this_party());
+            return;
+        }
+        party = reinterpret_cast<std::uintptr_t>(static_cast<const detail::Party*>(fiber));
+        switches = static_cast<std::uint32_t>(worker->ticks());
+    }
+    bool in_fiber() const noexcept { return detail::Worker::current() != nullptr; }
+
+    std::uintptr_t party;
+    std::uint32_t switches = 0;
+};
+
 Lock::~Lock() {
-    WEFT_ASSERT(word_.load(std::memory_order_relaxed) == 0);
+    WEFT_ASSERT((word_.load(std::memory_order_relaxed) & ~flags) == 0);
     detail::note_destroyed(this);
 }
 
 bool Lock::try_lock_until(Deadline deadline) {
-    const std::uintptr_t me = caller();
-    if (!take(me) && !lock_slow(me, deadline, InCycle::throws)) return false;
+    const Caller caller;
+    if (!take(caller) && !lock_slow(caller, deadline, InCycle::throws)) return false;
     detail::note_locked(this, "Lock", deadline.is_never() ? Orders::yes : Orders::no);
     return true;
 }
 
 void Lock::lock_again() {
-    const std::uintptr_t me = caller();
-    if (!take(me)) lock_slow(me, Deadline::never(), InCycle::waits);
+    const Caller caller;
+    if (!take(caller)) lock_slow(caller, Deadline::never(), InCycle::waits);
     detail::note_locked(this, "Lock", Orders::yes);
 }
 
 detail::Party* Lock::holder(const void* lock) noexcept {
     const auto word = static_cast<const Lock*>(lock)->word_.load(std::memory_order_relaxed);
-    return reinterpret_cast<detail::Party*>(word & ~has_waiters);
+    return reinterpret_cast<detail::Party*>(word & ~flags);
 }
 
 bool Lock::try_lock() noexcept {
-    if (!take(caller())) return false;
+    if (!take(Caller{})) return false;
     detail::note_locked(this, "Lock", Orders::no);
     return true;
 }
 
 void Lock::unlock() {
-    const std::uintptr_t me = caller();
+    const Caller caller;
     detail::note_unlocked(this);
-    std::uintptr_t held_by_me = me;
+    std::uintptr_t held_by_me = caller.party;
     if (word_.compare_exchange_strong(held_by_me, 0, std::memory_order_release,
                                       std::memory_order_relaxed)) {
         return;
     }
-    unlock_slow();
+    unlock_slow(caller);
 }
 
-bool Lock::lock_slow(std::uintptr_t me, Deadline deadline, InCycle in_cycle) {
-    detail::Held held{waiters_.lock()};
+bool Lock::take(const Caller& caller) noexcept {
+    std::uintptr_t now = word_.load(std::memory_order_relaxed);
+    if ((now & ~flags) != 0) return false;
+    if (!word_.compare_exchange_strong(now, now | caller.party, std::memory_order_acquire,
+                                       std::memory_order_relaxed)) {
+        return false;
+    }
+    taken_at_ = caller.switches;
+    return true;
+}
+
+/// Waits for a holder that is running on another worker, for a moment.
+bool Lock::take_while_it_runs(const Caller& caller) noexcept {
+    if (!caller.in_fiber()) return false;
+    for (unsigned spin = 0; spin < most_spins; ++spin) {
+        const std::uintptr_t now = word_.load(std::memory_order_relaxed);
+        if ((now & ~flags) == 0) {
+            if (take(caller)) return true;
+        } else if ((now & overdue) != 0) {
+            return false;
+        } else if (spin % spins_per_look == 0 && !is_running(now & ~flags)) {
+            return false;
+        }
+        detail::cpu_relax();
+    }
+    return false;
+}
+
+/// Takes it if it is free, else sees to it that its holder knows of the caller, who
+/// was woken `tries` times. Requires: waiters_.lock().
+bool Lock::take_or_announce(const Caller& caller, unsigned tries) noexcept {
+    const std::uintptr_t arrived = tries > 0 ? woken : 0;
+    const std::uintptr_t waits = has_waiters | (tries > 0 ? overdue : 0);
     std::uintptr_t now = word_.load(std::memory_order_relaxed);
     for (;;) {
-        if ((now & ~has_waiters) == me) {
-            throw std::system_error{std::make_error_code(std::errc::resource_deadlock_would_occur),
-                                    "weft: Lock::lock() by its holder"};
-        }
-        const std::uintptr_t then = now == 0 ? me : now | has_waiters;
+        const bool free = (now & ~flags) == 0;
+        const std::uintptr_t then = (now & ~arrived) | (free ? caller.party : waits);
         if (word_.compare_exchange_weak(now, then, std::memory_order_acquire,
                                         std::memory_order_relaxed)) {
-            if (now == 0) return true;
-            break;
+            return free;
         }
     }
-    detail::Waiter self;
-    const detail::Wake why =
-        park(held, waiters_, self, deadline, detail::Cancellable::no,
-             detail::Purpose{"Lock::lock", this, &holder, in_cycle == InCycle::throws});
-    if (why == detail::Wake::deadlocked) detail::throw_deadlock();
-    return why == detail::Wake::notified;
+}
+
+bool Lock::lock_slow(const Caller& caller, Deadline deadline, InCycle in_cycle) {
+    if (held()) {
+        throw std::system_error{std::make_error_code(std::errc::resource_deadlock_would_occur),
+                                "weft: Lock::lock() by its holder"};
+    }
+    if (take_while_it_runs(caller)) return true;
+    for (unsigned tries = 0;; ++tries) {
+        detail::Held held_queue{waiters_.lock()};
+        if (take_or_announce(caller, tries)) break;
+        detail::Waiter self;
+        self.goes_first = tries > 0;
+        const detail::Wake why =
+            park(held_queue, waiters_, self, deadline, detail::Cancellable::no,
+                 detail::Purpose{"Lock::lock", this, &holder, in_cycle == InCycle::throws});
+        if (why == detail::Wake::deadlocked) detail::throw_deadlock();
+        if (why != detail::Wake::notified) return false;
+        if (held()) break;  // handed over
+    }
+    taken_at_ = Caller{}.switches;
+    return true;
 }
 
 bool Lock::held() const noexcept {
-    return (word_.load(std::memory_order_relaxed) & ~has_waiters) == caller();
+    return (word_.load(std::memory_order_relaxed) & ~flags) == Caller{}.party;
 }
 
 void Lock::require_held() const {
@@ -101,26 +197,34 @@ void Lock::require_held() const {
                             "weft: the caller does not hold the Lock"};
 }
 
-void Lock::unlock_slow() {
+void Lock::unlock_slow(const Caller& caller) {
     require_held();
-    const std::uintptr_t me = caller();
-    std::uintptr_t mine = me;
-    do {
-        detail::Held held{waiters_.lock()};
-        if (auto first = waiters_.claim_front()) {
-            auto next = reinterpret_cast<std::uintptr_t>((*first)->ticket.party);
-            if (!waiters_.empty()) next |= has_waiters;
-            word_.store(next, std::memory_order_release);
-            held.unlock();
-            return std::move(*first).resume();
+    for (;;) {
+        std::uintptr_t now = word_.load(std::memory_order_relaxed);
+        const std::uintptr_t marks = now & flags;
+        if ((marks & has_waiters) == 0 || (marks & (woken | overdue)) == woken) {
+            // Freed last and by one step, for whoever locks after that may destroy the lock.
+            if (word_.compare_exchange_strong(now, marks, std::memory_order_release,
+                                              std::memory_order_relaxed)) {
+                return;
+            }
+            continue;
         }
-        // Nobody waits any more. Unlocked last and by one step, for whoever locks
-        // after that may destroy the lock.
-        word_.store(me, std::memory_order_relaxed);
-        held.unlock();
-        mine = me;
-    } while (!word_.compare_exchange_strong(mine, 0, std::memory_order_release,
-                                            std::memory_order_relaxed));
+        detail::Held held_queue{waiters_.lock()};
+        now = word_.load(std::memory_order_relaxed);
+        auto first = waiters_.claim_front();
+        if (!first) {
+            word_.store(caller.party | (now & woken), std::memory_order_relaxed);
+            continue;
+        }
+        const bool hands_over = (now & overdue) != 0 || taken_at_ != caller.switches;
+        const auto next = reinterpret_cast<std::uintptr_t>((*first)->ticket.party);
+        std::uintptr_t then = (now & woken) | (hands_over ? next : woken);
+        if (!waiters_.empty()) then |= has_waiters;
+        word_.store(then, std::memory_order_release);
+        held_queue.unlock();
+        return std::move(*first).resume();
+    }
 }
 
 }  // namespace weft

@@ -188,7 +188,7 @@ bool join(FiberCore* fiber, Deadline deadline) {
     if (fiber->done.load(std::memory_order_relaxed)) return true;
     Waiter self;
     return park_or_throw(held, fiber->joiners, self, deadline,
-                         Purpose{"join", fiber, &joined, true});
+                         Purpose{"join", fiber, &joined, may_throw_here()});
 }
 
 void cancel(FiberCore* fiber) noexcept {

@@ -41,6 +41,7 @@ public:
     // All of these require lock() to be held.
     bool empty() const noexcept { return head_ == nullptr; }
     void push_back(Waiter&) noexcept;
+    void push_front(Waiter&) noexcept;
     void remove(Waiter&) noexcept;                  // no-op when not linked
     std::optional<Claimed> claim_front() noexcept;  // skips those already claimed
     Waiter* front() const noexcept { return head_; }
