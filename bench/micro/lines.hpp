@@ -106,6 +106,9 @@ Lines lines_of() {
     if constexpr (HasCondition<Peer>) {
         lines["cond_pp"] = [](JsonLine& r) { condition_line<Peer>(r, scaled(200e3)); };
     }
+    if constexpr (HasTimeout<Peer>) {
+        lines["timeout_unf"] = [](JsonLine& r) { timeout_unfired_line<Peer>(r, scaled(10e6)); };
+    }
     if constexpr (SpawnsFromOutside<Peer>) {
         lines["foreign_lat"] = [](JsonLine& r) { foreign_spawn_line<Peer>(r, 300); };
     }

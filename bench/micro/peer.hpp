@@ -13,6 +13,7 @@
 //   yield(), sleep_us(us)
 //   Mutex                      lock(), unlock()
 //   Condition                  wait(mutex, predicate), notify_one()
+//   Timeout(us)                a scope that interrupts what is in it
 //   foreign_spawn(fn)          spawn from a plain thread
 //   foreign_release            a constant: Semaphore::release() may be called
 //                              by a plain thread
@@ -50,6 +51,11 @@ concept HasMutex = requires(typename Peer::Mutex& mutex) {
 template <class Peer>
 concept HasCondition = HasMutex<Peer> && requires(typename Peer::Condition& condition) {
     condition.notify_one();
+};
+
+template <class Peer>
+concept HasTimeout = requires {
+    typename Peer::Timeout;
 };
 
 template <class Peer>

@@ -53,6 +53,14 @@ void mutex_uncontended_line(JsonLine& result, long turns) {
     result.value("ns", pass(turns));
 }
 
+/// A time limit that is not reached, around nothing.
+template <class Peer>
+void timeout_unfired_line(JsonLine& result, long turns) {
+    const std::uint64_t start = now_ns();
+    for (long i = 0; i < turns; ++i) const typename Peer::Timeout limit{5'000'000};
+    result.value("ns", ns_each(start, turns));
+}
+
 /// Two fibers hand a unit back and forth; the value is per round trip.
 template <class Peer>
 void semaphore_line(JsonLine& result, long total) {

@@ -7,6 +7,7 @@
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
+#include <weft/timeout.hpp>
 
 #include <chrono>
 #include <string>
@@ -52,6 +53,11 @@ struct WeftPeer {
 
     private:
         weft::Semaphore semaphore_;
+    };
+
+    struct Timeout {
+        explicit Timeout(std::uint64_t us) : scope{std::chrono::microseconds{us}} {}
+        weft::Timeout scope;
     };
 
     template <class F>
