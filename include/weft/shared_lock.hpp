@@ -4,6 +4,7 @@
 #include <weft/detail/export.hpp>
 #include <weft/detail/wait_queue.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -37,7 +38,8 @@ public:
     /// Blocks: until locked. Not a cancellation point.
     /// Requires: the caller does not hold it to read; it would wait for itself.
     /// Throws std::system_error(resource_deadlock_would_occur) when the caller
-    /// holds it to write; it stays locked.
+    /// holds it to write; it stays locked. Throws Deadlock as Lock::lock(), where
+    /// it is held to write.
     void lock() { acquire(Mode::write, Deadline::never()); }
 
     /// Blocks: until locked or `deadline`. Otherwise as lock().
@@ -63,8 +65,8 @@ public:
 
     /// Blocks: until locked. Not a cancellation point. Throws
     /// std::system_error(resource_deadlock_would_occur) when the caller holds it
-    /// to write; it stays locked. A reader that locks it once more waits for
-    /// itself if a writer came in between.
+    /// to write; it stays locked. Throws Deadlock as lock(). A reader that locks it once more waits
+    /// for itself if a writer came in between.
     void lock_shared() { acquire(Mode::read, Deadline::never()); }
 
     /// Blocks: until locked or `deadline`. Otherwise as lock_shared().
@@ -93,13 +95,14 @@ private:
     bool acquire(Mode mode, Deadline deadline);
     bool try_acquire(Mode mode) noexcept;
     bool open_to(Mode mode) const noexcept;
-    void take(Mode mode, const detail::Party& party) noexcept;
+    void take(Mode mode, detail::Party& party) noexcept;
+    static detail::Party* writer(const void* lock) noexcept;
     void let_in(detail::WakeList& woken) noexcept;
 
     // --- guarded by waiters_.lock() ---
     detail::WaitQueue waiters_;
-    const detail::Party* writer_ = nullptr;  // who holds it to write
-    std::size_t readers_ = 0;                // how many hold it to read
+    std::atomic<detail::Party*> writer_{nullptr};  // who holds it to write; read by any thread
+    std::size_t readers_ = 0;                      // how many hold it to read
 };
 
 }  // namespace weft

@@ -6,66 +6,87 @@
 //     to (its deadline passed); so nobody but a newcomer can find it open.
 //  3. A waiter that is notified holds the lock already.
 //
-// A writer that leaves by its deadline may have been all that kept the readers
-// behind it waiting; hence it lets them in.
+// A writer that leaves by its deadline, or told of a deadlock, may have been all that kept the
+// readers behind it waiting; hence it lets them in.
 #include <weft/shared_lock.hpp>
 
 #include "base/assert.hpp"
+#include "park/deadlock.hpp"
 #include "park/park.hpp"
 #include "park/wake_list.hpp"
+#include "sync/lock_order.hpp"
 
 #include <system_error>
 
 namespace weft {
 
-SharedLock::~SharedLock() { WEFT_ASSERT(writer_ == nullptr && readers_ == 0); }
+namespace {
+using detail::lock_order::Orders;
+}
+
+SharedLock::~SharedLock() {
+    WEFT_ASSERT(writer_.load(std::memory_order_relaxed) == nullptr && readers_ == 0);
+    detail::note_destroyed(this);
+}
 
 bool SharedLock::acquire(Mode mode, Deadline deadline) {
-    const detail::Party& me = detail::this_party();
+    detail::Party& me = detail::this_party();
+    const auto orders = deadline.is_never() ? Orders::yes : Orders::no;
     detail::Held held{waiters_.lock()};
-    if (writer_ == &me) {
+    if (writer_.load(std::memory_order_relaxed) == &me) {
         throw std::system_error{std::make_error_code(std::errc::resource_deadlock_would_occur),
                                 "weft: SharedLock locked by the one who holds it to write"};
     }
     if (waiters_.empty() && open_to(mode)) {
         take(mode, me);
+        held.unlock();
+        detail::note_locked(this, "SharedLock", orders);
         return true;
     }
     detail::Waiter self;
     self.slot = &mode;
     const detail::Wake why = park(held, waiters_, self, deadline, detail::Cancellable::no,
-                                  detail::Purpose{"SharedLock::lock", this});
-    if (why == detail::Wake::notified) return true;
+                                  detail::Purpose{"SharedLock::lock", this, &writer, true});
+    if (why == detail::Wake::notified) {
+        detail::note_locked(this, "SharedLock", orders);
+        return true;
+    }
     detail::WakeList woken;
     held.lock();
     let_in(woken);
     held.unlock();
     woken.resume_all();
+    if (why == detail::Wake::deadlocked) detail::throw_deadlock();
     return false;
 }
 
 bool SharedLock::try_acquire(Mode mode) noexcept {
-    const detail::Held held{waiters_.lock()};
-    if (!waiters_.empty() || !open_to(mode)) return false;
-    take(mode, detail::this_party());
+    {
+        const detail::Held held{waiters_.lock()};
+        if (!waiters_.empty() || !open_to(mode)) return false;
+        take(mode, detail::this_party());
+    }
+    detail::note_locked(this, "SharedLock", Orders::no);
     return true;
 }
 
 void SharedLock::unlock() {
+    detail::note_unlocked(this);
     detail::WakeList woken;
     {
         const detail::Held held{waiters_.lock()};
-        if (writer_ != &detail::this_party()) {
+        if (writer_.load(std::memory_order_relaxed) != &detail::this_party()) {
             throw std::system_error{std::make_error_code(std::errc::operation_not_permitted),
                                     "weft: SharedLock::unlock() by another than its writer"};
         }
-        writer_ = nullptr;
+        writer_.store(nullptr, std::memory_order_relaxed);
         let_in(woken);
     }
     woken.resume_all();
 }
 
 void SharedLock::unlock_shared() {
+    detail::note_unlocked(this);
     detail::WakeList woken;
     {
         const detail::Held held{waiters_.lock()};
@@ -79,13 +100,19 @@ void SharedLock::unlock_shared() {
 }
 
 bool SharedLock::open_to(Mode mode) const noexcept {
-    return writer_ == nullptr && (mode == Mode::read || readers_ == 0);
+    return writer_.load(std::memory_order_relaxed) == nullptr &&
+           (mode == Mode::read || readers_ == 0);
 }
 
-void SharedLock::take(Mode mode, const detail::Party& party) noexcept {
+// The readers are not known: a cycle over one of them is left to who looks for a standstill.
+detail::Party* SharedLock::writer(const void* lock) noexcept {
+    return static_cast<const SharedLock*>(lock)->writer_.load(std::memory_order_relaxed);
+}
+
+void SharedLock::take(Mode mode, detail::Party& party) noexcept {
     WEFT_ASSERT(open_to(mode));
     if (mode == Mode::write) {
-        writer_ = &party;
+        writer_.store(&party, std::memory_order_relaxed);
     } else {
         ++readers_;
     }

@@ -13,7 +13,9 @@
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/lock.hpp>
+#include <weft/rlock.hpp>
 #include <weft/semaphore.hpp>
+#include <weft/shared_lock.hpp>
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
 
@@ -21,6 +23,7 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -220,6 +223,39 @@ TEST_CASE("joins close cycles, too", "[deadlock]") {
         middle.get();
         last.get();
         CHECK(thrown == 1);
+    });
+}
+
+TEST_CASE("who holds a SharedLock to write can close a cycle, and an RLock's holder",
+          "[deadlock]") {
+    on_workers([] {
+        weft::SharedLock shared;
+        weft::RLock again;
+        weft::Event held;
+        std::atomic<int> thrown{0};
+        auto other = weft::spawn([&] {
+            const std::lock_guard hold{shared};
+            held.set();
+            try {
+                const std::lock_guard also{again};
+            } catch (const weft::Deadlock&) {
+                ++thrown;
+            }
+        });
+        {
+            const std::lock_guard once{again};
+            const std::lock_guard twice{again};
+            held.wait();
+            try {
+                const std::shared_lock read{shared};
+            } catch (const weft::Deadlock&) {
+                ++thrown;
+            }
+        }
+        other.get();
+        CHECK(thrown == 1);
+        CHECK(shared.try_lock());
+        shared.unlock();
     });
 }
 
