@@ -88,13 +88,13 @@ private:
     enum class InCycle : bool { waits, throws };
 
     static detail::Party* holder(const void* lock) noexcept;
-    bool take(const Caller& caller) noexcept;
-    bool take_while_it_runs(const Caller& caller) noexcept;
-    bool take_or_announce(const Caller& caller, unsigned tries) noexcept;
-    bool lock_slow(const Caller& caller, Deadline deadline, InCycle in_cycle);
+    bool take(Caller caller) noexcept;
+    bool take_while_it_runs(Caller caller) noexcept;
+    bool take_or_announce(Caller caller, unsigned tries) noexcept;
+    bool lock_slow(Caller caller, Deadline deadline, InCycle in_cycle);
     /// lock() for a wait() that cannot return without it: throws no Deadlock.
     void lock_again();
-    void unlock_slow(const Caller& caller);
+    void unlock_slow(Caller caller);
 
     std::atomic<std::uintptr_t> word_{0};
     std::uint32_t taken_at_ = 0;  // the holder's: how often its worker had switched

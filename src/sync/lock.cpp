@@ -65,63 +65,21 @@ bool is_running(std::uintptr_t party) noexcept {
 // fiber was on its worker all the time. (After it has changed workers it may be the
 // same by chance; then an unlock() wakes where it could hand over.)
 struct Lock::Caller {
-    Caller() noexcept {
+    static Caller here() noexcept {
         const detail::Worker* const worker = detail::Worker::current();
-        const detail::FiberCore* const fiber = worker == nullptr ? nullptr : worker->fiber();
-        if (fiber == nullptr) {
-            party = reinterpret_cast<std::uintptr_t>(&detail::this_party());
-            return;
+        const detail::Party* const fiber = worker == nullptr ? nullptr : worker->fiber();
+        if (fiber == nullptr) [[unlikely]] {
+            return {reinterpret_cast<std::uintptr_t>(&detail::this_party()), 0};
         }
-        party = reinterpret_cast<std::uintptr_t>(static_cast<const detail::Party*>(fiber));
-        switches = static_cast<std::uint32_t>(worker->ticks());
+        return {reinterpret_cast<std::uintptr_t>(fiber),
+                static_cast<std::uint32_t>(worker->ticks())};
     }
-    bool in_fiber() const noexcept { return detail::Worker::current() != nullptr; }
 
     std::uintptr_t party;
-    std::uint32_t switches = 0;
+    std::uint32_t switches;
 };
 
-Lock::~Lock() {
-    WEFT_ASSERT((word_.load(std::memory_order_relaxed) & ~flags) == 0);
-    detail::note_destroyed(this);
-}
-
-bool Lock::try_lock_until(Deadline deadline) {
-    const Caller caller;
-    if (!take(caller) && !lock_slow(caller, deadline, InCycle::throws)) return false;
-    detail::note_locked(this, "Lock", deadline.is_never() ? Orders::yes : Orders::no);
-    return true;
-}
-
-void Lock::lock_again() {
-    const Caller caller;
-    if (!take(caller)) lock_slow(caller, Deadline::never(), InCycle::waits);
-    detail::note_locked(this, "Lock", Orders::yes);
-}
-
-detail::Party* Lock::holder(const void* lock) noexcept {
-    const auto word = static_cast<const Lock*>(lock)->word_.load(std::memory_order_relaxed);
-    return reinterpret_cast<detail::Party*>(word & ~flags);
-}
-
-bool Lock::try_lock() noexcept {
-    if (!take(Caller{})) return false;
-    detail::note_locked(this, "Lock", Orders::no);
-    return true;
-}
-
-void Lock::unlock() {
-    const Caller caller;
-    detail::note_unlocked(this);
-    std::uintptr_t held_by_me = caller.party;
-    if (word_.compare_exchange_strong(held_by_me, 0, std::memory_order_release,
-                                      std::memory_order_relaxed)) {
-        return;
-    }
-    unlock_slow(caller);
-}
-
-bool Lock::take(const Caller& caller) noexcept {
+inline bool Lock::take(Caller caller) noexcept {
     std::uintptr_t now = word_.load(std::memory_order_relaxed);
     if ((now & ~flags) != 0) return false;
     if (!word_.compare_exchange_strong(now, now | caller.party, std::memory_order_acquire,
@@ -132,9 +90,49 @@ bool Lock::take(const Caller& caller) noexcept {
     return true;
 }
 
+Lock::~Lock() {
+    WEFT_ASSERT((word_.load(std::memory_order_relaxed) & ~flags) == 0);
+    detail::note_destroyed(this);
+}
+
+bool Lock::try_lock_until(Deadline deadline) {
+    const Caller caller = Caller::here();
+    if (!take(caller) && !lock_slow(caller, deadline, InCycle::throws)) return false;
+    detail::note_locked(this, "Lock", deadline.is_never() ? Orders::yes : Orders::no);
+    return true;
+}
+
+void Lock::lock_again() {
+    const Caller caller = Caller::here();
+    if (!take(caller)) lock_slow(caller, Deadline::never(), InCycle::waits);
+    detail::note_locked(this, "Lock", Orders::yes);
+}
+
+detail::Party* Lock::holder(const void* lock) noexcept {
+    const auto word = static_cast<const Lock*>(lock)->word_.load(std::memory_order_relaxed);
+    return reinterpret_cast<detail::Party*>(word & ~flags);
+}
+
+bool Lock::try_lock() noexcept {
+    if (!take(Caller::here())) return false;
+    detail::note_locked(this, "Lock", Orders::no);
+    return true;
+}
+
+void Lock::unlock() {
+    const Caller caller = Caller::here();
+    detail::note_unlocked(this);
+    std::uintptr_t held_by_me = caller.party;
+    if (word_.compare_exchange_strong(held_by_me, 0, std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+        return;
+    }
+    unlock_slow(caller);
+}
+
 /// Waits for a holder that is running on another worker, for a moment.
-bool Lock::take_while_it_runs(const Caller& caller) noexcept {
-    if (!caller.in_fiber()) return false;
+bool Lock::take_while_it_runs(Caller caller) noexcept {
+    if (detail::Worker::current() == nullptr) return false;
     for (unsigned spin = 0; spin < most_spins; ++spin) {
         const std::uintptr_t now = word_.load(std::memory_order_relaxed);
         if ((now & ~flags) == 0) {
@@ -151,7 +149,7 @@ bool Lock::take_while_it_runs(const Caller& caller) noexcept {
 
 /// Takes it if it is free, else sees to it that its holder knows of the caller, who
 /// was woken `tries` times. Requires: waiters_.lock().
-bool Lock::take_or_announce(const Caller& caller, unsigned tries) noexcept {
+bool Lock::take_or_announce(Caller caller, unsigned tries) noexcept {
     const std::uintptr_t arrived = tries > 0 ? woken : 0;
     const std::uintptr_t waits = has_waiters | (tries > 0 ? overdue : 0);
     std::uintptr_t now = word_.load(std::memory_order_relaxed);
@@ -165,7 +163,7 @@ bool Lock::take_or_announce(const Caller& caller, unsigned tries) noexcept {
     }
 }
 
-bool Lock::lock_slow(const Caller& caller, Deadline deadline, InCycle in_cycle) {
+bool Lock::lock_slow(Caller caller, Deadline deadline, InCycle in_cycle) {
     if (held()) {
         throw std::system_error{std::make_error_code(std::errc::resource_deadlock_would_occur),
                                 "weft: Lock::lock() by its holder"};
@@ -183,12 +181,12 @@ bool Lock::lock_slow(const Caller& caller, Deadline deadline, InCycle in_cycle) 
         if (why != detail::Wake::notified) return false;
         if (held()) break;  // handed over
     }
-    taken_at_ = Caller{}.switches;
+    taken_at_ = Caller::here().switches;
     return true;
 }
 
 bool Lock::held() const noexcept {
-    return (word_.load(std::memory_order_relaxed) & ~flags) == Caller{}.party;
+    return (word_.load(std::memory_order_relaxed) & ~flags) == Caller::here().party;
 }
 
 void Lock::require_held() const {
@@ -197,7 +195,7 @@ void Lock::require_held() const {
                             "weft: the caller does not hold the Lock"};
 }
 
-void Lock::unlock_slow(const Caller& caller) {
+void Lock::unlock_slow(Caller caller) {
     require_held();
     for (;;) {
         std::uintptr_t now = word_.load(std::memory_order_relaxed);
