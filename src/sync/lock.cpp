@@ -169,14 +169,14 @@ bool Lock::lock_slow(Caller caller, Deadline deadline, InCycle in_cycle) {
                                 "weft: Lock::lock() by its holder"};
     }
     if (take_while_it_runs(caller)) return true;
+    const bool breakable = in_cycle == InCycle::throws && detail::may_throw_here();
     for (unsigned tries = 0;; ++tries) {
         detail::Held held_queue{waiters_.lock()};
         if (take_or_announce(caller, tries)) break;
         detail::Waiter self;
         self.goes_first = tries > 0;
-        const detail::Wake why =
-            park(held_queue, waiters_, self, deadline, detail::Cancellable::no,
-                 detail::Purpose{"Lock::lock", this, &holder, in_cycle == InCycle::throws});
+        const detail::Wake why = park(held_queue, waiters_, self, deadline, detail::Cancellable::no,
+                                      detail::Purpose{"Lock::lock", this, &holder, breakable});
         if (why == detail::Wake::deadlocked) detail::throw_deadlock();
         if (why != detail::Wake::notified) return false;
         if (held()) break;  // handed over

@@ -45,8 +45,9 @@ bool SharedLock::acquire(Mode mode, Deadline deadline) {
     }
     detail::Waiter self;
     self.slot = &mode;
-    const detail::Wake why = park(held, waiters_, self, deadline, detail::Cancellable::no,
-                                  detail::Purpose{"SharedLock::lock", this, &writer, true});
+    const detail::Wake why =
+        park(held, waiters_, self, deadline, detail::Cancellable::no,
+             detail::Purpose{"SharedLock::lock", this, &writer, detail::may_throw_here()});
     if (why == detail::Wake::notified) {
         detail::note_locked(this, "SharedLock", orders);
         return true;

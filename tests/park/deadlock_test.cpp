@@ -334,6 +334,45 @@ TEST_CASE("a Condition returns with its lock; another of the cycle is told", "[d
     }
 }
 
+TEST_CASE("who locks while it unwinds is not told; another of the cycle is",
+          "[deadlock][unwinding]") {
+    on_workers([] {
+        struct LocksAtTheEnd {
+            weft::Lock& lock;
+            ~LocksAtTheEnd() { const std::lock_guard hold{lock}; }
+        };
+        weft::Lock first;
+        weft::Lock second;
+        bool told = false;
+        weft::Event has_first;
+        weft::Event go_on;
+        auto unwinds = weft::spawn([&] {
+            const std::lock_guard hold{first};
+            has_first.set();
+            go_on.wait();
+            try {
+                const LocksAtTheEnd guard{second};
+                throw 1;
+            } catch (int) {
+            }
+        });
+        auto other = weft::spawn([&] {
+            const std::lock_guard hold{second};
+            has_first.wait();
+            go_on.set();
+            until_waiting(unwinds);
+            try {
+                const std::lock_guard closes{first};
+            } catch (const weft::Deadlock&) {
+                told = true;
+            }
+        });
+        unwinds.get();
+        other.get();
+        CHECK(told);
+    });
+}
+
 TEST_CASE("of those that close a cycle at once exactly one is told", "[deadlock]") {
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         INFO("seed " << seed);
