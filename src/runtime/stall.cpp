@@ -134,15 +134,14 @@ bool look_for_stall(Scheduler& scheduler) noexcept {
     // With I/O or timers to come, a worker will wake, and sleep, and be asked about again.
     if (scheduler.quiet(false) || !scheduler.nothing_under_way()) return false;
     try {
-        bool is_stall = false;
-        visit_registered([&](std::span<Registered> all) {
-            is_stall = stands_still(all);
-            if (is_stall) end_waits(all);
+        visit_registered([](std::span<Registered> all) {
+            if (stands_still(all)) end_waits(all);
         });
-        return !is_stall;
     } catch (const std::bad_alloc&) {
-        return true;
+        // The next look finds the same.
     }
+    // Also after a verdict: the waits that were ended may all be another runtime's.
+    return true;
 }
 
 }  // namespace weft::detail

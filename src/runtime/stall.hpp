@@ -31,8 +31,8 @@ class Scheduler;
 
 /// The watchdog of `scheduler`, all of whose workers sleep. On a verdict: writes
 /// the report to stderr, and ends waits (end_some_waits). Ends the process when
-/// none can be ended. Returns whether to look again later: fibers wait, but some
-/// thread may still wake them.
+/// none can be ended. Returns whether to look again later: fibers wait that some
+/// thread may still wake, or that the end of other waits has not helped.
 bool look_for_stall(Scheduler& scheduler) noexcept;
 
 }  // namespace weft::detail

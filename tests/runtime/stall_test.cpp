@@ -243,6 +243,21 @@ const Child both{"two runtimes that wait for each other", [] {
                      return first_wrong({told.deadlock, told_too.deadlock});
                  }};
 
+// Which of the two looks first is not known; the verdict ends the waits of one.
+const Child apart{"two runtimes, each stuck for itself", [] {
+                      for (int round = 0; round < 6; ++round) {
+                          weft::Event never;
+                          weft::Runtime one{{.workers = 1}};
+                          weft::Runtime other{{.workers = 1}};
+                          auto first = one.spawn([&] { never.wait(); });
+                          auto second = other.spawn([&] { never.wait(); });
+                          const Told told = told_by([&] { one.wait(); });
+                          const Told told_too = told_by([&] { other.wait(); });
+                          if (!told.deadlock || !told_too.deadlock) return 1;
+                      }
+                      return 0;
+                  }};
+
 const Child daemons{"daemons that wait for ever", [] {
                         return on_all([](const weft::Options& options) {
                             weft::Event event;
@@ -296,5 +311,9 @@ TEST_CASE("there is no verdict while I/O is in flight", "[stall][io]") { ends_we
 TEST_CASE("a runtime is not stuck while another one goes on", "[stall]") { ends_well(two); }
 
 TEST_CASE("runtimes that stand still together are stuck together", "[stall]") { ends_well(both); }
+
+TEST_CASE("a runtime that is stuck when another one has been helped is helped, too", "[stall]") {
+    ends_well(apart);
+}
 
 TEST_CASE("daemons that wait are no deadlock", "[stall][daemon]") { ends_well(daemons); }
