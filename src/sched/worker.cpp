@@ -214,9 +214,12 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
         // Also Cancelled: what ended the fiber is for whoever joins it.
         fiber.error = std::current_exception();
     }
+    // It does not unwind any more, and yet nothing but destructors comes now.
+    fiber.open_shield();
     fiber.routine->discard_callable(fiber.storage());
     tsan_release(&fiber);
     fiber.scheduler->setup().at_end(fiber);
+    fiber.close_shield();
     // What follows on this stack and in this block: the next fiber's, the table's.
     tsan_release(fiber.stack_end - 1);
     tsan_release(&fiber.references);

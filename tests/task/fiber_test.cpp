@@ -1,10 +1,12 @@
 // What fiber.hpp promises, each promise once.
 #include "support/catch.hpp"
 #include "support/runtime.hpp"
+#include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
+#include <weft/fiber_ref.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
 
@@ -13,10 +15,12 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
 using weft::test::on_workers;
+using weft::test::until_waiting;
 
 namespace {
 
@@ -184,6 +188,65 @@ TEST_CASE("a plain thread may wake the last fiber of a runtime that then ends", 
         }
         waker.join();
     }
+}
+
+TEST_CASE("what a cancelled fiber captured may wait when it is destroyed", "[fiber][cancel]") {
+    struct JoinsAtItsEnd {
+        explicit JoinsAtItsEnd(weft::Fiber<> fiber) : child{std::move(fiber)} {}
+        JoinsAtItsEnd(JoinsAtItsEnd&&) noexcept = default;
+        JoinsAtItsEnd& operator=(JoinsAtItsEnd&&) = delete;
+        ~JoinsAtItsEnd() {
+            if (child) child.join();
+        }
+        weft::Fiber<> child;
+    };
+    on_workers([] {
+        weft::Event go;
+        bool went = false;
+        JoinsAtItsEnd captured{weft::spawn([&] {
+            go.wait();
+            went = true;
+        })};
+        auto fiber = weft::spawn([captured = std::move(captured)] {
+            weft::this_fiber::sleep_until(weft::Deadline::never());
+        });
+        until_waiting(fiber);
+        fiber.cancel();
+        CHECK_FALSE(fiber.join(1ms));
+        go.set();
+        fiber.join();
+        CHECK(went);
+    });
+}
+
+TEST_CASE("a result that nobody takes may wait when it is destroyed", "[fiber][cancel]") {
+    struct WaitsAtItsEnd {
+        explicit WaitsAtItsEnd(weft::Event& e) : event{&e} {}
+        WaitsAtItsEnd(WaitsAtItsEnd&& other) noexcept
+            : event{std::exchange(other.event, nullptr)} {}
+        WaitsAtItsEnd& operator=(WaitsAtItsEnd&&) = delete;
+        ~WaitsAtItsEnd() {
+            if (event != nullptr) event->wait();
+        }
+        weft::Event* event;
+    };
+    on_workers([] {
+        weft::Event end;
+        auto fiber = weft::spawn([&] {
+            try {
+                weft::this_fiber::sleep_until(weft::Deadline::never());
+            } catch (const weft::Cancelled&) {
+            }
+            return WaitsAtItsEnd{end};
+        });
+        until_waiting(fiber);
+        const weft::FiberRef ref = fiber;
+        fiber.detach();
+        ref.cancel();
+        CHECK_FALSE(ref.join(1ms));
+        end.set();
+        ref.join();
+    });
 }
 
 TEST_CASE("a swallowed cancellation comes back at the next point", "[fiber][cancel]") {
