@@ -64,9 +64,13 @@ public:
     Deadline deadline() const noexcept { return deadline_; }
 
     /// Moves the limit, unless it was thrown already. By its maker.
-    void restart(Deadline deadline) noexcept { deadline_ = deadline; }
+    void restart(Deadline deadline) noexcept {
+        if (thrown_) return;  // TimedOut::is() compares the deadline
+        deadline_ = deadline;
+        due_ = false;
+    }
     /// It will not be thrown, unless restart()ed. By its maker.
-    void cancel() noexcept { deadline_ = Deadline::never(); }
+    void cancel() noexcept { restart(Deadline::never()); }
 
     /// Whether it was thrown.
     bool expired() const noexcept { return thrown_; }

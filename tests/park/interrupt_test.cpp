@@ -372,3 +372,50 @@ TEST_CASE("nothing is thrown into a fiber that unwinds", "[cancel][unwinding]") 
         CHECK(served);
     });
 }
+
+// In one worker's order of timers: who throws in runs when the Timeout has ended
+// the wait, and before the waiter does.
+TEST_CASE("a Timeout called off or moved is not thrown, though it had ended a wait",
+          "[timeout][throw_in]") {
+    for (const Deadline::Clock::duration more : {Deadline::Clock::duration::max(), 1h + 0ns}) {
+        weft::simulate(1,
+                       [&] {
+                           weft::Event never;
+                           weft::Fiber<bool> waiter;
+                           const auto at = weft::detail::now() + 10ms;
+                           auto thrower = weft::spawn([&] {
+                               weft::this_fiber::sleep_until(at);
+                               waiter.throw_in(std::runtime_error{"first"});
+                           });
+                           until_waiting(thrower);
+                           waiter = weft::spawn([&] {
+                               Timeout limit{at};
+                               try {
+                                   never.wait();
+                               } catch (const std::runtime_error&) {
+                                   limit.restart(more);
+                                   weft::this_fiber::sleep_for(1ms);
+                                   return true;
+                               }
+                               return false;
+                           });
+                           CHECK(waiter.get());
+                       },
+                       {.workers = 1});
+    }
+}
+
+TEST_CASE("a Timeout that was thrown is known again after it was called off", "[timeout]") {
+    on_virtual_clock([] {
+        weft::Event never;
+        Timeout limit{1s};
+        try {
+            never.wait();
+        } catch (const TimedOut& e) {
+            limit.cancel();
+            limit.restart(1h);
+            CHECK(e.is(limit));
+        }
+        CHECK(limit.expired());
+    });
+}
