@@ -20,11 +20,12 @@ class WEFT_API RLock {
 public:
     RLock() noexcept = default;
 
-    /// Blocks: until locked, never when the caller holds it. Not a cancellation point.
+    /// Blocks: until locked, never when the caller holds it. Not a cancellation
+    /// point. Throws Deadlock, as Lock::lock().
     void lock() { try_lock_until(Deadline::never()); }
 
     /// Blocks: until locked or `deadline`, never when the caller holds it. Not a
-    /// cancellation point. Returns whether it was locked.
+    /// cancellation point. Returns whether it was locked. Throws as lock().
     bool try_lock_until(Deadline deadline);
     template <class Clock, class Duration>
     bool try_lock_until(const std::chrono::time_point<Clock, Duration>& at) {

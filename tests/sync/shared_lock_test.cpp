@@ -7,6 +7,7 @@
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
 
+#include <weft/deadlock.hpp>
 #include <weft/fiber.hpp>
 #include <weft/latch.hpp>
 #include <weft/semaphore.hpp>
@@ -282,4 +283,24 @@ TEST_CASE("SharedLock takes the time points of any clock, as SharedTimedLockable
         CHECK(reading.try_lock_until(time_point_cast<milliseconds>(steady_clock::now()) + 1h));
         CHECK_FALSE(other_can_write(lock));
     });
+}
+
+TEST_CASE("who locks to write what it holds to read is told that nobody can go on",
+          "[shared_lock][deadlock]") {
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        weft::SharedLock lock;
+        bool told = false;
+        const auto upgrade = [&] {
+            const std::shared_lock reading{lock};
+            try {
+                lock.lock();
+            } catch (const weft::Deadlock&) {
+                told = true;
+            }
+            CHECK(other_can_read(lock));
+            CHECK_FALSE(other_can_write(lock));
+        };
+        CHECK_THROWS_AS(weft::simulate(seed, upgrade), weft::Deadlock);
+        CHECK(told);
+    }
 }
