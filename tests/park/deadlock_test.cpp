@@ -13,6 +13,7 @@
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/lock.hpp>
+#include <weft/once.hpp>
 #include <weft/rlock.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/shared_lock.hpp>
@@ -448,4 +449,25 @@ TEST_CASE("locks taken in order never throw Deadlock", "[deadlock]") {
         constexpr int rounds = weft::test::under_sanitizer ? 200 : 2000;
         for (std::uint64_t seed = 1; seed <= 3; ++seed) CHECK_NOTHROW(InOrder{seed}(16, rounds));
     });
+}
+
+TEST_CASE("at a standstill who cannot be unwound now is not cancelled for later", "[deadlock]") {
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        bool went_on = false;
+        const auto stuck = [&] {
+            weft::Once once;
+            weft::Event never;
+            auto runner = weft::spawn([&] { once.call([&] { never.wait(); }); });
+            until_waiting(runner);
+            auto behind = weft::spawn([&] {
+                once.call([] {});
+                weft::this_fiber::check_cancelled();
+                went_on = true;
+            });
+            behind.join();
+            runner.join();
+        };
+        CHECK_THROWS_AS(weft::simulate(seed, stuck), weft::Deadlock);
+        CHECK(went_on);
+    }
 }
