@@ -11,6 +11,8 @@
 #include "park/park.hpp"
 #include "park/wake_list.hpp"
 
+#include <weft/this_fiber.hpp>
+
 #include <stdexcept>
 
 namespace weft {
@@ -28,8 +30,14 @@ bool Condition::wait(Lock& lock, Deadline deadline) {
     const detail::Wake why =
         park_releasing(held, waiters_, self, deadline, detail::Cancellable::yes,
                        detail::Purpose{"Condition::wait", this}, [&] { lock.unlock(); });
-    // A wait that never began (cancelled before, or too late) has not unlocked.
-    if (self.ticket.party != nullptr) lock.lock_again();
+    if (self.ticket.party != nullptr) {
+        lock.lock_again();
+    } else if (why == detail::Wake::timed_out) {
+        // Begun too late, it has not unlocked; who asks again and again lets others lock.
+        lock.unlock();
+        this_fiber::yield();
+        lock.lock_again();
+    }
     if (why == detail::Wake::cancelled) detail::throw_interrupt();
     return why == detail::Wake::notified;
 }

@@ -544,3 +544,22 @@ TEST_CASE("a notification passes over one whose deadline is passing", "[conditio
     });
     CHECK(late > 0);
 }
+
+TEST_CASE("a wait whose deadline has passed before lets others have the lock",
+          "[condition][deadline]") {
+    on_workers([] {
+        weft::Lock lock;
+        weft::Condition condition;
+        bool seen = false;
+        lock.lock();
+        auto other = weft::spawn([&] {
+            const std::lock_guard hold{lock};
+            seen = true;
+        });
+        until_waiting(other);
+        CHECK_FALSE(condition.wait(lock, 0ms));
+        CHECK(seen);
+        lock.unlock();
+        other.join();
+    });
+}
