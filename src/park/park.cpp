@@ -94,6 +94,8 @@ bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline
     const Wake why = park(held, queue, self, deadline, Cancellable::yes, purpose);
     if (why == Wake::cancelled) throw_interrupt();
     if (why == Wake::deadlocked) throw_deadlock();
+    // Who asks again and again, with deadlines in the past, leaves room for others.
+    if (why == Wake::timed_out) Worker::consume_budget();
     return why == Wake::notified;
 }
 

@@ -139,3 +139,16 @@ TEST_CASE("threads and fibers wait for the same event", "[event][thread]") {
         }
     }
 }
+
+TEST_CASE("who asks again and again without waiting lets others run", "[event][deadline]") {
+    weft::run(
+        [] {
+            weft::Event event;
+            auto other = weft::spawn([&] { event.set(); });
+            int times = 0;
+            while (times < 10'000 && !event.wait(0ms)) ++times;
+            CHECK(times < 10'000);
+            other.join();
+        },
+        {.workers = 1});
+}
