@@ -89,7 +89,8 @@ public:
     /// or out of the one where it waits: once. Several come in order of their
     /// throws; Cancelled goes before. A fiber that never started ends with it;
     /// to one that ends before such a point nothing happens. Never blocks. Any
-    /// thread. Throws std::bad_alloc; then nothing happened.
+    /// thread. Throws std::bad_alloc; std::invalid_argument when `error` is a
+    /// std::exception_ptr to nothing; then nothing happened.
     template <class E>
     void throw_in(E&& error) {
         if constexpr (std::is_same_v<std::remove_cvref_t<E>, std::exception_ptr>) {

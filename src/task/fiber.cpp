@@ -197,8 +197,10 @@ void cancel(FiberCore* fiber) noexcept {
 }
 
 void throw_in(FiberCore* fiber, std::exception_ptr error) {
+    if (error == nullptr) throw std::invalid_argument{"weft: throw_in() of no exception"};
     if (!is_done(fiber)) throw_in(*fiber, std::move(error));
 }
+
 bool is_cancelled(const FiberCore* fiber) noexcept { return fiber->cancel_pending(); }
 
 bool is_daemon(const FiberCore* fiber) noexcept { return fiber->is_daemon; }

@@ -419,3 +419,14 @@ TEST_CASE("a Timeout that was thrown is known again after it was called off", "[
         CHECK(limit.expired());
     });
 }
+
+TEST_CASE("nothing is not thrown in", "[throw_in]") {
+    on_workers([] {
+        weft::Event end;
+        auto fiber = weft::spawn([&] { end.wait(); });
+        until_waiting(fiber);
+        CHECK_THROWS_AS(fiber.throw_in(std::exception_ptr{}), std::invalid_argument);
+        end.set();
+        fiber.get();
+    });
+}
