@@ -4,6 +4,7 @@
 #include "support/catch.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
+#include "support/seed.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/fiber.hpp>
@@ -12,21 +13,16 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
+#include <cstdint>
 #include <thread>
 #include <vector>
 
 using namespace std::chrono_literals;
 using weft::detail::Random;
 using weft::test::Environment;
+using weft::test::seed;
 
 namespace {
-
-// WEFT_SEED repeats what a failure printed; timing is not repeated with it.
-std::uint64_t seed() {
-    if (const char* text = std::getenv("WEFT_SEED")) return std::strtoull(text, nullptr, 10);
-    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
 
 struct Storm {
     static constexpr std::ptrdiff_t units_in_all = 3;
