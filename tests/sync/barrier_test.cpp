@@ -328,7 +328,8 @@ TEST_CASE("who comes while the action runs is of the next round", "[barrier]") {
     });
 }
 
-TEST_CASE("abort breaks a barrier for those who wait and those who come", "[barrier]") {
+TEST_CASE("abort breaks a barrier for those who wait and those who come, until a reset",
+          "[barrier]") {
     everywhere([] {
         weft::Barrier barrier{3};
         auto one = party(barrier);
@@ -342,6 +343,11 @@ TEST_CASE("abort breaks a barrier for those who wait and those who come", "[barr
         barrier.reset();
         barrier.reset();
         CHECK_FALSE(barrier.broken());
+        auto first = party(barrier);
+        auto second = party(barrier);
+        CHECK(meet(barrier) == End::passed);
+        CHECK(first.get() == End::passed);
+        CHECK(second.get() == End::passed);
     });
 }
 

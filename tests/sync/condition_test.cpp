@@ -224,6 +224,39 @@ TEST_CASE("notify wakes as many as it says, in order of arrival", "[condition][o
     });
 }
 
+TEST_CASE("who waits again after a notification is behind those who wait still",
+          "[condition][order]") {
+    also_migrating([] {
+        weft::Lock lock;
+        weft::Condition condition;
+        int returned = 0;  // guarded by lock
+        const auto until_returned = [&](int count) {
+            for (;;) {
+                const std::lock_guard hold{lock};
+                if (returned == count) return;
+                weft::this_fiber::yield();
+            }
+        };
+        auto again = weft::spawn([&] {
+            const std::lock_guard hold{lock};
+            for (int i = 0; i < 2; ++i) {
+                condition.wait(lock);
+                ++returned;
+            }
+        });
+        until_waiting(again);
+        Crowd crowd{lock, condition, 1};
+        notify(lock, condition);
+        until_returned(1);  // and waits again: the lock was free
+        notify(lock, condition);
+        CHECK(crowd.fibers[0].get());
+        CHECK_FALSE(again.done());
+        notify(lock, condition);
+        again.join();
+        CHECK(returned == 2);
+    });
+}
+
 TEST_CASE("a notification passes over those who have left", "[condition][cancel]") {
     on_workers([] {
         weft::Lock lock;

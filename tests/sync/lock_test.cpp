@@ -10,7 +10,9 @@
 #include <weft/cancelled.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
+#include <weft/rlock.hpp>
 #include <weft/semaphore.hpp>
+#include <weft/shared_lock.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <atomic>
@@ -334,5 +336,25 @@ TEST_CASE("Lock takes the time points of any clock, as TimedLockable asks", "[lo
                 return lock.try_lock_until(system_clock::now()) || lock.try_lock_for(0ms);
             }).get();
         CHECK_FALSE(another);
+    });
+}
+
+TEMPLATE_TEST_CASE("who takes a lock again and again starves nobody who waits", "[lock][order]",
+                   weft::Lock, weft::RLock, weft::SharedLock) {
+    also_migrating([] {
+        TestType lock;
+        std::atomic<bool> served{false};
+        lock.lock();
+        auto waiter = weft::spawn([&] {
+            const std::lock_guard hold{lock};
+            served = true;
+        });
+        until_waiting(waiter);
+        while (!served) {  // without a yield: on one worker the lock itself must see to it
+            lock.unlock();
+            lock.lock();
+        }
+        lock.unlock();
+        waiter.join();
     });
 }

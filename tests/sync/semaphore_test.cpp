@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+using weft::test::also_migrating;
 using weft::test::on_workers;
 using weft::test::until_waiting;
 
@@ -142,4 +143,32 @@ TEST_CASE("a bounded semaphore knows units that went to waiters", "[semaphore]")
         units.release();
         CHECK_THROWS_AS(units.release(), std::logic_error);
     });
+}
+
+TEST_CASE("who takes a unit again and again starves nobody who waits", "[semaphore][order]") {
+    also_migrating([] {
+        weft::Semaphore units{1};
+        std::atomic<bool> served{false};
+        units.acquire();
+        auto waiter = weft::spawn([&] {
+            units.acquire();
+            served = true;
+            units.release();
+        });
+        until_waiting(waiter);
+        while (!served) {
+            units.release();
+            units.acquire();
+        }
+        units.release();
+        waiter.join();
+        CHECK(units.try_acquire());
+    });
+}
+
+TEST_CASE("a semaphore may go with units out", "[semaphore]") {
+    weft::Semaphore units{2};
+    CHECK(units.acquire());
+    weft::BoundedSemaphore bounded{1};
+    CHECK(bounded.acquire());
 }

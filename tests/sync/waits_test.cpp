@@ -1,4 +1,4 @@
-// What holds of every wait, asked of every class: ten questions, each once.
+// What holds of every wait, asked of every class, each question once.
 #include "support/waits.hpp"
 
 #include "support/catch.hpp"
@@ -8,6 +8,7 @@
 
 #include <weft/cancelled.hpp>
 #include <weft/this_fiber.hpp>
+#include <weft/timeout.hpp>
 
 #include <atomic>
 #include <memory>
@@ -199,6 +200,37 @@ TEMPLATE_LIST_TEST_CASE("a cancelled wait throws and leaves all to the others", 
         Two both{subject};
         both.first.cancel();
         CHECK(both.first.get() == End::cancelled);
+        subject.wake();
+        CHECK(both.second.get() == End::served);
+        if (TestType::serves != Serves::one) return;
+        CHECK(other_waits_for(subject, 0ms) == End::timed_out);
+    });
+}
+
+TEMPLATE_LIST_TEST_CASE("a Timeout ends a wait in it and leaves all to the others",
+                        "[waits][timeout]", Cancellable) {
+    everywhere([] {
+        TestType subject{2};
+        auto first =
+            weft::spawn([&] { return weft::with_timeout(1ms, [&] { wait_for(subject); }); });
+        until_queued(subject, first, 1);
+        auto second = weft::spawn([&] { return wait_for(subject); });
+        until_queued(subject, second, 2);
+        CHECK_FALSE(first.get());
+        subject.wake();
+        CHECK(second.get() == End::served);
+        if (TestType::serves != Serves::one) return;
+        CHECK(other_waits_for(subject, 0ms) == End::timed_out);
+    });
+}
+
+TEMPLATE_LIST_TEST_CASE("what is thrown into a wait ends it and leaves all to the others",
+                        "[waits][throw_in]", Cancellable) {
+    everywhere([] {
+        TestType subject{2};
+        Two both{subject};
+        both.first.throw_in(7);
+        CHECK_THROWS_AS(both.first.get(), int);
         subject.wake();
         CHECK(both.second.get() == End::served);
         if (TestType::serves != Serves::one) return;
