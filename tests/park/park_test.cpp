@@ -258,6 +258,30 @@ TEST_CASE("a wait of deadline, cancel and notify at once ends once", "[park][can
     });
 }
 
+TEST_CASE("who ends a wait too late does nothing to the next one", "[park]") {
+    also_migrating([] {
+        weft::Semaphore units{0};
+        weft::Semaphore begun{0};
+        weft::detail::Party* party = nullptr;
+        auto waiter = weft::spawn([&] {
+            party = &weft::detail::this_party();
+            begun.release();
+            return units.acquire() && units.acquire();
+        });
+        begun.acquire();
+        until_waiting(waiter);
+        const auto over = party->word().epoch();
+        units.release();
+        while (party->word().epoch() == over || !party->word().is_armed()) {
+            weft::this_fiber::yield();
+        }
+        CHECK_FALSE(weft::detail::end_wait(*party, over, weft::detail::Wake::timed_out));
+        CHECK(party->word().is_armed());
+        units.release();
+        CHECK(waiter.get());
+    });
+}
+
 TEST_CASE("plain threads wait and wake, among themselves and with fibers", "[park][thread]") {
     for (const unsigned workers : {1u, 2u, 8u}) {
         weft::Semaphore ping{0};
