@@ -23,6 +23,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <shared_mutex>
 #include <string>
@@ -424,6 +425,134 @@ TEST_CASE("of threads that close a cycle in the same moment exactly one is told"
         for (std::thread& thread : threads) thread.join();
         CHECK(thrown == rounds);
     }
+}
+
+namespace {
+
+// A wait that the test makes by itself: `owner` is asked by who looks for cycles.
+class OwnWait {
+public:
+    using Wake = weft::detail::Wake;
+    std::function<weft::detail::Party*()> owner;
+
+    Wake wait() {
+        weft::detail::Held held{queue_.lock()};
+        weft::detail::Waiter self;
+        const Wake why = park(held, queue_, self, weft::Deadline::never(),
+                              weft::detail::Cancellable::no, {"OwnWait::wait", this, &ask, true});
+        if (why == Wake::deadlocked)
+            CHECK_THROWS_AS(weft::detail::throw_deadlock(), weft::Deadlock);
+        return why;
+    }
+    void wake() {
+        weft::detail::Held held{queue_.lock()};
+        auto first = queue_.claim_front();
+        held.unlock();
+        if (first) std::move(*first).resume();
+    }
+
+private:
+    static weft::detail::Party* ask(const void* wait) noexcept {
+        return static_cast<const OwnWait*>(wait)->owner();
+    }
+    weft::detail::WaitQueue queue_;
+};
+
+// A second party waits for the first; the first for the second, until `third_time`
+// it is asked for its owner: that is after the second was frozen.
+OwnWait::Wake wait_in_cycle(
+    const std::function<weft::detail::Party*(weft::detail::Party*, OwnWait&)>& third_time) {
+    OwnWait mine;
+    OwnWait others;
+    weft::detail::Party* const me = &weft::detail::this_party();
+    weft::detail::Party* other = nullptr;
+    others.owner = [&] { return me; };
+    auto second = weft::spawn([&] {
+        other = &weft::detail::this_party();
+        others.wait();
+    });
+    until_waiting(second);
+    int asked = 0;
+    mine.owner = [&] { return ++asked == 3 ? third_time(other, others) : other; };
+    auto third = weft::spawn([&] {
+        mine.wake();
+        others.wake();
+    });
+    const auto why = mine.wait();
+    third.join();
+    second.join();  // not before: that would be a cycle, too
+    return why;
+}
+
+}  // namespace
+
+TEST_CASE("who is not the owner any more when asked again closes no cycle", "[deadlock]") {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        weft::simulate(seed, [] {
+            using weft::detail::Party;
+            using weft::detail::Wake;
+            CHECK(wait_in_cycle([](Party* other, OwnWait&) { return other; }) == Wake::deadlocked);
+            CHECK(wait_in_cycle([](Party*, OwnWait&) { return nullptr; }) == Wake::notified);
+        });
+    }
+}
+
+TEST_CASE("a wait that ends while the way is walked closes no cycle", "[deadlock]") {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        weft::simulate(seed, [] {
+            const auto why = wait_in_cycle([](weft::detail::Party* other, OwnWait& others) {
+                others.wake();  // frozen, it does not run yet
+                return other;
+            });
+            CHECK(why == weft::detail::Wake::notified);
+        });
+    }
+}
+
+// The walk along half of it takes longer than it takes the other to get to its own.
+TEST_CASE("of two that close a long cycle in the same moment exactly one is told",
+          "[deadlock][thread]") {
+    constexpr unsigned half = 100;
+    constexpr unsigned all = 2 * half;
+    constexpr int rounds = weft::test::under_sanitizer ? 5 : 30;
+    const auto body = [] {
+        std::deque<weft::Lock> locks(all);
+        weft::Semaphore held{0};
+        weft::Event go;
+        std::atomic<bool> now{false};
+        std::atomic<int> thrown{0};
+        const auto hold_and_ask = [&](unsigned i, auto&& between) {
+            const std::lock_guard own{locks[i]};
+            held.release();
+            between();
+            try {
+                const std::lock_guard next{locks[(i + 1) % all]};
+            } catch (const weft::Deadlock&) {
+                ++thrown;
+            }
+        };
+        const auto until_now = [&] {
+            for (unsigned turn = 0; !now; ++turn) weft::detail::spin_pause(turn);
+        };
+        std::vector<weft::Fiber<>> fibers;
+        std::thread one{[&] { hold_and_ask(0, until_now); }};
+        std::thread two{[&] { hold_and_ask(half, until_now); }};
+        for (unsigned i = 0; i < all; ++i) {
+            if (i % half == 0) continue;
+            fibers.push_back(weft::spawn([&, i] { hold_and_ask(i, [&] { go.wait(); }); }));
+        }
+        for (unsigned i = 0; i < all; ++i) held.acquire();
+        go.set();
+        for (const auto& fiber : fibers) {
+            while (weft::FiberRef{fiber}.doing() != "Lock::lock") weft::this_fiber::yield();
+        }
+        now = true;
+        weft::join_all(fibers);
+        one.join();
+        two.join();
+        CHECK(thrown == 1);
+    };
+    for (int round = 0; round < rounds; ++round) weft::run(body, {.workers = 1});
 }
 
 TEST_CASE("philosophers who are told of deadlocks all get their meals", "[deadlock]") {
