@@ -244,7 +244,7 @@ TEST_CASE("what is thrown in ends the wait, once", "[throw_in]") {
     });
 }
 
-TEST_CASE("exceptions thrown in come one by one, in order, Cancelled before them", "[throw_in]") {
+TEST_CASE("exceptions thrown in come one by one, in order", "[throw_in]") {
     on_virtual_clock([] {
         std::vector<int> order;
         weft::Event shielded;
@@ -269,6 +269,34 @@ TEST_CASE("exceptions thrown in come one by one, in order, Cancelled before them
         start.set();
         fiber.get();
         CHECK(order == std::vector<int>{1, 2, 3});
+    });
+}
+
+TEST_CASE("Cancelled goes before what was thrown in earlier, and stays", "[throw_in][cancel]") {
+    on_virtual_clock([] {
+        weft::Event shielded;
+        weft::Event start;
+        int cancelled = 0;
+        auto fiber = weft::spawn([&] {
+            {
+                const weft::this_fiber::Shield shield;
+                shielded.set();
+                start.wait();
+            }
+            for (int i = 0; i < 3; ++i) {
+                try {
+                    weft::this_fiber::check_cancelled();
+                } catch (const weft::Cancelled&) {
+                    ++cancelled;
+                }
+            }
+        });
+        shielded.wait();
+        fiber.throw_in(1);
+        fiber.cancel();
+        start.set();
+        CHECK_NOTHROW(fiber.get());
+        CHECK(cancelled == 3);
     });
 }
 

@@ -219,6 +219,24 @@ TEST_CASE("of cancel and notify one wins, and the unit is taken or there", "[par
     });
 }
 
+TEST_CASE("a cancellation that comes as a wait begins is not missed", "[park][cancel][thread]") {
+    weft::Runtime runtime{{.workers = 1}};
+    for (int round = 0; round < 5 * rounds; ++round) {
+        weft::Semaphore never{0};
+        std::atomic<bool> about_to{false};
+        auto waiter = runtime.spawn([&] {
+            about_to = true;
+            for (int turn = 0; turn < round % 1000; ++turn) about_to.load();
+            never.acquire();
+        });
+        for (int turn = 0; !about_to; ++turn) {
+            if (turn > 10'000) sched_yield();
+        }
+        waiter.cancel();
+        waiter.join();  // nobody else would end it
+    }
+}
+
 TEST_CASE("of deadline and notify one wins, and the unit is taken or there", "[park][deadline]") {
     also_migrating([] {
         int wrong = 0;
