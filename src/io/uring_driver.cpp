@@ -345,9 +345,12 @@ void UringDriver::on_signal() noexcept {
     (void)ring_.enter(submit, 0, IORING_ENTER_GETEVENTS);
 }
 
-std::size_t UringDriver::in_flight() const noexcept {
-    // In this order: what left the one is in the other by then.
-    return in_flight_.load(std::memory_order_acquire) + delivering_.load(std::memory_order_acquire);
+std::size_t UringDriver::in_flight() const noexcept { return unfinished(); }
+
+bool UringDriver::is_busy() const noexcept {
+    // In this order: what leaves the one is in the other before.
+    return in_flight_.load(std::memory_order_acquire) != 0 ||
+           delivering_.load(std::memory_order_acquire) != 0;
 }
 
 }  // namespace weft::detail

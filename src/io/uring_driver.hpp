@@ -65,6 +65,7 @@ public:
     bool rescue(pid_t owner) noexcept override;
     void on_signal() noexcept override;
     std::size_t in_flight() const noexcept override;
+    bool is_busy() const noexcept override;
 
     void submit(Operation& operation) noexcept override;
     void cancel(Operation& operation) noexcept override;

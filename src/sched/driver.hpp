@@ -53,6 +53,9 @@ public:
 
     /// Any thread; momentary. Operations begun and not yet delivered.
     virtual std::size_t in_flight() const noexcept = 0;
+    /// Any thread. Whether anything of it may still wake a fiber: in flight, or out of
+    /// flight and about to be told.
+    virtual bool is_busy() const noexcept { return in_flight() != 0; }
 };
 
 }  // namespace weft::detail

@@ -115,7 +115,7 @@ std::optional<std::uint64_t> Scheduler::rounds_if_asleep() const noexcept {
 
 bool Scheduler::nothing_under_way() noexcept {
     return injected_.empty() && std::all_of(workers_.begin(), workers_.end(), [](auto& worker) {
-               return !worker->has_work() && worker->driver().in_flight() == 0 &&
+               return !worker->has_work() && !worker->driver().is_busy() &&
                       !worker->timers().any_live();
            });
 }
