@@ -25,7 +25,7 @@ class Party;
 /// was written before unlock() is visible after the lock() that follows.
 ///
 /// (Handing over always, eight fibers on two workers that lock, count and unlock
-/// form a convoy: 75 ns a turn. So it takes 21.)
+/// form a convoy: 75 ns a turn. So it takes 21 to 56, as the machine is loaded.)
 ///
 /// Thread safety: every member. Lifetime: must outlive its waiters.
 class WEFT_API Lock {
