@@ -16,6 +16,7 @@ std::error_code error_of(Body&& body) {
     return {};
 }
 
+/// Whether `code` is `errc`, told as an error of the system.
 inline bool is(std::error_code code, std::errc errc) { return code == errc; }
 
 }  // namespace weft::test

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "support/catch.hpp"
+#include "support/errors.hpp"
 
 #include <weft/fiber.hpp>
 #include <weft/io/tcp.hpp>
@@ -40,20 +41,6 @@ inline Connection socket_pair() {
     }
     return {io::TcpStream{pair[0]}, io::TcpStream{pair[1]}};
 }
-
-/// The code of the std::system_error that `body` throws, or none.
-template <class Body>
-std::error_code error_of(Body&& body) {
-    try {
-        body();
-    } catch (const std::system_error& error) {
-        return error.code();
-    }
-    return {};
-}
-
-/// Whether `code` is `errc`, told as an error of the system.
-inline bool is(std::error_code code, std::errc errc) { return code == errc; }
 
 inline std::span<const std::byte> bytes_of(std::string_view text) {
     return std::as_bytes(std::span{text.data(), text.size()});
