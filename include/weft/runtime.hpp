@@ -104,8 +104,9 @@ public:
     ///
     /// Blocks: the calling thread, until then.
     /// Throws Deadlock if some time no fiber could run and nothing could wake one:
-    /// no I/O, timer or plain thread, not even the one that made the Runtime. All
-    /// fibers were cancelled then.
+    /// no I/O, timer or plain thread, not even the one that made the Runtime. As
+    /// many waits as it took to go on were ended then: by Cancelled, where nothing
+    /// else helped by Deadlock.
     void wait();
 
     /// The runtime of the calling fiber. Throws std::logic_error outside one.

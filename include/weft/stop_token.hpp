@@ -12,8 +12,9 @@
 
 namespace weft {
 
-/// A token that is stopped when the fiber is cancelled; at once if it was. One
-/// of a fiber that ends uncancelled is never stopped. Lives as long as it likes.
+/// A token that is stopped when the fiber is cancelled, also after its end; at once
+/// if it was. Not by a standstill (Deadlock), which interrupts waits alone. Lives as
+/// long as it likes.
 ///
 /// A std::stop_callback on it is called by whoever cancels, in cancel(), and
 /// must not wait. The fiber is interrupted as ever besides.

@@ -35,8 +35,8 @@ WEFT_API SimulationTrace simulate(std::uint64_t seed, const SimulationOptions& o
 /// program itself makes, and what happens outside of the process, are real, and
 /// are not replayed.
 ///
-/// Throws what main throws; Deadlock when no fiber can ever run again: then all
-/// of them have been cancelled.
+/// Throws what main throws; Deadlock when no fiber could ever have run again: then
+/// waits were ended, as Runtime::wait() says, until all fibers were over.
 /// Thread safety: one simulation a thread, any number of threads. Not to be
 /// called from a fiber. Runtime::current() throws inside.
 template <class F>

@@ -17,7 +17,8 @@ namespace weft {
 /// calls off, unless it is a daemon.
 ///
 /// Thread safety: cancel(), finished() and join() from anywhere.
-/// Lifetime: must not outlive its Runtime.
+/// Lifetime: must not outlive its Runtime. The callable of one that was called off
+/// is destroyed by a worker, soon after: what its destructor refers to must live on.
 class WEFT_API Timer {
 public:
     /// Armed for nothing: as one that has finished.
