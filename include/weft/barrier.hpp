@@ -49,8 +49,9 @@ public:
     /// meanwhile, or if `deadline` passes before all have come, which breaks it.
     /// Throws Cancelled, also if that was before the wait; it breaks the barrier.
     /// Throws what the action threw, to the one who ran it; it breaks the barrier.
-    /// Once all have come, deadlines and cancellations do not count any more; who
-    /// comes while the action runs, for the next round, waits it out first.
+    /// Once all have come, deadlines and cancellations do not count any more. Who
+    /// comes while the action runs is of the next round, and breaks that, as soon as
+    /// the action has returned, if its own deadline or cancellation comes before.
     std::ptrdiff_t wait(Deadline deadline = Deadline::never());
 
     /// Breaks it: those who wait, and all who come, get BrokenBarrier. If the
@@ -84,6 +85,7 @@ private:
     std::uint64_t round_ = 0;     // changes when one ends, however it does
     bool acting_ = false;         // all have come, and the action runs
     bool broken_ = false;
+    bool next_broken_ = false;  // will be when the action has returned
 };
 
 }  // namespace weft

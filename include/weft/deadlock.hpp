@@ -9,11 +9,11 @@ namespace weft {
 
 /// Nobody can go on: each waits for another.
 ///
-/// Thrown, with Options::detect_cycles, by the lock() or join() that would close a
-/// cycle of untimed waits for locks and fibers; in any case by weft::run(), Runtime::wait() and
-/// weft::simulate() when all fibers wait and nothing can wake one; and then also out of the lock()
-/// calls that were waiting. what() is the whole report: each fiber with its
-/// name, what it waits for, who has that, and where.
+/// Thrown, with Options::detect_cycles, by the lock(), join() or Once::call() that would
+/// close a cycle of untimed waits for locks, fibers and Onces; in any case by weft::run(),
+/// Runtime::wait() and weft::simulate() when all fibers wait and nothing can wake one; and then
+/// also out of those calls that were waiting, where nothing else helped. what() is the whole
+/// report: each fiber with its name, what it waits for, who has that, and where.
 class WEFT_API Deadlock : public std::exception {
 public:
     explicit Deadlock(std::string_view report) noexcept;

@@ -8,6 +8,10 @@
 
 namespace weft {
 
+namespace detail {
+class EventCase;
+}
+
 /// A flag to wait for. (Python's threading.Event.)
 ///
 /// set() wakes everybody who waits at that moment, even if clear() follows at
@@ -33,6 +37,8 @@ public:
     bool wait(Deadline deadline = Deadline::never());
 
 private:
+    friend class detail::EventCase;
+
     detail::WaitQueue waiters_;
     std::atomic<bool> set_{false};  // written under waiters_.lock(); false while somebody waits
 };

@@ -21,6 +21,24 @@ struct SpawnOptions {
     bool pinned = false;         ///< stays on the worker that first runs it
 };
 
+namespace detail {
+
+/// A fiber to be started, which calls `callback(subject)`, or `callback()`.
+template <class T, class F>
+FiberCore* make_callback(T subject, F&& callback) {
+    if constexpr (std::is_invocable_v<std::decay_t<F>&, T>) {
+        return make_fiber(nullptr, SpawnOptions{},
+                          [subject = std::move(subject),
+                           callback = std::decay_t<F>(std::forward<F>(callback))]() mutable {
+                              callback(std::move(subject));
+                          });
+    } else {
+        return make_fiber(nullptr, SpawnOptions{}, std::forward<F>(callback));
+    }
+}
+
+}  // namespace detail
+
 /// The handle of a spawned fiber, and the way to its result.
 ///
 /// Move-only. Dropping it detaches: the fiber runs on, and what it throws is
@@ -57,7 +75,7 @@ public:
     /// Waits for the fiber's end, however it ends. Never throws its exception.
     ///
     /// Blocks: until the fiber ended or `deadline`. Cancellation point.
-    /// Returns whether it ended.
+    /// Returns whether it ended. Of one that does not, though cancelled, FiberRef tells why.
     /// Throws Cancelled; std::system_error(resource_deadlock_would_occur) when
     /// a fiber joins itself; Deadlock with Options::detect_cycles when, without a
     /// deadline, the fiber waits for the caller through joins and locks. The joined fiber is
@@ -69,20 +87,11 @@ public:
     /// Blocks: until the fiber ended. Cancellation point.
     /// Throws what the fiber threw; Cancelled if it was cancelled, or if the
     /// caller is; Deadlock, as join(); std::logic_error when the result was taken before.
-    R get() {
-        void* result = detail::take_result(core_);
-        if constexpr (std::is_void_v<R>) {
-            (void)result;
-        } else if constexpr (std::is_reference_v<R>) {
-            return static_cast<R>(**static_cast<std::remove_reference_t<R>**>(result));
-        } else {
-            return std::move(*static_cast<R*>(result));
-        }
-    }
+    R get() { return detail::moved_out<R>(detail::take_result(core_)); }
 
     /// Asks the fiber to end: from now on each of its cancellation points
     /// outside a Shield throws Cancelled. One that never started never runs.
-    /// Idempotent; fine on a fiber that has ended. Never blocks. Any thread.
+    /// Idempotent; nothing on a fiber that has ended. Never blocks. Any thread.
     void cancel() noexcept { detail::cancel(core_); }
 
     /// Throws `error` out of the fiber's next cancellation point outside a Shield,
@@ -98,6 +107,18 @@ public:
         } else {
             detail::throw_in(core_, std::make_exception_ptr(std::forward<E>(error)));
         }
+    }
+
+    /// Calls `callback(FiberRef)`, or `callback()`, when the fiber has ended, or at once
+    /// if it has: in a new fiber of the calling fiber's runtime. Those of one fiber
+    /// begin in the order they were given. What one throws goes to the runtime's
+    /// handler. Does not count as taking what the fiber throws.
+    ///
+    /// Never blocks. Throws as spawn() does; then nothing was done.
+    template <class F>
+    void on_done(F&& callback) const {
+        detail::start_at_end(core_,
+                             detail::make_callback(FiberRef{core_}, std::forward<F>(callback)));
     }
 
     /// Whether the fiber has ended. Never blocks.

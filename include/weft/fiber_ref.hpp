@@ -61,10 +61,19 @@ public:
     /// Asks the fiber to end, as Fiber::cancel() does. Never blocks. Any thread.
     void cancel() const noexcept { detail::cancel(core_); }
 
-    /// Whether cancel() was called. With done() false at the end of a patient
-    /// join(), this is a fiber that shields itself or goes on regardless; name()
-    /// and doing() say which and where.
+    /// Whether cancel() was called before its end. With done() false at the end of a patient
+    /// join(), this is a fiber that shields itself or goes on regardless, which
+    /// cancellations_swallowed() tells apart; name() and doing() say which and where.
     bool cancelled() const noexcept { return detail::is_cancelled(core_); }
+
+    /// How often Cancelled was thrown out of one of its cancellation points although it
+    /// had been thrown before: so often somebody caught it and went on (or is about to
+    /// throw it on, from a catch block with such a point). Counts to 8190. 0 for one that was
+    /// cancelled() and goes on: it has come to no cancellation point outside a Shield, or to
+    /// one only. Never blocks. Dumps and reports tell it, too.
+    unsigned cancellations_swallowed() const noexcept {
+        return detail::cancellations_swallowed(core_);
+    }
 
     /// What it does, for reports: "ended", "runs" (or is about to), or what it
     /// waits in, such as "sleep" or "join". A moment's truth. Never blocks.

@@ -45,7 +45,8 @@ public:
     }
 
     /// The caller's value, made now if there is none. Blocks: if making it does.
-    /// Throws what making it throws, or std::bad_alloc; then there is none still.
+    /// Throws what making it throws, std::bad_alloc, or std::logic_error when making it
+    /// asks for it; then there is none still.
     T& get() {
         if (void* const value = detail::find_local(key_)) return *static_cast<T*>(value);
         return make();
@@ -79,10 +80,15 @@ private:
     }
 
     T& make() {
-        detail::reserve_local(key_);
-        T* const value = make_(init_);
-        detail::put_local(key_, value);
-        return *value;
+        struct Making {
+            const detail::LocalKey& key;
+            T* value;
+            ~Making() { detail::put_local(key, value); }
+        };
+        detail::begin_local(key_);
+        Making making{key_, nullptr};
+        making.value = make_(init_);
+        return *making.value;
     }
 
     // --- fixed after construction ---

@@ -32,9 +32,10 @@ public:
     /// Blocks: while another caller is at it, until it is done or `deadline`. Not a
     /// cancellation point, whatever `function` is, so that a destructor may call it.
     /// Returns whether it is done; false if `deadline` passed first.
-    /// Throws what `function` throws, Cancelled included, and
+    /// Throws what `function` throws, Cancelled included;
     /// std::system_error(resource_deadlock_would_occur) when called out of its
-    /// own function.
+    /// own function; Deadlock as Lock::lock(), when whoever is at it waits for what the
+    /// caller has, such as another Once that it is at.
     template <class F>
     bool call(F&& function, Deadline deadline = Deadline::never()) {
         if (done()) return true;
@@ -52,13 +53,15 @@ private:
     enum class Turn : std::uint8_t { mine, over, late };
 
     Turn wait_for_turn(Deadline deadline);
+    static detail::Party* runner(const void* once) noexcept;
     void pass_on() noexcept;
     void finish() noexcept;
 
     detail::WaitQueue waiters_;
     // Written under waiters_.lock(); running while somebody waits.
     std::atomic<State> state_{State::idle};
-    const detail::Party* runner_ = nullptr;  // guarded by waiters_.lock(); while running
+    // Written under waiters_.lock(), read by any thread; null unless running.
+    std::atomic<detail::Party*> runner_{nullptr};
 };
 
 }  // namespace weft

@@ -56,7 +56,7 @@ public:
 private:
     friend class Condition;
 
-    Lock lock_;
+    Lock lock_{Lock::Kind::rlock};
     std::size_t depth_ = 0;  // the holder's own; without a holder it means nothing
 };
 

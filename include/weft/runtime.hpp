@@ -77,7 +77,8 @@ struct Counters {
 ///
 /// Thread safety: spawn(), fibers() and counters() from any thread.
 /// Lifetime: the destructor waits for all non-daemon fibers, cancels the
-/// daemons, waits for those and joins the workers. Not to be destroyed by one
+/// daemons, waits for those and joins the workers. A daemon that waits for ever
+/// inside a Shield is reported, and ends the process. Not to be destroyed by one
 /// of its own fibers.
 class WEFT_API Runtime {
 public:
@@ -103,7 +104,7 @@ public:
     /// Waits for all non-daemon fibers to end. Not to be called by one of its own.
     ///
     /// Blocks: the calling thread, until then.
-    /// Throws Deadlock if some time no fiber could run and nothing could wake one:
+    /// Throws Deadlock if since the last time no fiber could run and nothing could wake one:
     /// no I/O, timer or plain thread, not even the one that made the Runtime. As
     /// many waits as it took to go on were ended then: by Cancelled, where nothing
     /// else helped by Deadlock.

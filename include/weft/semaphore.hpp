@@ -36,6 +36,13 @@ public:
     /// when there would be more units than it can count; then nothing changed.
     void release(std::ptrdiff_t units = 1);
 
+    /// The same as a Lockable, so that `std::lock_guard unit{semaphore};` takes a unit
+    /// for a scope. (Python's `with semaphore:`.) Blocks and throws as acquire(),
+    /// try_acquire() and release(); unlike Lock's, this lock() is a cancellation point.
+    void lock() { acquire(); }
+    bool try_lock() noexcept { return try_acquire(); }
+    void unlock() { release(); }
+
 private:
     friend class BoundedSemaphore;
     Semaphore(std::ptrdiff_t units, std::ptrdiff_t most);

@@ -12,12 +12,12 @@
 
 namespace weft {
 
-/// A token that is stopped when the fiber is cancelled, also after its end; at once
-/// if it was. Not by a standstill (Deadlock), which interrupts waits alone. Lives as
-/// long as it likes.
+/// A token that is stopped when the fiber is cancelled before its end; at once if
+/// it was. Lives as long as it likes.
 ///
 /// A std::stop_callback on it is called by whoever cancels, in cancel(), and
-/// must not wait. The fiber is interrupted as ever besides.
+/// must not wait; by the fiber itself, before it gets Cancelled, when nobody cancelled
+/// it but a standstill (Deadlock). The fiber is interrupted as ever besides.
 /// Never blocks. Throws std::bad_alloc. Any thread.
 WEFT_API std::stop_token stop_token_of(const FiberRef& fiber);
 

@@ -51,7 +51,8 @@ private:
 /// Works in fibers and on plain threads. Costs a read of the clock, and another
 /// at each cancellation point inside; no timer runs but that of a wait.
 ///
-/// Lifetime: to be destroyed by the fiber or thread that made it.
+/// Lifetime: to be destroyed by the fiber or thread that made it. In the body of a
+/// Generator it holds while that runs, for whoever resumes it.
 class WEFT_API Timeout {
 public:
     /// Begins. A deadline in the past is thrown at the first cancellation point.
@@ -79,7 +80,7 @@ private:
     friend struct detail::Timeouts;
 
     Deadline deadline_;
-    detail::Party* const party_;
+    detail::Party* party_;
     Timeout* outer_;
     bool due_ = false;  // a wait ended by it
     bool thrown_ = false;

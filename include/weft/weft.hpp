@@ -1,27 +1,46 @@
 #pragma once
 
-// All of weft but its I/O, which is in <weft/io/...>, and <weft/stop_token.hpp>.
+// All of weft but <weft/stop_token.hpp>.
+#include <weft/as_completed.hpp>
 #include <weft/barrier.hpp>
 #include <weft/bounded_semaphore.hpp>
 #include <weft/cancelled.hpp>
+#include <weft/channel.hpp>
 #include <weft/condition.hpp>
 #include <weft/deadline.hpp>
 #include <weft/deadlock.hpp>
 #include <weft/diag.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
+#include <weft/fiber_pool.hpp>
 #include <weft/fiber_ref.hpp>
+#include <weft/future.hpp>
+#include <weft/generator.hpp>
+#include <weft/generator_exit.hpp>
+#include <weft/io/address.hpp>
+#include <weft/io/file.hpp>
+#include <weft/io/stream.hpp>
+#include <weft/io/tcp.hpp>
 #include <weft/latch.hpp>
 #include <weft/local.hpp>
 #include <weft/lock.hpp>
 #include <weft/once.hpp>
+#include <weft/pool.hpp>
+#include <weft/promise.hpp>
+#include <weft/queue.hpp>
+#include <weft/results.hpp>
 #include <weft/rlock.hpp>
+#include <weft/run_blocking.hpp>
 #include <weft/runtime.hpp>
+#include <weft/select.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/shared_lock.hpp>
+#include <weft/task_group.hpp>
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
 #include <weft/thread.hpp>
+#include <weft/thread_pool.hpp>
 #include <weft/timeout.hpp>
 #include <weft/timer.hpp>
+#include <weft/wait.hpp>
 #include <weft/wait_group.hpp>

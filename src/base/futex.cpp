@@ -56,8 +56,8 @@ private:
     Blocked& blocked_;
 };
 
-bool wait_until(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
-                const timespec* limit) noexcept {
+bool call_wait(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
+               const timespec* limit) noexcept {
     // FUTEX_WAIT_BITSET takes an absolute time of the steady clock.
     const long r = syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, seen, limit, nullptr,
                            FUTEX_BITSET_MATCH_ANY);
@@ -68,16 +68,20 @@ bool wait_until(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
 
 bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
                 TimePoint until) noexcept {
+    if (until != TimePoint::max()) return futex_rest(word, seen, until);
+    Blocked blocked{word, seen, static_cast<pid_t>(syscall(SYS_gettid))};
+    const Listed listed{blocked};
+    return call_wait(word, seen, nullptr);
+}
+
+bool futex_rest(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
+                TimePoint until) noexcept {
     using namespace std::chrono;
-    if (until == TimePoint::max()) {
-        Blocked blocked{word, seen, static_cast<pid_t>(syscall(SYS_gettid))};
-        const Listed listed{blocked};
-        return wait_until(word, seen, nullptr);
-    }
+    if (until == TimePoint::max()) return call_wait(word, seen, nullptr);
     const auto ns = duration_cast<nanoseconds>(until.time_since_epoch()).count();
     const timespec at{static_cast<time_t>(ns / 1'000'000'000),
                       static_cast<long>(ns % 1'000'000'000)};
-    return wait_until(word, seen, &at);
+    return call_wait(word, seen, &at);
 }
 
 void futex_wake_all(const std::atomic<std::uint32_t>* word) noexcept {

@@ -16,6 +16,9 @@ namespace weft::detail {
 /// return early. True unless the time came.
 bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
                 TimePoint until = TimePoint::max()) noexcept;
+/// The same, for who is not to be listed among blocked_threads(): it waits for work.
+bool futex_rest(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
+                TimePoint until) noexcept;
 /// Wakes those who wait. The word may be gone: only its address is used.
 void futex_wake_all(const std::atomic<std::uint32_t>* word) noexcept;
 

@@ -48,15 +48,14 @@ void install_guard(std::byte* slot) noexcept {
 }
 
 void forget_pages(const Stack& stack) noexcept {
-    madvise(stack.bottom(), static_cast<std::size_t>(stack.end - stack.bottom()), MADV_DONTNEED);
+    madvise(stack.bottom(), stack.committable(), MADV_DONTNEED);
 }
 
 }  // namespace
 
 void forget_frames([[maybe_unused]] const Stack& stack) noexcept {
 #if defined(WEFT_ASAN)
-    __asan_unpoison_memory_region(stack.bottom(),
-                                  static_cast<std::size_t>(stack.end - stack.bottom()));
+    __asan_unpoison_memory_region(stack.bottom(), stack.committable());
 #endif
 }
 

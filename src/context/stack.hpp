@@ -45,6 +45,8 @@ struct Stack {
         return end - colour * 128;
     }
     std::size_t size() const noexcept { return static_cast<std::size_t>(top() - bottom()); }
+    /// size() and what is above top().
+    std::size_t committable() const noexcept { return static_cast<std::size_t>(end - bottom()); }
     bool guards(const void* address) const noexcept {
         return address >= slot() && address < bottom();
     }

@@ -7,6 +7,8 @@
 
 #include "base/sanitizer.hpp"
 
+#include <weft/detail/jump.hpp>
+
 #include <boost/context/detail/fcontext.hpp>
 
 #include <cstddef>
@@ -51,10 +53,18 @@ inline Context visit_on(Context stack, void* word, Arrival (*visitor)(Arrival)) 
     return boost::context::detail::ontop_fcontext(stack, word, visitor).fctx;
 }
 
+/// Runs `visitor(word)` on top of a stack that stopped in a jump(), which stays as it
+/// is. Not everywhere: false where there is no way.
+bool visit_on(const JumpPoint& stopped, void* word, void (*visitor)(void*)) noexcept;
+
 /// A context that will call `entry` on the stack that ends at `top`.
 inline Context make_context(void* top, std::size_t size, void (*entry)(Arrival)) noexcept {
     return boost::context::detail::make_fcontext(top, size, entry);
 }
+
+/// Where a first jump() calls `entry` with its word, on the stack that ends at `top`.
+/// `entry` does not return.
+JumpPoint make_jump_point(void* top, std::size_t size, void (*entry)(void*)) noexcept;
 
 /// The C++ runtime's per-thread exception state, which must follow the fiber:
 /// the exceptions being handled, and how many are in flight. Layout: Itanium C++ ABI.

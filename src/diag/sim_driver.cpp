@@ -3,6 +3,8 @@
 
 #include "io/attempt.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -16,6 +18,12 @@ bool can_be_short(const Request& request) noexcept {
     const Code code = request.code;
     return request.length > 1 &&
            (code == Code::recv || code == Code::send || code == Code::read || code == Code::write);
+}
+
+/// A file never becomes ready: what cannot be had at once, the disk is waited for.
+bool is_file(int fd) noexcept {
+    struct stat status {};
+    return ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
 }
 
 }  // namespace
@@ -43,7 +51,10 @@ bool SimDriver::try_once(Operation& operation) noexcept {
     const Attempt result = attempt(request, Occasion::submitted, progress);
     operation.driver_flags = progress;
     switch (result.outcome) {
-        case Attempt::Outcome::would_block: return false;
+        case Attempt::Outcome::would_block:
+            if (!is_file(request.fd)) return false;
+            operation.complete(carry_out(request));
+            return true;
         case Attempt::Outcome::needs_thread: operation.complete(carry_out(request)); return true;
         case Attempt::Outcome::done: operation.complete(result.result); return true;
     }

@@ -183,6 +183,8 @@ Attempt read_or_write_when_ready(const Request& request) noexcept {
 }
 
 Attempt read_or_write(const Request& request, Occasion occasion) noexcept {
+    const bool sleeps = (request.flags & sleeps_for_disk) != 0;
+    if (sleeps && occasion == Occasion::submitted) return needs_thread();
     // To try a file again without sleeping would but fail again.
     if (occasion == Occasion::readiness_on_thread) return unless_blocked(carry_out(request));
     const bool read = is_read(request.code);
@@ -233,7 +235,17 @@ Attempt attempt_unchecked(const Request& request, Occasion occasion,
         case Code::fsync:
         case Code::openat:
         case Code::statx:
-        case Code::close: return needs_thread();
+        case Code::close:
+        case Code::renameat:
+        case Code::linkat:
+        case Code::symlinkat:
+        case Code::unlinkat:
+        case Code::mkdirat:
+        case Code::fallocate:
+        case Code::ftruncate:
+        case Code::fadvise:
+        case Code::sync_file_range:
+        case Code::call: return needs_thread();
     }
     return done(-EINVAL);
 }
@@ -279,6 +291,23 @@ int carry_out(const Request& request) noexcept {
             return call(SYS_statx, fd, request.buffer, request.flags, request.length,
                         request.extra);
         case Code::close: return call_close(fd);
+        case Code::renameat:
+            return call(SYS_renameat2, fd, request.buffer, fd, request.extra, request.flags);
+        case Code::linkat:
+            return call(SYS_linkat, fd, request.buffer, fd, request.extra, request.flags);
+        case Code::symlinkat: return call(SYS_symlinkat, request.buffer, fd, request.extra);
+        case Code::unlinkat: return call(SYS_unlinkat, fd, request.buffer, request.flags);
+        case Code::mkdirat: return call(SYS_mkdirat, fd, request.buffer, request.length);
+        case Code::fallocate:
+            return call(SYS_fallocate, fd, request.flags, request.offset, request.size);
+        case Code::ftruncate: return call(SYS_ftruncate, fd, request.size);
+        case Code::fadvise: return call(SYS_fadvise64, fd, request.offset, size, request.flags);
+        case Code::sync_file_range:
+            return call(SYS_sync_file_range, fd, request.offset, size, request.flags);
+        case Code::call: {
+            const auto& made = *static_cast<const BlockingCall*>(request.extra);
+            return made.run(made.context);
+        }
         case Code::nop:
         case Code::accept:
         case Code::connect:
@@ -309,7 +338,17 @@ std::uint32_t interest_of(const Request& request) noexcept {
         case Code::fsync:
         case Code::openat:
         case Code::statx:
-        case Code::close: return 0;
+        case Code::close:
+        case Code::renameat:
+        case Code::linkat:
+        case Code::symlinkat:
+        case Code::unlinkat:
+        case Code::mkdirat:
+        case Code::fallocate:
+        case Code::ftruncate:
+        case Code::fadvise:
+        case Code::sync_file_range:
+        case Code::call: return 0;
     }
     return 0;
 }

@@ -4,7 +4,12 @@
 #include "base/assert.hpp"
 #include "base/sync.hpp"
 #include "io/attempt.hpp"
+#include "io/descriptor.hpp"
 #include "io/offload.hpp"
+#include "io/system_call.hpp"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -49,6 +54,34 @@ int result_when_ended(const Operation& operation, int error) noexcept {
     return progress > 0 ? static_cast<int>(progress) : error;
 }
 
+/// Whether its socket can stay registered. Not for one that asks not to wait: it is to be
+/// tried in any case.
+bool may_be_kept(const Operation& operation) noexcept {
+    using Code = Request::Code;
+    constexpr Code kept[] = {Code::accept, Code::recv, Code::recvmsg, Code::send, Code::sendmsg};
+    constexpr std::uint32_t does_not_wait = MSG_DONTWAIT | MSG_ERRQUEUE;
+    return operation.use() != nullptr && (operation.request().flags & does_not_wait) == 0 &&
+           std::find(std::begin(kept), std::end(kept), operation.request().code) != std::end(kept);
+}
+
+/// Whether a receive that brings less than it could take has brought all there was. One on a
+/// Unix stream has not: it ends where a descriptor was passed.
+bool ends_short(int fd) noexcept {
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    const long result = system_call<::syscall>(SYS_getsockopt, fd, long{SOL_SOCKET},
+                                               long{SO_PROTOCOL}, &protocol, &size);
+    return result == 0 && protocol == IPPROTO_TCP;
+}
+
+/// Whether what it was tried for has come to an end with it.
+bool has_drained(const FdRecord& record, const Request& request, int result) noexcept {
+    constexpr std::uint32_t special = MSG_PEEK | MSG_WAITALL | MSG_OOB;
+    return record.ends_short && request.code == Request::Code::recv &&
+           (request.flags & special) == 0 && result > 0 &&
+           static_cast<std::uint32_t>(result) < request.length;
+}
+
 /// Tries `operation` again. Whether it is over; then `result` is its own.
 bool attempt_again(Operation& operation, int& result) noexcept {
     std::uint32_t progress = progress_of(operation);
@@ -74,8 +107,11 @@ EpollDriver::~EpollDriver() {
 // --- operations ---
 
 void EpollDriver::submit(Operation& operation) noexcept {
+    if (!may_be_kept(operation) || !submit_kept(operation)) submit_once(operation);
+}
+
+void EpollDriver::submit_once(Operation& operation) noexcept {
     std::uint32_t progress = 0;
-    operation.driver_flags = 0;
     const Attempt made = attempt(operation.request(), Occasion::submitted, progress);
     switch (made.outcome) {
         case Attempt::Outcome::done: operation.complete(made.result); return;
@@ -84,10 +120,75 @@ void EpollDriver::submit(Operation& operation) noexcept {
             submit_waiting(operation);
             return;
         case Attempt::Outcome::needs_thread:
-            operation.driver_flags = offloaded;
+            mark_offloaded(operation);
             offload_.submit(operation, offloaded_);
             return;
     }
+}
+
+/// False: foreign operations wait at the same number, so it must be one-shot.
+bool EpollDriver::submit_kept(Operation& operation) noexcept {
+    OperationChain finished;
+    int result = 0;
+    bool over = false;
+    {
+        const std::lock_guard held{lock_};
+        FdRecord* const record = table_.find_or_make(operation.request().fd);
+        if (record == nullptr) return false;
+        if (record->kept_for != operation.use()->serial()) {
+            if (!record->waiting.empty()) return false;
+            record->forget();  // what was registered is no longer there
+        }
+        set_progress(operation, 0);
+        const std::uint32_t wish = interest_of(operation.request());
+        const bool vain = record->kept_for != 0 && (record->interest & wish) != 0 &&
+                          (record->ready & wish) == 0 && !record->always_try;
+        over = (!vain && try_kept(*record, operation, result)) ||
+               (result = wait_kept(*record, operation, finished)) != 0;
+    }
+    complete_all(finished);
+    if (over) operation.complete(result);
+    return true;
+}
+
+/// Returns 0, or the result that it ends with at once.
+int EpollDriver::wait_kept(FdRecord& record, Operation& operation,
+                           OperationChain& finished) noexcept {
+    const std::uint32_t wish = interest_of(operation.request());
+    if (record.kept_for == 0 || (record.interest & wish) == 0) {
+        const int fd = operation.request().fd;
+        const std::uint32_t events = record.interest | wish | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+        int result = arm(fd, record, events);
+        if (result != 0) {  // somebody closed what is weft's
+            fail_all(record, -EBADF, finished);
+            if (result == -ENOENT) result = arm(fd, record, events);
+        }
+        if (result != 0) return result_when_ended(operation, result);
+        const std::uint64_t serial = operation.use()->serial();
+        if (record.kept_for != serial) record.ends_short = ends_short(fd);
+        record.kept_for = serial;
+        record.interest |= wish;
+        record.ready = 0;  // what is, is reported anew
+    }
+    operation.driver_flags = waiting | wish;
+    record.waiting.push_back(operation);
+    waiting_.fetch_add(1, std::memory_order_relaxed);
+    return 0;
+}
+
+/// Whether it is over; then `result` is its own.
+bool EpollDriver::try_kept(FdRecord& record, Operation& operation, int& result) noexcept {
+    const bool over = attempt_again(operation, result);
+    if (!over || has_drained(record, operation.request(), result)) {
+        record.ready &= ~interest_of(operation.request());
+    }
+    return over;
+}
+
+/// Under the lock, for a cancel() may be looking.
+void EpollDriver::mark_offloaded(Operation& operation) noexcept {
+    const std::lock_guard held{lock_};
+    operation.driver_flags = offloaded;
 }
 
 void EpollDriver::submit_waiting(Operation& operation) noexcept {
@@ -114,6 +215,7 @@ int EpollDriver::wait_for(FdRecord& record, Operation& operation,
                           OperationChain& finished) noexcept {
     const int fd = operation.request().fd;
     const std::uint32_t wish = interest_of(operation.request()) & interest_mask;
+    record.kept_for = 0;
     int result = arm(fd, record, record.interest | wish | EPOLLONESHOT);
     if (result != 0) {
         // The number was closed behind our back, and perhaps given out again: who
@@ -150,6 +252,7 @@ void EpollDriver::fail_all(FdRecord& record, int result, OperationChain& finishe
         finish(*operation, result_when_ended(*operation, result), finished);
     }
     record.interest = 0;
+    record.kept_for = 0;
 }
 
 void EpollDriver::cancel(Operation& operation) noexcept {
@@ -160,8 +263,12 @@ void EpollDriver::cancel(Operation& operation) noexcept {
         elsewhere = (operation.driver_flags & offloaded) != 0;
         if ((operation.driver_flags & waiting) != 0) {
             // Its interest stays: that costs at most one event for nobody.
-            table_.find(operation.request().fd)->waiting.remove(operation);
-            finish(operation, result_when_ended(operation, -ECANCELED), finished);
+            FdRecord& record = *table_.find(operation.request().fd);
+            record.waiting.remove(operation);
+            // One that was not tried may have what it waits for: that wins.
+            int result = 0;
+            const bool over = record.kept_for != 0 && try_kept(record, operation, result);
+            finish(operation, over ? result : result_when_ended(operation, -ECANCELED), finished);
         }
     }
     complete_all(finished);
@@ -174,16 +281,19 @@ void EpollDriver::cancel_fd(int fd) noexcept {
         const std::lock_guard held{lock_};
         FdRecord* record = table_.find(fd);
         if (record != nullptr) fail_all(*record, -ECANCELED, finished);
-        if (record != nullptr && record->registered) {
-            record->registered = false;
-            const int result = epoll_.remove(fd);
-            // These three: closed behind our back, and perhaps given out again.
-            const bool gone = result == -ENOENT || result == -EBADF || result == -EPERM;
-            if (result != 0 && !gone) unexpected_error("epoll_ctl(EPOLL_CTL_DEL)", result);
-        }
+        if (record != nullptr && record->registered) unregister(fd, *record);
     }
     complete_all(finished);
     offload_.cancel_fd(fd);
+}
+
+// Requires: nobody waits.
+void EpollDriver::unregister(int fd, FdRecord& record) noexcept {
+    record.forget();
+    const int result = epoll_.remove(fd);
+    // These three: closed behind our back, and perhaps given out again.
+    const bool gone = result == -ENOENT || result == -EBADF || result == -EPERM;
+    if (result != 0 && !gone) unexpected_error("epoll_ctl(EPOLL_CTL_DEL)", result);
 }
 
 // --- events ---
@@ -192,6 +302,7 @@ void EpollDriver::serve(const epoll_event& event, OperationChain& finished) noex
     const int fd = event.data.fd;
     FdRecord* record = table_.find(fd);
     if (record == nullptr || !record->registered) return;
+    if (record->kept_for != 0) return serve_kept(*record, event, finished);
 
     const bool trouble = (event.events & (EPOLLERR | EPOLLHUP)) != 0;  // concerns everybody
     std::uint32_t live = trouble ? interest_mask : event.events;
@@ -222,6 +333,35 @@ void EpollDriver::serve(const epoll_event& event, OperationChain& finished) noex
     if (stuck && record->on_edges) return;
     const std::uint32_t trigger = stuck ? EPOLLET : EPOLLONESHOT;
     if (arm(fd, *record, left | trigger) != 0) fail_all(*record, -EBADF, finished);
+}
+
+void EpollDriver::serve_kept(FdRecord& record, const epoll_event& event,
+                             OperationChain& finished) noexcept {
+    const int fd = event.data.fd;
+    constexpr std::uint32_t told_once = EPOLLERR | EPOLLHUP | EPOLLRDHUP | EPOLLPRI;
+    if ((event.events & told_once) != 0) record.always_try = true;
+    const bool trouble = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
+    const std::uint32_t reported = trouble ? interest_mask : event.events & interest_mask;
+    // A second report to nobody: its fiber waits on another worker now, or not at all.
+    if (record.waiting.empty() && (reported & ~record.ready) == 0) return unregister(fd, record);
+
+    record.ready |= reported;
+    std::uint32_t count = 0;
+    for (Operation* next = record.waiting.front(); next != nullptr;) {
+        Operation& operation = *next;
+        next = operation.next;
+        if ((wish_of(operation) & record.ready) == 0) continue;
+        if (count == most_per_event) {  // more is ready: to be reported again
+            const std::uint32_t events = record.interest | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+            if (arm(fd, record, events) != 0) fail_all(record, -EBADF, finished);
+            return;
+        }
+        int result = 0;
+        if (!try_kept(record, operation, result)) continue;
+        record.waiting.remove(operation);
+        finish(operation, result, finished);
+        ++count;
+    }
 }
 
 std::size_t EpollDriver::complete_all(OperationChain& finished) noexcept {

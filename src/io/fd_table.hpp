@@ -17,10 +17,21 @@
 namespace weft::detail {
 
 struct FdRecord {
+    /// All but `waiting`.
+    void forget() noexcept {
+        interest = ready = 0;
+        registered = on_edges = always_try = ends_short = false;
+        kept_for = 0;
+    }
+
     OperationList waiting;       // for readiness, in order of arrival
     std::uint32_t interest = 0;  // at least what `waiting` waits for
     bool registered = false;     // as far as we know: a close() by others ends it unseen
     bool on_edges = false;       // registered for changes, not one-shot
+    bool always_try = false;     // kept: what is told but once was (an end, an error, urgent data)
+    bool ends_short = false;     // kept: a receive of less than it could take was of all there is
+    std::uint32_t ready = 0;     // kept: what epoll reported and no attempt has found untrue since
+    std::uint64_t kept_for = 0;  // Use::serial() for whose file it stays registered; 0: one-shot
 };
 
 class FdTable {

@@ -1,7 +1,9 @@
 // Offload: a few OS threads for the calls that sleep without being pollable:
-// files that are not in memory, fsync, opening, closing. Layer: io. Uses: base.
+// files that are not in memory, fsync, opening, closing, and whatever a BlockingCall is.
+// Layer: io. Uses: base.
 //
-// Shared by the epoll drivers of one runtime.
+// Shared by the drivers of one runtime; those of io_uring send it what their kernel's
+// rings do not know.
 //
 // Threads are started when an operation finds none idle, at most max_threads;
 // an idle one sleeps on its own futex, and the one that slept last is woken

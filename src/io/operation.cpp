@@ -21,25 +21,13 @@ IoDriver& driver_of(Worker& worker) noexcept { return static_cast<IoDriver&>(wor
 }  // namespace
 
 void Operation::complete(int result) noexcept {
-    Held held{waiters_.lock()};
-    WEFT_ASSERT(!done_);
     result_ = result;
-    done_ = true;
-    auto waiter = waiters_.claim_front();
-    held.unlock();
-    // Without a waiter the owner may return now, and *this with it.
-    if (waiter) std::move(*waiter).resume();
-}
-
-Wake Operation::wait(Deadline deadline, Cancellable cancellable, const char* reason) noexcept {
-    Held held{waiters_.lock()};
-    if (done_) return Wake::notified;
-    Waiter self;
-    return park(held, waiters_, self, deadline, cancellable, {reason, this});
+    completion_.happen();
 }
 
 int Operation::await() noexcept {
-    const Wake wake = wait(Deadline::never(), Cancellable::no, "an operation that must end first");
+    const Wake wake = completion_.wait(Deadline::never(), Cancellable::no,
+                                       {"an operation that must end first", this});
     WEFT_ASSERT(wake == Wake::notified);
     return result_;
 }
@@ -54,19 +42,20 @@ void Operation::end_early() noexcept {
 }
 
 int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
-    Worker* worker = Worker::current();
+    Worker* const worker = Worker::current();
     if (worker == nullptr) return perform_on_thread(*this, deadline);
 
-    done_ = false;
+    completion_.reset();
     driver_ = &driver_of(*worker);
-    driver_->submit(*this);
     if (use_ != nullptr) use_->begin(*this);
-    const Wake wake = wait(deadline, cancellable, reason);
+    driver_->submit(*this);
+    if (use_ != nullptr && use_->closing()) driver_->cancel(*this);
+    const Wake wake = completion_.wait(deadline, cancellable, {reason, this});
     if (wake != Wake::notified) {
         driver_->cancel(*this);
         await();
     }
-    if (use_ != nullptr) use_->end(*this);
+    if (use_ != nullptr) use_->end();
 
     // A system call that was under way on a kernel thread ends with -EINTR.
     const bool ended_early = result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);

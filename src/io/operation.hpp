@@ -8,7 +8,7 @@
 //
 // Invariants
 //  1. complete() is called exactly once for each submitted operation, from any
-//     thread, and nothing of the operation is touched after its unlock.
+//     thread, and touches nothing of the operation once completion_ has happened.
 //  2. perform() returns only after complete().
 //  3. The operation's own result decides: data that arrived beats a time-out and
 //     a cancellation, which are reported only when the result is -ECANCELED.
@@ -16,9 +16,10 @@
 //  4. -ECANCELED that the owner did not ask for means that somebody closes the
 //     descriptor; perform() makes -EBADF of it.
 //
-// States: prepared -> submitted (driver) -> done (owner), by the lock in waiters_.
+// States: prepared -> submitted (driver) -> done (owner), by completion_.
 #pragma once
 
+#include "park/completion.hpp"
 #include "park/park.hpp"
 #include "sched/driver.hpp"
 
@@ -34,8 +35,19 @@ namespace weft::detail {
 class IoDriver;
 class Use;
 
-/// As an offset: where the file stands, which then moves on.
+/// As an offset: where the file stands, which then moves on; but of a file in which a
+/// transfer came out short, io_uring may have left it where it was.
 inline constexpr std::int64_t current_position = -1;
+
+/// As flags of a read or write: it waits for the disk (O_DIRECT), and for that
+/// RWF_NOWAIT is no help; so it is not to be tried on a worker.
+inline constexpr std::uint32_t sleeps_for_disk = 1;
+
+/// A system call that io_uring knows nothing of, made by a thread that may sleep.
+struct BlockingCall {
+    int (*run)(void* context) noexcept;  // >= 0, or -errno
+    void* context;
+};
 
 /// What is asked of the kernel, in terms every driver understands. A driver
 /// may carry it out by io_uring, or by the system call of the same name.
@@ -48,7 +60,7 @@ struct Request {
         send,     // fd, buffer, length, flags: MSG_*
         recvmsg,  // fd, buffer: msghdr*, flags
         sendmsg,  // fd, buffer: msghdr*, flags
-        read,     // fd, buffer, length, offset (or current_position)
+        read,     // fd, buffer, length, offset (or current_position), flags: sleeps_for_disk
         write,    // fd, buffer, length, offset
         readv,    // fd, buffer: iovec*, length: count, offset
         writev,   // fd, buffer: iovec*, length: count, offset
@@ -57,6 +69,17 @@ struct Request {
         statx,    // fd: directory, buffer: path, flags: AT_*, length: mask, extra: struct statx*
         poll,     // fd, flags: POLL* events; result: the events
         close,    // fd
+        // What io_uring learnt later, or cannot: else a thread does it.
+        renameat,         // fd: directory of both paths, buffer: old, extra: new, flags: RENAME_*
+        linkat,           // the same; flags: AT_*
+        symlinkat,        // fd: directory, buffer: what the link says, extra: its path
+        unlinkat,         // fd: directory, buffer: path, flags: AT_REMOVEDIR
+        mkdirat,          // fd: directory, buffer: path, length: mode
+        fallocate,        // fd, flags: FALLOC_FL_*, offset, size
+        ftruncate,        // fd, size
+        fadvise,          // fd, flags: POSIX_FADV_*, offset, length
+        sync_file_range,  // fd, flags: SYNC_FILE_RANGE_*, offset, length
+        call,             // fd: what it works on, or -1, extra: BlockingCall*
     };
     Code code = Code::nop;
     int fd = -1;
@@ -65,6 +88,7 @@ struct Request {
     std::uint32_t flags = 0;
     std::int64_t offset = 0;
     void* extra = nullptr;
+    std::int64_t size = 0;
 };
 
 class Operation {
@@ -76,6 +100,8 @@ public:
     Operation& operator=(const Operation&) = delete;
 
     const Request& request() const noexcept { return request_; }
+    /// Null: its descriptor is not weft's own.
+    const Use* use() const noexcept { return use_; }
 
     /// Any thread, once, by the driver: hands the result (>= 0, or -errno) to
     /// the waiter. The operation may be gone when this returns.
@@ -85,7 +111,7 @@ public:
     /// returns the result it brought.
     int await() noexcept;
 
-    /// Any thread, while perform() has not returned: cancels it where it is.
+    /// Any thread, while a Use names it: cancels it where it is.
     void end_early() noexcept;
 
     // --- the driver's own, between submit() and complete() ---
@@ -95,23 +121,17 @@ public:
     std::uint32_t driver_flags = 0;
 
 private:
-    friend class Use;
     friend int perform(Operation& operation, Deadline deadline, Cancellable cancellable,
                        const char* reason);
     friend int perform_on_thread(Operation& operation, Deadline deadline);
 
     int carry_out(Deadline deadline, Cancellable cancellable, const char* reason);
-    Wake wait(Deadline deadline, Cancellable cancellable, const char* reason) noexcept;
-
     const Request request_;
     Use* const use_;
-    IoDriver* driver_ = nullptr;               // where it was submitted; null on a plain thread
-    int interrupter_ = -1;                     // on a plain thread: the eventfd beside its poll()
-    Operation* on_descriptor_next_ = nullptr;  // these two: guarded by the descriptor's lock
-    Operation* on_descriptor_prev_ = nullptr;
-    WaitQueue waiters_;  // at most one
-    bool done_ = false;  // guarded by waiters_.lock()
-    int result_ = 0;     // guarded by waiters_.lock()
+    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
+    int interrupter_ = -1;        // on a plain thread: the eventfd beside its poll()
+    int result_ = 0;              // the driver's until completion_ has happened
+    Completion completion_;
 };
 
 /// A Driver that carries operations out.
@@ -121,8 +141,8 @@ public:
     virtual void submit(Operation& operation) noexcept = 0;
 
     /// Any thread. Asks for an early end of an operation that is not over; its
-    /// complete() comes all the same. Requires: the operation is kept alive by
-    /// its owner, who waits for complete().
+    /// complete() comes all the same. Does nothing to one that submit() does not
+    /// have yet. Requires: its owner keeps it alive.
     virtual void cancel(Operation& operation) noexcept = 0;
 
     /// Any thread. Ends everything in flight on `fd` with -ECANCELED, on this

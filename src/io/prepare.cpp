@@ -1,8 +1,6 @@
 // Layer: io. Uses: base.
 #include "io/prepare.hpp"
 
-#include "io/operation.hpp"
-
 #include <liburing.h>
 
 #include <cstdint>
@@ -13,7 +11,12 @@ namespace {
 
 using Code = Request::Code;
 
-std::uint8_t opcode_of(Code code) noexcept {
+// Not in the headers of liburing 2.3; the kernel has it since 6.9.
+constexpr std::uint8_t op_ftruncate = 55;
+
+}  // namespace
+
+std::optional<std::uint8_t> opcode_of(Code code) noexcept {
     switch (code) {
         case Code::nop: return IORING_OP_NOP;
         case Code::accept: return IORING_OP_ACCEPT;
@@ -31,14 +34,22 @@ std::uint8_t opcode_of(Code code) noexcept {
         case Code::statx: return IORING_OP_STATX;
         case Code::poll: return IORING_OP_POLL_ADD;
         case Code::close: return IORING_OP_CLOSE;
+        case Code::renameat: return IORING_OP_RENAMEAT;
+        case Code::linkat: return IORING_OP_LINKAT;
+        case Code::symlinkat: return IORING_OP_SYMLINKAT;
+        case Code::unlinkat: return IORING_OP_UNLINKAT;
+        case Code::mkdirat: return IORING_OP_MKDIRAT;
+        case Code::fallocate: return IORING_OP_FALLOCATE;
+        case Code::ftruncate: return op_ftruncate;
+        case Code::fadvise: return IORING_OP_FADVISE;
+        case Code::sync_file_range: return IORING_OP_SYNC_FILE_RANGE;
+        case Code::call: return std::nullopt;
     }
-    return IORING_OP_NOP;
+    return std::nullopt;
 }
 
-}  // namespace
-
 void prepare(io_uring_sqe& entry, const Request& request) noexcept {
-    entry.opcode = opcode_of(request.code);
+    entry.opcode = *opcode_of(request.code);
     entry.fd = request.fd;
     const auto address = reinterpret_cast<std::uint64_t>(request.buffer);
     switch (request.code) {
@@ -84,6 +95,42 @@ void prepare(io_uring_sqe& entry, const Request& request) noexcept {
             entry.statx_flags = request.flags;
             return;
         case Code::poll: entry.poll32_events = request.flags; return;
+        case Code::renameat:
+        case Code::linkat:
+            entry.addr = address;
+            entry.len = static_cast<std::uint32_t>(request.fd);
+            entry.off = reinterpret_cast<std::uint64_t>(request.extra);
+            entry.rename_flags = request.flags;  // one union with hardlink_flags
+            return;
+        case Code::symlinkat:
+            entry.addr = address;
+            entry.off = reinterpret_cast<std::uint64_t>(request.extra);
+            return;
+        case Code::unlinkat:
+            entry.addr = address;
+            entry.unlink_flags = request.flags;
+            return;
+        case Code::mkdirat:
+            entry.addr = address;
+            entry.len = request.length;
+            return;
+        case Code::fallocate:
+            entry.len = request.flags;
+            entry.off = static_cast<std::uint64_t>(request.offset);
+            entry.addr = static_cast<std::uint64_t>(request.size);
+            return;
+        case Code::ftruncate: entry.off = static_cast<std::uint64_t>(request.size); return;
+        case Code::fadvise:
+            entry.off = static_cast<std::uint64_t>(request.offset);
+            entry.len = request.length;
+            entry.fadvise_advice = request.flags;
+            return;
+        case Code::sync_file_range:
+            entry.off = static_cast<std::uint64_t>(request.offset);
+            entry.len = request.length;
+            entry.sync_range_flags = request.flags;
+            return;
+        case Code::call: return;
     }
 }
 

@@ -1,13 +1,19 @@
 // prepare(): a Request as a submission entry. Layer: io. Uses: base.
 #pragma once
 
+#include "io/operation.hpp"
+
+#include <cstdint>
+#include <optional>
+
 struct io_uring_sqe;
 
 namespace weft::detail {
 
-struct Request;
+/// The io_uring operation that carries `code` out, if there is one.
+std::optional<std::uint8_t> opcode_of(Request::Code code) noexcept;
 
-/// Requires: `entry` is zeroed. Leaves its user_data and flags alone.
+/// Requires: there is an opcode for it; `entry` is zeroed. Leaves its user_data and flags alone.
 void prepare(io_uring_sqe& entry, const Request& request) noexcept;
 
 }  // namespace weft::detail

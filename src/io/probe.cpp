@@ -27,7 +27,7 @@ std::string describe(const char* what, int error) {
     return std::string{what} + ": " + std::system_category().message(-error);
 }
 
-std::string check_operations(const Ring& ring) {
+std::string check_operations(const Ring& ring, std::uint64_t& operations) {
     // The answer's layout: a head, then one entry for each operation.
     alignas(io_uring_probe)
         std::byte room[sizeof(io_uring_probe) + most_operations * sizeof(io_uring_probe_op)]{};
@@ -35,10 +35,14 @@ std::string check_operations(const Ring& ring) {
     const int result = io_uring_register(static_cast<unsigned>(ring.fd()), IORING_REGISTER_PROBE,
                                          room, most_operations);
     if (result < 0) return describe("io_uring: listing its operations", result);
+    for (unsigned code = 0; code <= table.last_op && code < 64; ++code) {
+        if ((table.ops[code].flags & IO_URING_OP_SUPPORTED) != 0) {
+            operations |= std::uint64_t{1} << code;
+        }
+    }
     for (const std::uint8_t code : needed_operations) {
-        const bool known =
-            code <= table.last_op && (table.ops[code].flags & IO_URING_OP_SUPPORTED) != 0;
-        if (!known) return "io_uring: operation " + std::to_string(code) + " is missing";
+        if ((operations >> code & 1) == 0)
+            return "io_uring: operation " + std::to_string(code) + " is missing";
     }
     return {};
 }
@@ -93,7 +97,7 @@ UringSupport probe_uring() {
             support.refusal = "io_uring: too old (no EXT_ARG or NODROP)";
             return support;
         }
-        support.refusal = check_operations(ring);
+        support.refusal = check_operations(ring, support.operations);
         if (support) support.refusal = check_round_trip(ring);
         if (!support) return support;
         support.message_ring = takes_messages(ring);

@@ -4,6 +4,7 @@
 // only at the first enter, distributions move features between versions.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace weft::detail {
@@ -13,6 +14,7 @@ struct UringSupport {
     bool message_ring = false;      // wake-ups by REGISTER_SEND_MSG_RING
     bool absolute_timeout = false;  // waits until a moment, not for a time
     bool no_iowait = false;         // waits that do not count as waiting for a disk
+    std::uint64_t operations = 0;   // a bit for each IORING_OP_* there is, of the first 64
 
     explicit operator bool() const noexcept { return refusal.empty(); }
 };

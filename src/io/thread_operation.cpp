@@ -81,9 +81,11 @@ int perform_on_thread(Operation& operation, Deadline deadline) {
     operation.driver_ = nullptr;
     operation.interrupter_ = interrupter.fd();
     if (operation.use_ != nullptr) operation.use_->begin(operation);
-    const int result = attempt_until_done(operation.request_, interrupter.fd(), deadline);
+    const bool closing = operation.use_ != nullptr && operation.use_->closing();
+    const int result =
+        closing ? -EBADF : attempt_until_done(operation.request_, interrupter.fd(), deadline);
     if (operation.use_ != nullptr) {
-        operation.use_->end(operation);
+        operation.use_->end();
         interrupter.drain();
     }
     return result;

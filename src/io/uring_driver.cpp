@@ -2,7 +2,9 @@
 #include "io/uring_driver.hpp"
 
 #include "base/assert.hpp"
+#include "base/futex.hpp"
 #include "base/sync.hpp"
+#include "io/offload.hpp"
 #include "io/prepare.hpp"
 #include "io/probe.hpp"
 #include "io/system_call.hpp"
@@ -28,10 +30,12 @@ namespace weft::detail {
 namespace {
 
 // Operation::driver_flags
-constexpr std::uint32_t is_over = 1;           // its completion was taken
-constexpr std::uint32_t queued = 2;            // it is in requests_
-constexpr std::uint32_t cancel_asked = 4;      // once is enough
-constexpr std::uint32_t closes_by_number = 8;  // it is itself a request: cancel_fd()'s
+constexpr std::uint32_t submitted = 1;          // its entry is made
+constexpr std::uint32_t is_over = 2;            // its completion was taken
+constexpr std::uint32_t queued = 4;             // it is in requests_
+constexpr std::uint32_t cancel_asked = 8;       // once is enough
+constexpr std::uint32_t closes_by_number = 16;  // it is itself a request: cancel_fd()'s
+constexpr std::uint32_t offloaded = 32;         // it is with the Offload, not in the ring
 
 [[noreturn, gnu::cold]] void unexpected(const char* call, int result) noexcept {
     std::fprintf(stderr, "weft: %s: unexpected error %d\n", call, -result);
@@ -58,8 +62,10 @@ std::uint64_t tag_of(const Operation& operation) noexcept {
 
 }  // namespace
 
-UringDriver::UringDriver(const UringSupport& support, unsigned sq_entries)
-    : message_ring_{support.message_ring},
+UringDriver::UringDriver(const UringSupport& support, Offload& offload, unsigned sq_entries)
+    : offload_{offload},
+      operations_{support.operations},
+      message_ring_{support.message_ring},
       absolute_timeout_{support.absolute_timeout},
       wait_flags_{IORING_ENTER_GETEVENTS | (support.no_iowait ? enter_no_iowait : 0) |
                   (support.absolute_timeout ? enter_absolute_timer : 0)},
@@ -71,6 +77,11 @@ UringDriver::UringDriver(const UringSupport& support, unsigned sq_entries)
 }
 
 UringDriver::~UringDriver() {
+    // A thread of the Offload may have completed the last operation and be
+    // about to count it down.
+    for (unsigned turn = 0; offloaded_.load(std::memory_order_acquire) != 0; ++turn) {
+        spin_pause(turn);
+    }
     WEFT_ASSERT(in_flight() == 0);
     WEFT_ASSERT(requests_.empty());
     if (wake_event_ >= 0) close_number(wake_event_);
@@ -95,19 +106,29 @@ void UringDriver::poll() noexcept {
 }
 
 void UringDriver::wait(Deadline deadline) noexcept {
-    auto expected = WakeState::idle;
+    // Requests come with a wake(), and operations from fibers of the owner's.
+    const bool nothing_there = unfinished() == 0 && !ready();
+    std::uint32_t expected = idle;
     // seq_cst here and in wake(): one of the two sees the other.
-    if (wake_state_.compare_exchange_strong(expected, WakeState::sleeping)) {
-        enter_and_wait(deadline);
-    } else {
+    if (!wake_state_.compare_exchange_strong(expected, nothing_there ? resting : sleeping)) {
         enter();
+    } else if (nothing_there) {
+        rest(deadline);
+    } else {
+        enter_and_wait(deadline);
     }
-    wake_state_.store(WakeState::idle);
+    wake_state_.store(idle);
     deliver(Who::owner);
 }
 
+void UringDriver::rest(Deadline deadline) noexcept {
+    if (!deadline.passed()) futex_rest(wake_state_, resting, deadline.at());
+}
+
 void UringDriver::wake() noexcept {
-    if (wake_state_.exchange(WakeState::notified) == WakeState::sleeping) send_wake();
+    const std::uint32_t before = wake_state_.exchange(notified);
+    if (before == sleeping) send_wake();
+    if (before == resting) futex_wake_all(&wake_state_);
 }
 
 void UringDriver::send_wake() noexcept {
@@ -129,12 +150,31 @@ void UringDriver::send_wake() noexcept {
     }
 }
 
+// Those that weft cannot do without were probed for: there is no ring without.
+bool UringDriver::knows(Request::Code code) const noexcept {
+    if (code < Request::Code::renameat) return true;
+    const auto opcode = opcode_of(code);
+    return opcode && (operations_ >> *opcode & 1) != 0;
+}
+
+void UringDriver::hand_over(Operation& operation) noexcept {
+    {
+        const std::lock_guard lock{lock_};  // a cancel() may be looking
+        operation.driver_flags = offloaded;
+    }
+    offload_.submit(operation, offloaded_);
+}
+
 void UringDriver::submit(Operation& operation) noexcept {
+    if (!knows(operation.request().code)) {
+        hand_over(operation);
+        return;
+    }
     for (;;) {
         {
             const std::lock_guard lock{lock_};
             if (io_uring_sqe* entry = ring_.push()) {
-                operation.driver_flags = 0;
+                operation.driver_flags = submitted;
                 prepare(*entry, operation.request());
                 entry->user_data = tag_of(operation);
                 ring_.publish();
@@ -158,8 +198,13 @@ void UringDriver::make_room() noexcept {
 
 void UringDriver::cancel(Operation& operation) noexcept {
     {
-        const std::lock_guard lock{lock_};
-        if ((operation.driver_flags & (is_over | cancel_asked)) != 0) return;
+        std::unique_lock lock{lock_};
+        if ((operation.driver_flags & offloaded) != 0) {
+            lock.unlock();
+            offload_.cancel(operation);
+            return;
+        }
+        if ((operation.driver_flags & (submitted | is_over | cancel_asked)) != submitted) return;
         operation.driver_flags |= cancel_asked;
         queue_request(operation);
     }
@@ -177,6 +222,7 @@ void UringDriver::cancel_fd(int fd) noexcept {
     }
     wake();
     request.await();
+    offload_.cancel_fd(fd);
 }
 
 void UringDriver::queue_request(Operation& operation) noexcept {
@@ -345,12 +391,15 @@ void UringDriver::on_signal() noexcept {
     (void)ring_.enter(submit, 0, IORING_ENTER_GETEVENTS);
 }
 
-std::size_t UringDriver::in_flight() const noexcept { return unfinished(); }
+std::size_t UringDriver::in_flight() const noexcept {
+    return unfinished() + offloaded_.load(std::memory_order_acquire);
+}
 
 bool UringDriver::is_busy() const noexcept {
     // In this order: what leaves the one is in the other before.
     return in_flight_.load(std::memory_order_acquire) != 0 ||
-           delivering_.load(std::memory_order_acquire) != 0;
+           delivering_.load(std::memory_order_acquire) != 0 ||
+           offloaded_.load(std::memory_order_acquire) != 0;
 }
 
 }  // namespace weft::detail

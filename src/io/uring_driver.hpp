@@ -15,17 +15,20 @@
 //     another ring it is another driver's.
 // So neither generations nor waiting for the cancel's own completion is needed.
 //
+// What this kernel's io_uring does not know, or none does, the Offload carries out.
+//
 // Closing by number. cancel_fd() sends an operation of its own through
 // requests_, which becomes ASYNC_CANCEL by descriptor. Its completion is the
 // acknowledgement: every entry before it is submitted, and so holds the file
 // and not the number.
 //
-// Waking. wake_state_ goes idle -> sleeping (owner) -> notified (waker) -> idle;
-// only the waker that finds `sleeping` sends a message, so there is at most one
-// per sleep. A message that comes late ends a later wait early; that is all.
-// Whoever but the owner takes a message out of the queue sends it again, for the
-// owner may be just about to sleep. (Rejected: a ring FUTEX_WAIT, whose wake-ups
-// get lost on some kernels.)
+// Waking. wake_state_ goes idle -> sleeping or resting (owner) -> notified (waker)
+// -> idle. While nothing is in the ring the owner rests on wake_state_ as a futex, whose
+// wake-ups take half as long (8 us against 14). Only the waker that finds `sleeping`
+// sends a message, so there is at most one per sleep. A message that comes late ends a later wait
+// early; that is all. Whoever but the owner takes a message out of the queue sends it again, for
+// the owner may be just about to sleep. (Rejected: a ring FUTEX_WAIT, whose wake-ups get lost on
+// some kernels.)
 //
 // Invariants
 //  1. An operation is in requests_ exactly while its `queued` flag is set.
@@ -49,12 +52,14 @@
 
 namespace weft::detail {
 
+class Offload;
 struct UringSupport;
 
 class UringDriver final : public IoDriver {
 public:
     /// Throws std::system_error when there is no ring to be had.
-    explicit UringDriver(const UringSupport& support, unsigned sq_entries = default_sq_entries);
+    UringDriver(const UringSupport& support, Offload& offload,
+                unsigned sq_entries = default_sq_entries);
     ~UringDriver() override;
 
     void attach() override;
@@ -72,8 +77,13 @@ public:
     void cancel_fd(int fd) noexcept override;
 
 private:
-    enum class WakeState : std::uint32_t { idle, sleeping, notified };
     enum class Who : std::uint8_t { owner, rescuer };
+
+    // wake_state_
+    static constexpr std::uint32_t idle = 0;
+    static constexpr std::uint32_t sleeping = 1;  // in the ring
+    static constexpr std::uint32_t resting = 2;   // beside it
+    static constexpr std::uint32_t notified = 3;
 
     // Small rings: locked memory is limited per user. What exceeds the
     // completion queue the kernel keeps in a list of its own.
@@ -96,13 +106,18 @@ private:
     void let_arrivals_in() noexcept;
     void enter() noexcept;
     void enter_and_wait(Deadline deadline) noexcept;
+    void rest(Deadline deadline) noexcept;
     std::size_t deliver(Who who) noexcept;
     void finish(Operation& operation) noexcept;
+    bool knows(Request::Code code) const noexcept;
+    void hand_over(Operation& operation) noexcept;
     std::size_t unfinished() const noexcept { return in_flight_.load(std::memory_order_relaxed); }
     void send_wake() noexcept;
     bool owner_must_enter() const noexcept;
 
     // --- fixed after construction ---
+    Offload& offload_;
+    const std::uint64_t operations_;  // as UringSupport's
     const bool message_ring_;
     const bool absolute_timeout_;
     const unsigned wait_flags_;
@@ -116,7 +131,8 @@ private:
     std::atomic<bool> has_requests_{false};   // written under lock_: requests_ or arming
     std::atomic<std::size_t> in_flight_{0};   // written under lock_
     std::atomic<std::size_t> delivering_{0};  // left the queue, complete() is under way
-    std::atomic<WakeState> wake_state_{WakeState::idle};
+    std::atomic<std::size_t> offloaded_{0};   // with the Offload
+    std::atomic<std::uint32_t> wake_state_{idle};
 };
 
 }  // namespace weft::detail

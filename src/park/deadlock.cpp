@@ -232,7 +232,7 @@ bool end_wait_of(const Standing& standing, const std::string& report) {
     if (standing.breakable) return break_wait(*standing.fiber, standing.epoch, report);
     // Of no use now, it would hit the fiber when others have helped it on.
     if (standing.fiber->word().cancellable_epoch() != standing.epoch) return false;
-    interrupt(*standing.fiber);
+    interrupt_at_standstill(*standing.fiber);
     return true;
 }
 

@@ -40,6 +40,10 @@ void append(std::string& text, const Party& party) {
     const char* const name = fiber.name();
     text.append(" \"").append(name == nullptr ? "" : name).append("\"");
     if (fiber.is_daemon) text += " daemon";
+    const unsigned swallowed = fiber.cancellations_swallowed();
+    if (swallowed == 0) return;
+    text.append(", swallowed its cancellation ").append(std::to_string(swallowed));
+    text += swallowed == 1 ? " time" : " times";
 }
 
 void append(std::string& text, const FrozenWait& wait) {

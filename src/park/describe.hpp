@@ -19,7 +19,8 @@ struct FrozenWait {
     const StackTrace stack;    // empty of a plain thread
 };
 
-/// `fiber 7 "name"`. Requires: a fiber is held by a reference, or cannot end.
+/// `fiber 7 "name" daemon, swallowed its cancellation 3 times`. Requires: a fiber is held by a
+/// reference, or cannot end.
 void append(std::string& text, const Party& party);
 /// Lines.
 void append(std::string& text, const FrozenWait& wait);

@@ -27,6 +27,25 @@ struct Timeouts {
         inner->outer_ = timeout.outer_;
     }
     static void set_due(Timeout& timeout) noexcept { timeout.due_ = true; }
+    static Timeout* put_by(Party& me, Timeout* outer) noexcept {
+        Timeout* const innermost = me.timeouts();
+        me.set_timeouts(outer);
+        if (innermost == outer) return nullptr;
+        Timeout* last = innermost;
+        while (last->outer_ != outer) last = last->outer_;
+        last->outer_ = nullptr;
+        return innermost;
+    }
+    static void bring_back(Party& me, Timeout& innermost) noexcept {
+        Timeout* last = &innermost;
+        last->party_ = &me;
+        while (last->outer_ != nullptr) {
+            last = last->outer_;
+            last->party_ = &me;
+        }
+        last->outer_ = me.timeouts();
+        me.set_timeouts(&innermost);
+    }
 
     /// Of those not thrown yet, the one whose time comes first; of two at once the outer.
     static Timeout* first(const Party& me) noexcept {
@@ -50,23 +69,21 @@ struct Timeouts {
 
 namespace {
 
-bool unwinding() noexcept {
-    Worker* const worker = Worker::current();
-    if (worker != nullptr && worker->fiber() != nullptr) return worker->unwinding();
-    return std::uncaught_exceptions() > 0;
-}
-
-bool is_deaf(const Party& me) noexcept { return me.shields() > 0 || unwinding(); }
-
 /// Null when nothing was thrown in.
 std::exception_ptr take_thrown_in(Party& me) noexcept {
     if (!me.thrown_in_pending()) return nullptr;
     FiberExtras& extras = *static_cast<FiberCore&>(me).extras.load(std::memory_order_acquire);
     const std::lock_guard lock{extras.lock};
-    const std::unique_ptr<ThrownIn> first = std::move(extras.thrown_in);
-    extras.thrown_in = std::move(first->next);
-    if (extras.thrown_in == nullptr) me.clear_thrown_in();
-    return first->error;
+    const auto first = extras.thrown_in.take();
+    if (extras.thrown_in.empty()) me.clear_thrown_in();
+    return std::move(first->error);
+}
+
+[[noreturn]] void throw_cancelled(Party& me) {
+    me.count_cancelled();
+    // Who swallows it again and again leaves room for others.
+    if (me.cancellations_swallowed() > 0) Worker::consume_budget();
+    throw Cancelled{};
 }
 
 // Wakes a party whose wait was claimed by the caller, if one was.
@@ -83,19 +100,17 @@ Claim claim_wait(Party& party) noexcept {
 
 }  // namespace
 
-void check_interrupt() {
-    Party& me = this_party();
-    if (!me.may_be_interrupted() || is_deaf(me)) return;
+void throw_if_interrupted(Party& me) {
+    if (is_deaf(me)) return;
     if (me.interrupt_pending()) throw_interrupt();
     Timeout* const first = Timeouts::first(me);
     if (first != nullptr && Timeouts::is_due(*first)) Timeouts::raise(*first);
 }
 
-bool may_throw_here() noexcept { return !is_deaf(this_party()); }
-
 void throw_interrupt() {
     Party& me = this_party();
-    if (me.cancel_pending()) throw Cancelled{};
+    if (me.cancelled_at_standstill()) stop_tokens(static_cast<FiberCore&>(me));
+    if (me.cancel_pending()) throw_cancelled(me);
     if (std::exception_ptr error = take_thrown_in(me)) std::rethrow_exception(std::move(error));
     Timeout* const first = Timeouts::first(me);
     WEFT_ASSERT(first != nullptr && Timeouts::is_due(*first));
@@ -107,6 +122,20 @@ void interrupt(Party& party) noexcept {
     resume_claimed(party, claim_wait(party));
 }
 
+void interrupt_at_standstill(FiberCore& fiber) noexcept {
+    fiber.set_cancelled_at_standstill();
+    resume_claimed(fiber, claim_wait(fiber));
+}
+
+void stop_tokens(FiberCore& fiber) noexcept {
+    // seq_cst, both: pair with FiberCore::need_extras() and with who makes the source
+    // (task/stop.cpp). The flag was set before by a seq_cst store.
+    FiberExtras* const extras = fiber.extras.load(std::memory_order_seq_cst);
+    if (extras == nullptr) return;
+    std::stop_source* const source = extras->stop.load(std::memory_order_seq_cst);
+    if (source != nullptr) source->request_stop();
+}
+
 bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept {
     const Claim claim = party.word().claim(epoch, why);
     resume_claimed(party, claim);
@@ -114,32 +143,39 @@ bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept {
 }
 
 void throw_in(FiberCore& fiber, std::exception_ptr error) {
-    auto node = std::make_unique<ThrownIn>();
+    auto node = std::make_unique<ThrownIn::Node>();
     node->error = std::move(error);
     FiberExtras& extras = fiber.need_extras();
     Claim claim = Claim::lost;
     {
         const std::lock_guard lock{extras.lock};
-        std::unique_ptr<ThrownIn>* last = &extras.thrown_in;
-        while (*last != nullptr) last = &(*last)->next;
-        *last = std::move(node);
+        extras.thrown_in.add(std::move(node));
         fiber.set_thrown_in();
         claim = claim_wait(fiber);
     }
     resume_claimed(fiber, claim);
 }
 
+bool take_back(FiberCore& fiber, const std::exception_ptr& error) noexcept {
+    FiberExtras* const extras = fiber.extras.load(std::memory_order_acquire);
+    if (extras == nullptr) return false;
+    const std::lock_guard lock{extras->lock};
+    const bool found = extras->thrown_in.remove(error) != nullptr;
+    if (extras->thrown_in.empty()) fiber.clear_thrown_in();
+    return found;
+}
+
+Timeout* put_by_timeouts(Party& me, Timeout* outer) noexcept { return Timeouts::put_by(me, outer); }
+
+void bring_back_timeouts(Party& me, Timeout& innermost) noexcept {
+    Timeouts::bring_back(me, innermost);
+}
+
 // --- Limit ---
 
-Limit::Limit(Party& me, Deadline deadline, Cancellable cancellable) noexcept
-    : deadline_{deadline}, cancellable_{cancellable} {
-    if (cancellable == Cancellable::no) return;
-    if (is_deaf(me)) {
-        cancellable_ = Cancellable::no;
-        return;
-    }
-    Timeout* const first = me.timeouts() == nullptr ? nullptr : Timeouts::first(me);
-    if (first == nullptr || first->deadline() >= deadline) return;
+void Limit::look_at_timeouts() noexcept {
+    Timeout* const first = Timeouts::first(me_);
+    if (first == nullptr || first->deadline() >= deadline_) return;
     deadline_ = first->deadline();
     timeout_ = first;
 }

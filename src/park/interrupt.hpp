@@ -15,24 +15,30 @@
 // whose time came first.
 #pragma once
 
-#include "sched/party.hpp"
+#include "park/this_party.hpp"
 
 #include <weft/deadline.hpp>
 
 #include <exception>
+#include <optional>
 
 namespace weft::detail {
 
 class FiberCore;
 
-/// Throws what is to interrupt the caller, if anything is and no Shield is open
-/// and the caller does not unwind: for the fast path of a cancellation point,
-/// before it changes anything.
-void check_interrupt();
+/// Own party. Whether it is not to be interrupted: a Shield is open, or it unwinds.
+inline bool is_deaf(const Party& me) noexcept { return me.shields() > 0 || unwinding(); }
 
-/// Whether a wait of the caller's may end by throwing: no Shield is open, and it
-/// does not unwind.
-bool may_throw_here() noexcept;
+/// Whether a wait of the caller's may end by throwing.
+inline bool may_throw_here() noexcept { return !is_deaf(this_party()); }
+
+/// Throws what is to interrupt the caller, if anything is and it is not deaf: for
+/// the fast path of a cancellation point, before it changes anything.
+void throw_if_interrupted(Party& me);
+inline void check_interrupt() {
+    Party& me = this_party();
+    if (me.may_be_interrupted()) throw_if_interrupted(me);
+}
 
 /// After a wait that ended with Wake::cancelled.
 [[noreturn]] void throw_interrupt();
@@ -40,21 +46,53 @@ bool may_throw_here() noexcept;
 /// Ends the wait of `party` with Cancelled, now or at its next cancellation point.
 void interrupt(Party& party) noexcept;
 
+/// The same by who found a standstill. The fiber stops its tokens itself: who calls
+/// this holds locks that their callbacks might ask for.
+void interrupt_at_standstill(FiberCore& fiber) noexcept;
+
+/// The fiber was interrupted: stops its token, if anybody has one.
+void stop_tokens(FiberCore& fiber) noexcept;
+
 /// The same with an exception, once. Nothing if the fiber has ended.
 /// Throws std::bad_alloc; then nothing happened.
 void throw_in(FiberCore& fiber, std::exception_ptr error);
 
+/// Own fiber. Takes back what throw_in() left for it. False: it was thrown.
+bool take_back(FiberCore& fiber, const std::exception_ptr& error) noexcept;
+
+/// Closes the Timeouts of `me` inside of `outer` for a while. Returns the innermost.
+Timeout* put_by_timeouts(Party& me, Timeout* outer) noexcept;
+/// Opens them again, for whoever goes on with what is inside of them.
+void bring_back_timeouts(Party& me, Timeout& innermost) noexcept;
+
 /// How long a wait of the caller's may take, and what may end it.
 class Limit {
 public:
-    Limit(Party& me, Deadline deadline, Cancellable cancellable) noexcept;
+    Limit(Party& me, Deadline deadline, Cancellable cancellable) noexcept
+        : me_{me}, deadline_{deadline}, cancellable_{cancellable} {
+        if (cancellable == Cancellable::no) return;
+        if (is_deaf(me)) {
+            cancellable_ = Cancellable::no;
+        } else if (me.timeouts() != nullptr) {
+            look_at_timeouts();
+        }
+    }
 
     Deadline deadline() const noexcept { return deadline_; }
     Cancellable cancellable() const noexcept { return cancellable_; }
+    /// Why a wait ends before it begins, if it does.
+    std::optional<Wake> over() const noexcept {
+        if (cancellable_ == Cancellable::yes && me_.interrupt_pending()) return Wake::cancelled;
+        if (deadline_.passed()) return meaning();
+        return std::nullopt;
+    }
     /// What it means that deadline() has come: an answer, or an open Timeout.
     Wake meaning() const noexcept;
 
 private:
+    void look_at_timeouts() noexcept;
+
+    const Party& me_;
     Deadline deadline_;
     Cancellable cancellable_;
     Timeout* timeout_ = nullptr;  // whose deadline it is; null: the call's own

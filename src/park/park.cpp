@@ -3,6 +3,7 @@
 
 #include "base/assert.hpp"
 #include "base/sanitizer.hpp"
+#include "park/completion.hpp"
 #include "park/deadlock.hpp"
 #include "park/interrupt.hpp"
 #include "park/thread_party.hpp"
@@ -10,16 +11,17 @@
 
 namespace weft::detail {
 
-namespace {
-
-// The calling fiber, or null on a plain thread.
-FiberCore* this_fiber() noexcept {
-    Worker* const worker = Worker::current();
-    return worker == nullptr ? nullptr : worker->fiber();
+void make_ready(Party& party, Turn turn) noexcept {
+    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).make_ready();
+    auto& fiber = static_cast<FiberCore&>(party);
+    fiber.scheduler->make_ready(fiber, turn);
 }
 
-// Suspends an armed party until it is resumed; tells why it was.
-Wake suspend(Party& me, Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept {
+Party& party_of_this_thread() noexcept { return ThreadParty::of_this_thread(); }
+
+Wake suspend(Ticket ticket, const Limit& limit, const Purpose& purpose) noexcept {
+    Party& me = *ticket.party;
+    const Deadline deadline = limit.deadline();
     purpose_of(me) = &purpose;
     if (me.kind() == Party::Kind::thread) {
         static_cast<ThreadParty&>(me).suspend(ticket, deadline);
@@ -34,68 +36,53 @@ Wake suspend(Party& me, Ticket ticket, Deadline deadline, const Purpose& purpose
     }
     const Wake why = me.word().finish();
     tsan_acquire(&me);
-    return why;
+    return why == Wake::timed_out ? limit.meaning() : why;
 }
 
-}  // namespace
-
-void make_ready(Party& party, Turn turn) noexcept {
-    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).make_ready();
-    auto& fiber = static_cast<FiberCore&>(party);
-    fiber.scheduler->make_ready(fiber, turn);
-}
-
-Party& this_party() noexcept {
-    FiberCore* const fiber = this_fiber();
-    if (fiber != nullptr) return *fiber;
-    return ThreadParty::of_this_thread();
-}
-
-Wake park(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
+Wake park(Held& held, WaitList& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
           const Purpose& purpose) noexcept {
     return park_erased(held, queue, self, deadline, cancellable, purpose, nullptr, nullptr);
 }
 
-Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+Wake park_erased(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
                  Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
                  void* context) noexcept {
-    WEFT_ASSERT(held.owns_lock() && held.mutex() == &queue.lock());
+    WEFT_ASSERT(held.owns_lock());
     Party& me = this_party();
     const Limit limit{me, deadline, cancellable};
-    if (limit.cancellable() == Cancellable::yes && me.interrupt_pending()) {
+    if (const auto over = limit.over()) {
         held.unlock();
-        return Wake::cancelled;
-    }
-    if (limit.deadline().passed()) {
-        held.unlock();
-        return limit.meaning();
+        // Who asks again and again so leaves room for others.
+        if (*over == Wake::timed_out) Worker::consume_budget();
+        return *over;
     }
     // One with a deadline ends by itself.
     const bool awaits_owner = purpose.owner != nullptr && limit.deadline().is_never();
     me.set_awaits_owner(awaits_owner);
     self.ticket = Ticket{&me, me.word().arm(limit.cancellable())};
-    self.goes_first ? queue.push_front(self) : queue.push_back(self);
+    queue.push(self);
     held.unlock();
     if (release != nullptr) release(context);
 
     const bool watched = awaits_owner && cycles_watched.load(std::memory_order_relaxed);
     const bool broken = watched && closes_cycle(self.ticket, purpose);
-    const Wake why =
-        broken ? me.word().finish() : suspend(me, self.ticket, limit.deadline(), purpose);
+    const Wake why = broken ? me.word().finish() : suspend(self.ticket, limit, purpose);
     if (why != Wake::notified) {
-        const Held again{queue.lock()};
+        held.lock();
         queue.remove(self);
+        held.unlock();
     }
-    return why == Wake::timed_out ? limit.meaning() : why;
+    return why;
 }
 
-bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+bool park_or_throw(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
                    const Purpose& purpose) {
-    const Wake why = park(held, queue, self, deadline, Cancellable::yes, purpose);
+    return notified_or_throw(park(held, queue, self, deadline, Cancellable::yes, purpose));
+}
+
+bool notified_or_throw(Wake why) {
     if (why == Wake::cancelled) throw_interrupt();
     if (why == Wake::deadlocked) throw_deadlock();
-    // Who asks again and again, with deadlines in the past, leaves room for others.
-    if (why == Wake::timed_out) Worker::consume_budget();
     return why == Wake::notified;
 }
 
@@ -106,19 +93,58 @@ void sleep_until_deadline(Deadline deadline, const Purpose& purpose) {
     const Limit limit{me, deadline, Cancellable::yes};
     me.set_awaits_owner(false);
     const Ticket ticket{&me, me.word().arm(limit.cancellable())};
-    Wake why = suspend(me, ticket, limit.deadline(), purpose);
-    if (why == Wake::timed_out) why = limit.meaning();
+    const Wake why = suspend(ticket, limit, purpose);
     if (why == Wake::cancelled) throw_interrupt();
 }
 
-// --- Claimed ---
+// --- Completion ---
 
-Claimed::~Claimed() { WEFT_ASSERT(waiter_ == nullptr); }
+void Completion::happen() noexcept {
+    tsan_release(this);
+    Party* party = nullptr;
+    std::uint64_t awaited = state_.load(std::memory_order_acquire);
+    do {
+        WEFT_ASSERT(awaited != over);
+        party = party_.load(std::memory_order_relaxed);
+    } while (!state_.compare_exchange_weak(awaited, over, std::memory_order_acq_rel,
+                                           std::memory_order_acquire));
+    if (awaited != nobody) end_wait(*party, awaited, Wake::notified);
+}
 
-void Claimed::resume(Turn turn) && noexcept {
-    Party& party = *std::exchange(waiter_, nullptr)->ticket.party;
-    tsan_release(&party);
-    if (party.word().resume(how_)) make_ready(party, turn);
+bool Completion::happened() const noexcept {
+    if (state_.load(std::memory_order_acquire) != over) return false;
+    tsan_acquire(this);
+    return true;
+}
+
+bool Completion::publish(const Ticket& ticket) noexcept {
+    party_.store(ticket.party, std::memory_order_relaxed);
+    // Failing, it is the acquire that pairs with happen().
+    std::uint64_t before = state_.load(std::memory_order_acquire);
+    while (before != over) {
+        if (state_.compare_exchange_weak(before, ticket.epoch, std::memory_order_release,
+                                         std::memory_order_acquire)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Wake Completion::wait(Deadline deadline, Cancellable cancellable, const Purpose& purpose) noexcept {
+    if (happened()) return Wake::notified;
+    Party& me = this_party();
+    const Limit limit{me, deadline, cancellable};
+    if (const auto ended = limit.over()) return *ended;
+    me.set_awaits_owner(false);
+    const Ticket ticket{&me, me.word().arm(limit.cancellable())};
+    // It happened meanwhile: unless a canceller was faster, who will resume us, there
+    // is nobody to wait for.
+    const bool late = !publish(ticket);
+    if (late && me.word().claim(ticket.epoch, Wake::notified) != Claim::lost) {
+        tsan_acquire(this);
+        return me.word().finish();
+    }
+    return suspend(ticket, limit, purpose);
 }
 
 // --- SpinLock ---
@@ -130,48 +156,8 @@ void SpinLock::lock_contended() noexcept {
     } while (held_.exchange(true, std::memory_order_acquire));
 }
 
-// --- WaitQueue ---
+// --- WaitList ---
 
-WaitQueue::~WaitQueue() { WEFT_ASSERT(empty()); }
-
-void WaitQueue::push_back(Waiter& w) noexcept {
-    WEFT_ASSERT(w.queue == nullptr);
-    w.queue = this;
-    w.prev = tail_;
-    w.next = nullptr;
-    (tail_ != nullptr ? tail_->next : head_) = &w;
-    tail_ = &w;
-}
-
-void WaitQueue::push_front(Waiter& w) noexcept {
-    WEFT_ASSERT(w.queue == nullptr);
-    w.queue = this;
-    w.prev = nullptr;
-    w.next = head_;
-    (head_ != nullptr ? head_->prev : tail_) = &w;
-    head_ = &w;
-}
-
-void WaitQueue::remove(Waiter& w) noexcept {
-    if (w.queue == nullptr) return;
-    WEFT_ASSERT(w.queue == this);
-    (w.prev != nullptr ? w.prev->next : head_) = w.next;
-    (w.next != nullptr ? w.next->prev : tail_) = w.prev;
-    w.queue = nullptr;
-}
-
-std::optional<Claimed> WaitQueue::claim_front() noexcept {
-    while (head_ != nullptr) {
-        if (auto claimed = claim(*head_)) return claimed;
-    }
-    return std::nullopt;
-}
-
-std::optional<Claimed> WaitQueue::claim(Waiter& w) noexcept {
-    remove(w);
-    const Claim how = w.ticket.party->word().claim(w.ticket.epoch, Wake::notified);
-    if (how == Claim::lost) return std::nullopt;
-    return std::optional<Claimed>{std::in_place, w, how};
-}
+WaitList::~WaitList() { WEFT_ASSERT(Scheduler::any_halted() || empty()); }
 
 }  // namespace weft::detail

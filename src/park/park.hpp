@@ -1,7 +1,7 @@
 // Park: the one way to wait, and so the one place where waiting ends.
 // Layer: park. Uses: base, sched.
 //
-// Everything in weft that blocks is: take a WaitQueue's lock, test a
+// Everything in weft that blocks is: take the lock of a WaitList, test a
 // condition, park(). Everything that wakes is: take the lock, change the
 // condition, claim_front(), unlock, resume(). Deadlines and cancellation are
 // dealt with here and nowhere else.
@@ -24,7 +24,10 @@
 //  it after resume(), nor after a failed claim once the lock is released.
 #pragma once
 
+#include "base/assert.hpp"
+#include "base/sanitizer.hpp"
 #include "park/interrupt.hpp"
+#include "park/this_party.hpp"
 #include "sched/fiber_core.hpp"
 #include "sched/party.hpp"
 
@@ -42,8 +45,8 @@ struct Waiter {
     bool goes_first = false;  // queued before the others: it has waited already
     Waiter* next = nullptr;
     Waiter* prev = nullptr;
-    WaitQueue* queue = nullptr;  // null when not linked
-    Claim how = Claim::lost;     // of a claimed waiter in a WakeList
+    WaitList* queue = nullptr;  // null when not linked
+    Claim how = Claim::lost;    // how it was claimed, if it was
 };
 
 /// A waiter won by the caller, who may fill its slot and must resume it, once.
@@ -70,21 +73,22 @@ private:
 
 using Held = std::unique_lock<SpinLock>;
 
-/// Queues `self` on `queue`, releases `held` (queue.lock()) and suspends the
-/// caller until one of the three wakes it. Returns with `held` released. With
-/// an interruption pending or a deadline in the past it does not suspend.
-/// Requires: `held` owns queue.lock(); no other weft lock is held.
-Wake park(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
+/// Queues `self` on `queue`, releases `held` and suspends the caller until one of
+/// the three wakes it. Returns with `held` released. With an interruption pending
+/// or a deadline in the past it does not suspend, though by a deadline
+/// it is now and then a yield.
+/// Requires: `held` owns the lock that guards `queue`; no other weft lock is held.
+Wake park(Held& held, WaitList& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
           const Purpose& purpose) noexcept;
 
-Wake park_erased(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+Wake park_erased(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
                  Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
                  void* context) noexcept;
 
 /// park() that calls `release()` once `self` is queued, so that a notification
 /// given from then on is not missed. It must neither park nor throw.
 template <class Release>
-Wake park_releasing(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+Wake park_releasing(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
                     Cancellable cancellable, const Purpose& purpose, Release&& release) noexcept {
     return park_erased(
         held, queue, self, deadline, cancellable, purpose,
@@ -92,11 +96,19 @@ Wake park_releasing(Held& held, WaitQueue& queue, Waiter& self, Deadline deadlin
 }
 /// park() for a cancellation point: true if notified, false at the deadline.
 /// Throws what interrupts it (interrupt.hpp), and Deadlock if `purpose` is breakable.
-bool park_or_throw(Held& held, WaitQueue& queue, Waiter& self, Deadline deadline,
+bool park_or_throw(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
                    const Purpose& purpose);
 
 /// Waits for nothing but the deadline. Throws what interrupts it.
 void sleep_until_deadline(Deadline deadline, const Purpose& purpose);
+
+/// Of a wait that ended so, at a cancellation point: true if notified, false at the deadline.
+/// Throws what interrupted it, and Deadlock.
+bool notified_or_throw(Wake why);
+
+/// Own party, which armed the wait of `ticket` with `limit` and holds no lock:
+/// until it is resumed. Tells why it was.
+Wake suspend(Ticket ticket, const Limit& limit, const Purpose& purpose) noexcept;
 
 /// Queues a party whose wait was claimed and is over.
 void make_ready(Party& party, Turn turn) noexcept;
@@ -104,7 +116,57 @@ void make_ready(Party& party, Turn turn) noexcept;
 /// Ends the wait of `epoch` from outside its queue. False when it was over.
 bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept;
 
-/// The calling fiber's, or the calling thread's own.
-Party& this_party() noexcept;
+// --- inline: the way of every notification ---
+
+inline Claimed::~Claimed() { WEFT_ASSERT(waiter_ == nullptr); }
+
+inline void Claimed::resume(Turn turn) && noexcept {
+    Party& party = *std::exchange(waiter_, nullptr)->ticket.party;
+    tsan_release(&party);
+    if (party.word().resume(how_)) make_ready(party, turn);
+}
+
+inline void WaitList::push(Waiter& w) noexcept { w.goes_first ? push_front(w) : push_back(w); }
+
+inline void WaitList::push_back(Waiter& w) noexcept {
+    WEFT_ASSERT(w.queue == nullptr);
+    w.queue = this;
+    w.prev = tail_;
+    w.next = nullptr;
+    (tail_ != nullptr ? tail_->next : head_) = &w;
+    tail_ = &w;
+}
+
+inline void WaitList::push_front(Waiter& w) noexcept {
+    WEFT_ASSERT(w.queue == nullptr);
+    w.queue = this;
+    w.prev = nullptr;
+    w.next = head_;
+    (head_ != nullptr ? head_->prev : tail_) = &w;
+    head_ = &w;
+}
+
+inline void WaitList::remove(Waiter& w) noexcept {
+    if (w.queue == nullptr) return;
+    WEFT_ASSERT(w.queue == this);
+    (w.prev != nullptr ? w.prev->next : head_) = w.next;
+    (w.next != nullptr ? w.next->prev : tail_) = w.prev;
+    w.queue = nullptr;
+}
+
+inline std::optional<Claimed> WaitList::claim_front() noexcept {
+    while (head_ != nullptr) {
+        if (auto claimed = claim(*head_)) return claimed;
+    }
+    return std::nullopt;
+}
+
+inline std::optional<Claimed> WaitList::claim(Waiter& w) noexcept {
+    remove(w);
+    const Claim how = w.ticket.party->word().claim(w.ticket.epoch, Wake::notified);
+    if (how == Claim::lost) return std::nullopt;
+    w.how = how;
+    return std::optional<Claimed>{std::in_place, w, how};
+}
 
 }  // namespace weft::detail

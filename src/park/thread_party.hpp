@@ -1,6 +1,7 @@
 // ThreadParty: a plain thread that waits. Layer: park. Uses: base, sched.
 #pragma once
 
+#include "base/random.hpp"
 #include "sched/fiber_core.hpp"
 
 #include <weft/deadline.hpp>
@@ -23,6 +24,10 @@ public:
 
     /// Of its wait, and on its stack: for itself and who froze it there.
     const Purpose* purpose = nullptr;
+    /// Its own.
+    Random random{reinterpret_cast<std::uintptr_t>(this)};
+    /// What it runs on, if that is not its own stack. Own thread only.
+    SideStack* side = nullptr;
 
     void make_ready() noexcept;
     void suspend(Ticket ticket, Deadline deadline) noexcept;
@@ -38,6 +43,12 @@ private:
 inline const Purpose*& purpose_of(Party& party) noexcept {
     if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).purpose;
     return static_cast<FiberCore&>(party).purpose;
+}
+
+/// Own party only.
+inline SideStack*& side_of(Party& party) noexcept {
+    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).side;
+    return static_cast<FiberCore&>(party).side;
 }
 
 }  // namespace weft::detail

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace weft::detail {
@@ -58,11 +59,11 @@ void for_each_scheduler(const std::function<void(Scheduler&)>& visit) {
     });
 }
 
-std::string verdict_on(const Scheduler& scheduler) {
+std::string take_verdict_on(const Scheduler& scheduler) {
     std::string verdict;
     visit_registered([&](std::span<Registered> all) {
-        for (const Registered& each : all) {
-            if (each.scheduler == &scheduler) verdict = each.verdict;
+        for (Registered& each : all) {
+            if (each.scheduler == &scheduler) verdict = std::exchange(each.verdict, {});
         }
     });
     return verdict;

@@ -20,7 +20,7 @@ void unregister_scheduler(Scheduler& scheduler) noexcept;
 /// Any thread. None of them goes away meanwhile.
 void visit_registered(const std::function<void(std::span<Registered>)>& visit);
 void for_each_scheduler(const std::function<void(Scheduler&)>& visit);
-/// Empty, or the Registered::verdict.
-std::string verdict_on(const Scheduler& scheduler);
+/// Empty, or the Registered::verdict, which is none any more: the next is another.
+std::string take_verdict_on(const Scheduler& scheduler);
 
 }  // namespace weft::detail

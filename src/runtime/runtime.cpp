@@ -72,7 +72,9 @@ void choose_io(RuntimeParts& parts) {
 }
 
 std::unique_ptr<Driver> make_driver(RuntimeParts& parts) {
-    if (parts.settings.io == Io::uring) return std::make_unique<UringDriver>(parts.uring);
+    if (parts.settings.io == Io::uring) {
+        return std::make_unique<UringDriver>(parts.uring, parts.offload);
+    }
     return std::make_unique<EpollDriver>(parts.offload);
 }
 
@@ -127,7 +129,7 @@ Runtime::~Runtime() {
 
 void Runtime::wait() {
     parts_->scheduler->wait_until_quiet(false);
-    const std::string verdict = detail::verdict_on(*parts_->scheduler);
+    const std::string verdict = detail::take_verdict_on(*parts_->scheduler);
     if (!verdict.empty()) throw Deadlock{verdict};
 }
 

@@ -108,7 +108,7 @@ bool stands_still(Schedulers all) {
 void pass_verdict(std::span<Registered> all, const std::string& report) {
     bool is_new = false;
     for (Registered& each : all) {
-        if (each.scheduler->quiet(false) || !each.verdict.empty()) continue;
+        if (each.scheduler->settled() || !each.verdict.empty()) continue;
         each.verdict = report;
         is_new = true;
     }
@@ -121,7 +121,7 @@ void end_waits(std::span<Registered> all) {
     pass_verdict(all, report);
     // Of one runtime: with its fibers others may go on.
     for (const Registered& each : all) {
-        if (!each.scheduler->quiet(false) && end_some_waits(*each.scheduler, report) != 0) return;
+        if (!each.scheduler->settled() && end_some_waits(*each.scheduler, report) != 0) return;
     }
     std::fprintf(stderr, "%s  and none of these waits can be ended\n", report.c_str());
     std::abort();
@@ -132,7 +132,7 @@ void end_waits(std::span<Registered> all) {
 bool look_for_stall(Scheduler& scheduler) noexcept {
     const Unobserved quiet;
     // With I/O or timers to come, a worker will wake, and sleep, and be asked about again.
-    if (scheduler.quiet(false) || !scheduler.nothing_under_way()) return false;
+    if (scheduler.settled() || !scheduler.nothing_under_way()) return false;
     try {
         visit_registered([](std::span<Registered> all) {
             if (stands_still(all)) end_waits(all);

@@ -11,7 +11,8 @@
 //      no time limit and that nobody has ended yet (blocked_threads());
 //   4. 1 and 3 are as before when they are looked at again: no worker has made a
 //      round, no thread has begun another wait;
-//   5. a fiber that is no daemon is alive.
+//   5. a fiber is alive whose end is waited for: one that is no daemon or, once the
+//      daemons were cancelled, any.
 //
 // Why it is never wrong: what can make a fiber runnable is a worker, a driver's
 // completion, a timer or a plain thread. By 4 there was a moment, between the

@@ -59,12 +59,15 @@ private:
 };
 
 void report_overflow(const FiberCore& fiber) noexcept {
+    const bool own = fiber.side == nullptr;
     SignalText text;
     text << "weft: fiber \"" << (fiber.name() != nullptr ? fiber.name() : "(unnamed)") << "\" (id "
-         << fiber.id.load(std::memory_order_relaxed) << ") overflowed its "
-         << (StackPool::usable_size(fiber.stack_shift) >> 10)
-         << " KiB stack; give it more by SpawnOptions::stack_size, or all by Options::stack_size "
-            "or WEFT_STACK_SIZE\n";
+         << fiber.id.load(std::memory_order_relaxed) << ") overflowed "
+         << (own ? "its " : "a generator's ")
+         << (StackPool::usable_size(fiber.running_stack().shift) >> 10) << " KiB stack; "
+         << (own ? "give it more by SpawnOptions::stack_size, or all by Options::stack_size or "
+                   "WEFT_STACK_SIZE\n"
+                 : "give it more by GeneratorOptions::stack_size\n");
     text.write_to(STDERR_FILENO);
 }
 
@@ -73,7 +76,7 @@ void on_fault(int signal, siginfo_t* info, void*) {
     if (Worker* worker = Worker::current()) {
         const FiberCore* fiber = worker->fiber();
         if (fiber != nullptr && fiber->stack_end != nullptr &&
-            fiber->stack().guards(info->si_addr)) {
+            fiber->running_stack().guards(info->si_addr)) {
             report_overflow(*fiber);
         }
     }

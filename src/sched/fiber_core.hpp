@@ -20,6 +20,7 @@
 #include "context/switch.hpp"
 #include "sched/fiber_extras.hpp"
 #include "sched/party.hpp"
+#include "sched/side_stack.hpp"
 
 #include <weft/detail/routine.hpp>
 #include <weft/detail/wait_queue.hpp>
@@ -51,7 +52,8 @@ public:
     static constexpr std::uint8_t mark_ended = 1;
     static constexpr std::uint8_t mark_handle_gone = 2;
     static constexpr std::uint8_t mark_observed = 4;
-    // Of a Timer's fiber, the first of the two: its callable began, or never will.
+    // Of a Timer's fiber, the first of the two: its callable began (or is gone with the
+    // fiber), or never will.
     static constexpr std::uint8_t mark_begun = 8;
     static constexpr std::uint8_t mark_called_off = 16;
 
@@ -80,6 +82,8 @@ public:
     }
     bool is_pinned() const noexcept { return pins != 0; }
     Stack stack() const noexcept { return Stack{stack_end, stack_shift}; }
+    /// Its own, or the one it runs on for a while.
+    Stack running_stack() const noexcept { return side == nullptr ? stack() : side->stack; }
 
     // --- owner only, at every switch ---
     Context context = nullptr;  // null: has not run yet
@@ -98,6 +102,7 @@ public:
     // --- owner only ---
     const Purpose* purpose = nullptr;  // on its own stack; for who froze it in a wait
     std::byte* stack_end = nullptr;    // null: has no stack
+    SideStack* side = nullptr;         // what it runs on, if that is not its own stack
 
     // --- fixed from the spawn to the end ---
     Scheduler* scheduler = nullptr;
@@ -110,6 +115,9 @@ public:
     std::exception_ptr error;  // written before done, read after
 
 #if defined(WEFT_TSAN)
+    WEFT_NO_TSAN void* running_tsan_fiber() const noexcept {
+        return side == nullptr ? tsan_fiber : side->tsan_fiber;
+    }
     void* tsan_fiber = nullptr;
 #endif
 #if defined(WEFT_ASAN)

@@ -17,10 +17,51 @@
 
 namespace weft::detail {
 
-/// An exception to be thrown out of the fiber's next cancellation point.
-struct ThrownIn {
-    std::exception_ptr error;
-    std::unique_ptr<ThrownIn> next;
+class FiberCore;
+struct Follower;
+
+/// Exceptions to be thrown out of the fiber's next cancellation points, in order of
+/// arrival. There may be any number of them.
+class ThrownIn {
+public:
+    struct Node {
+        std::exception_ptr error;
+        Node* next = nullptr;
+    };
+
+    ThrownIn() noexcept = default;
+    ThrownIn(const ThrownIn&) = delete;
+    ThrownIn& operator=(const ThrownIn&) = delete;
+    ~ThrownIn() {
+        while (first_ != nullptr) take();
+    }
+
+    bool empty() const noexcept { return first_ == nullptr; }
+    void add(std::unique_ptr<Node> node) noexcept {
+        *end_ = node.release();
+        end_ = &(*end_)->next;
+    }
+    /// The first. Requires: there is one.
+    std::unique_ptr<Node> take() noexcept {
+        std::unique_ptr<Node> first{first_};
+        first_ = first->next;
+        if (first_ == nullptr) end_ = &first_;
+        return first;
+    }
+    /// The one that is `error`; null when there is none.
+    std::unique_ptr<Node> remove(const std::exception_ptr& error) noexcept {
+        Node** at = &first_;
+        while (*at != nullptr && (*at)->error != error) at = &(*at)->next;
+        std::unique_ptr<Node> found{*at};
+        if (found == nullptr) return found;
+        *at = found->next;
+        if (*at == nullptr) end_ = at;
+        return found;
+    }
+
+private:
+    Node* first_ = nullptr;
+    Node** end_ = &first_;
 };
 
 /// What cancels the fiber when a token of somebody else's is stopped.
@@ -50,9 +91,12 @@ struct FiberExtras {
 
     // --- any thread ---
     SpinLock lock;
-    std::unique_ptr<ThrownIn> thrown_in;           // guarded by lock; in order of arrival
+    ThrownIn thrown_in;                            // guarded by lock
     std::atomic<std::stop_source*> stop{nullptr};  // null: nobody asked for a token
-    StopLink* links = nullptr;                     // guarded by joiners.lock(); null once done
+    // Guarded by joiners.lock(), null once done.
+    StopLink* links = nullptr;
+    Follower* followers = nullptr;   // told of the end
+    FiberCore* callbacks = nullptr;  // started at the end
 };
 
 }  // namespace weft::detail

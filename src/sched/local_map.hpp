@@ -6,6 +6,7 @@
 //  2. A value is of the key whose serial lies beside it. A key that is gone
 //     leaves its values behind; one is destroyed when the next key of the same
 //     index puts its own there, else with the map.
+//     One without an object is being made.
 //  3. A value is destroyed after it was taken out, so that its destructor may
 //     use the map, also to make the value anew.
 #pragma once

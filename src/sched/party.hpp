@@ -50,6 +50,10 @@ public:
 
     /// Stays until the fiber ends.
     void set_cancelled() noexcept { interrupt_.fetch_or(cancelled, std::memory_order_seq_cst); }
+    /// The same by a standstill, whoever gets it then.
+    void set_cancelled_at_standstill() noexcept {
+        interrupt_.fetch_or(cancelled | at_standstill, std::memory_order_seq_cst);
+    }
     /// Stays until clear_thrown_in(); both under the lock of its FiberExtras.
     void set_thrown_in() noexcept { interrupt_.fetch_or(thrown_in, std::memory_order_seq_cst); }
     void clear_thrown_in() noexcept {
@@ -59,16 +63,28 @@ public:
         return interrupt_.load(std::memory_order_seq_cst) != 0;
     }
     bool cancel_pending() const noexcept { return is_set(cancelled); }
+    bool cancelled_at_standstill() const noexcept { return is_set(at_standstill); }
     bool thrown_in_pending() const noexcept { return is_set(thrown_in); }
+    /// Any thread; momentary. How often Cancelled was thrown although it had been before.
+    unsigned cancellations_swallowed() const noexcept {
+        const unsigned thrown = interrupt_.load(std::memory_order_relaxed) / one_throw;
+        return thrown == 0 ? 0 : thrown - 1;
+    }
     void clear_interrupts() noexcept { interrupt_.store(0, std::memory_order_relaxed); }
 
     // Own party.
+    /// Is about to throw Cancelled. Counted as far as there is room.
+    void count_cancelled() noexcept {
+        if (interrupt_.load(std::memory_order_relaxed) / one_throw == most_throws) return;
+        interrupt_.fetch_add(one_throw, std::memory_order_relaxed);
+    }
     bool may_be_interrupted() const noexcept {
         return interrupt_.load(std::memory_order_relaxed) != 0 || timeouts_ != nullptr;
     }
     void open_shield() noexcept { ++shields_; }
     void close_shield() noexcept { --shields_; }
     unsigned shields() const noexcept { return shields_; }
+    void set_shields(unsigned count) noexcept { shields_ = static_cast<std::uint16_t>(count); }
     /// The innermost open Timeout, or null.
     Timeout* timeouts() const noexcept { return timeouts_; }
     void set_timeouts(Timeout* innermost) noexcept { timeouts_ = innermost; }
@@ -92,6 +108,10 @@ public:
 private:
     static constexpr std::uint16_t cancelled = 1;
     static constexpr std::uint16_t thrown_in = 2;
+    static constexpr std::uint16_t at_standstill = 4;
+    // Above the bits: how often Cancelled was thrown.
+    static constexpr std::uint16_t one_throw = 8;
+    static constexpr unsigned most_throws = 8191;
 
     bool is_set(std::uint16_t bit) const noexcept {
         return (interrupt_.load(std::memory_order_seq_cst) & bit) != 0;

@@ -17,6 +17,8 @@ namespace {
 // Ids are handed out in blocks, so that spawning touches no shared word.
 std::atomic<std::uint64_t> next_id_block{1};
 
+constinit std::atomic<bool> some_halted{false};
+
 void allocate_storage(FiberCore& fiber, const Routine& routine) {
     if (FiberCore::is_small(routine)) return;
     fiber.heap_storage = ::operator new (routine.size, std::align_val_t{routine.align});
@@ -83,8 +85,11 @@ void Scheduler::run_worker(Worker& worker) noexcept {
     futex_wake_all(&running_workers_);
 }
 
+bool Scheduler::any_halted() noexcept { return some_halted.load(std::memory_order_acquire); }
+
 void Scheduler::halt() noexcept {
     halted_.store(true, std::memory_order_release);
+    some_halted.store(true, std::memory_order_release);
     stopping_.store(true, std::memory_order_seq_cst);
     Worker* const here = Worker::current();
     const std::uint32_t own = here != nullptr && &here->scheduler() == this ? 1 : 0;
@@ -124,6 +129,13 @@ bool Scheduler::owns_thread(pid_t tid) const noexcept {
     return watchdog_.tid() == tid ||
            std::any_of(workers_.begin(), workers_.end(),
                        [tid](const auto& worker) { return worker->tid() == tid; });
+}
+
+// The watchdog rests for good over daemons alone. Now they are waited for: it sees
+// that we are closing when it begins to rest, or is told.
+void Scheduler::close_to_daemons() noexcept {
+    closing_.store(true, std::memory_order_seq_cst);
+    watchdog_.notice();
 }
 
 // --- queues ---

@@ -66,6 +66,9 @@ public:
     /// halt_limit for those that do not come back. Nothing can be destroyed then.
     void halt() noexcept;
     bool halted() const noexcept { return halted_.load(std::memory_order_acquire); }
+    /// Whether any was halted: what its fibers hold or wait for, they do for good, and
+    /// static objects are destroyed all the same.
+    static bool any_halted() noexcept;
 
     // --- any thread ---
 
@@ -106,7 +109,7 @@ public:
     /// Takes back what create() gave; the block was never started.
     void abandon(FiberCore* fiber) noexcept;
     /// From now on daemons are born cancelled; those there are, the caller cancels.
-    void close_to_daemons() noexcept { closing_.store(true, std::memory_order_seq_cst); }
+    void close_to_daemons() noexcept;
     /// Queues a new fiber.
     void start_fiber(FiberCore& fiber) noexcept;
     /// The same at a time to come, without a stack until then. Requires: the
@@ -126,6 +129,9 @@ public:
     /// A fiber is over and its stack given back. `worker` is the caller's own.
     void count_finished(Worker& worker, bool daemon) noexcept;
     bool quiet(bool daemons) const noexcept;
+    /// Whether nobody is alive whose end is waited for: a fiber that counts, or,
+    /// once it is closed to daemons, any.
+    bool settled() const noexcept { return quiet(closing_.load(std::memory_order_seq_cst)); }
     /// Steps 1 and 3. A plain thread blocks, without polling.
     void wait_until_quiet(bool daemons) noexcept;
     std::uint64_t spawned() const noexcept;

@@ -20,15 +20,21 @@ constexpr bool can_visit = false;
 constexpr bool can_visit = true;
 #endif
 
-void leave_out(StackTrace& stack, int frames) noexcept {
-    stack.count = std::max(stack.count - frames, 0);
-    std::copy_n(stack.frames + frames, stack.count, stack.frames);
+// Of those from `first` on.
+void leave_out(StackTrace& stack, int first, int frames) noexcept {
+    const int left = std::max(stack.count - first - frames, 0);
+    std::copy_n(stack.frames + stack.count - left, left, stack.frames + first);
+    stack.count = first + left;
+}
+
+void collect(void* trace) {
+    auto* const stack = static_cast<StackTrace*>(trace);
+    stack->count += backtrace(stack->frames + stack->count, StackTrace::most_frames - stack->count);
 }
 
 // Runs on the parked fiber's stack.
-Arrival collect(Arrival from) {
-    auto* const stack = static_cast<StackTrace*>(from.data);
-    stack->count = backtrace(stack->frames, StackTrace::most_frames);
+Arrival collect_and_return(Arrival from) {
+    collect(from.data);
     // Back to who looks; when the fiber is resumed for good, this returns to it.
     return switch_to(from.fctx, nullptr);
 }
@@ -38,15 +44,19 @@ Arrival collect(Arrival from) {
 StackTrace stack_of(FiberCore& frozen) noexcept {
     StackTrace stack;
     if (!can_visit || frozen.context == nullptr) return stack;  // null: has not begun
-    frozen.context = visit_on(frozen.context, &stack, &collect);
-    leave_out(stack, 2);  // collect(), and where it was entered
+    frozen.context = visit_on(frozen.context, &stack, &collect_and_return);
+    leave_out(stack, 0, 3);  // collect(), its caller, and where that was entered
+    for (const SideStack* side = frozen.side; side != nullptr; side = side->below) {
+        const int first = stack.count;
+        if (visit_on(*side->caller, &stack, &collect)) leave_out(stack, first, 2);
+    }
     return stack;
 }
 
 [[gnu::noinline]] StackTrace stack_here() noexcept {
     StackTrace stack;
     stack.count = backtrace(stack.frames, StackTrace::most_frames);
-    leave_out(stack, 1);
+    leave_out(stack, 0, 1);
     return stack;
 }
 

@@ -41,7 +41,8 @@ public:
     void start();
     void stop() noexcept;
 
-    /// A worker that leaves its sleep: somebody is awake again. Cheap.
+    /// A worker that leaves its sleep: somebody is awake again. Or there is another
+    /// answer of Setup::at_rest to be had. Cheap.
     void notice() noexcept {
         if (asleep_.load(std::memory_order_seq_cst)) wake();
     }

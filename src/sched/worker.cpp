@@ -12,7 +12,8 @@
 
 #include <cerrno>
 
-constinit thread_local weft::detail::Worker* weft_current_worker = nullptr;
+// `used`: read by assembler alone, of which a link-time optimiser knows nothing.
+[[gnu::used]] constinit thread_local weft::detail::Worker* weft_current_worker = nullptr;
 
 namespace weft::detail {
 
@@ -110,16 +111,15 @@ WEFT_NO_TSAN void Worker::go(FiberCore* next, After after) noexcept {
     budget_ = budget_per_turn;
 #if defined(WEFT_ASAN)
     void** save = self == nullptr ? &loop_fake_stack_ : &self->asan_fake_stack;
-    __sanitizer_start_switch_fiber(
-        after == After::recycle ? nullptr : save,
-        next == nullptr ? loop_stack_bottom_ : next->stack().bottom(),
-        next == nullptr ? loop_stack_size_
-                        : static_cast<std::size_t>(next->stack_end - next->stack().bottom()));
+    const Stack there = next == nullptr ? Stack{} : next->running_stack();
+    __sanitizer_start_switch_fiber(after == After::recycle ? nullptr : save,
+                                   there ? there.bottom() : loop_stack_bottom_,
+                                   there ? there.committable() : loop_stack_size_);
 #endif
 #if defined(WEFT_TSAN)
     // Simulated workers share one thread, which orders everything.
     const unsigned flags = scheduler_.setup().simulated ? 0 : 1;
-    __tsan_switch_to_fiber(next == nullptr ? tsan_loop_ : next->tsan_fiber, flags);
+    __tsan_switch_to_fiber(next == nullptr ? tsan_loop_ : next->running_tsan_fiber(), flags);
 #endif
     const Arrival arrival = switch_to(next == nullptr ? loop_ : next->context, this);
     // From here on `this` may be another worker's: only the arrival tells.

@@ -110,6 +110,8 @@ public:
     void yield_fiber() noexcept;
     /// Whether an exception is on its way through the running fiber.
     bool unwinding() const noexcept { return exceptions_->uncaught > 0; }
+    /// The running fiber's, in the thread's place.
+    ExceptionState& exceptions() noexcept { return *exceptions_; }
     /// The running fiber has ended.
     [[noreturn]] void finish_fiber() noexcept;
     /// One operation succeeded without waiting: now and then that is a yield,

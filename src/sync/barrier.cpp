@@ -10,7 +10,8 @@
 //     else than a notification, or, while acting_, claimed by the one that acts.
 //  2. While acting_, those queued wait for nothing but its end.
 //  3. round_ changes when a round ends, so that a party which left by its deadline
-//     breaks its own round and no other.
+//     breaks its own round and no other. One that leaves while acting_ has not come
+//     to its round yet; next_broken_ remembers that.
 #include <weft/barrier.hpp>
 
 #include "park/park.hpp"
@@ -19,6 +20,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace weft {
 
@@ -37,8 +39,13 @@ class Barrier::Visit {
 public:
     explicit Visit(Barrier& barrier) : barrier_{barrier}, held_{barrier.waiters_.lock()} {}
 
-    /// Lets a filled round end before the caller joins the next.
-    void wait_out_action();
+    /// Lets a filled round end before the caller joins the next. Throws instead if
+    /// the caller's time ends or it is interrupted; then it has stayed away.
+    void wait_out_action(Deadline deadline);
+
+    /// The caller does not come to the round it would have joined, which breaks: at
+    /// once, or when the action of the one before has returned. Includes leave().
+    void stay_away();
 
     /// Returns if the round passes, else throws. The caller has been counted, and
     /// is not the last. The barrier may be gone when it returns.
@@ -65,13 +72,27 @@ private:
     detail::WakeList woken_;
 };
 
-void Barrier::Visit::wait_out_action() {
+void Barrier::Visit::wait_out_action(Deadline deadline) {
     while (barrier_.acting_ && !barrier_.broken_) {
         detail::Waiter self;
-        park(held_, barrier_.waiters_, self, Deadline::never(), detail::Cancellable::no,
-             detail::Purpose{"Barrier::wait for an action", &barrier_});
+        const detail::Wake why =
+            park(held_, barrier_.waiters_, self, deadline, detail::Cancellable::yes,
+                 detail::Purpose{"Barrier::wait for an action", &barrier_});
         held_.lock();
+        if (why == detail::Wake::notified) continue;
+        stay_away();
+        if (why == detail::Wake::cancelled) detail::throw_interrupt();
+        throw BrokenBarrier{};
     }
+}
+
+void Barrier::Visit::stay_away() {
+    if (barrier_.acting_) {
+        barrier_.next_broken_ = true;
+    } else {
+        end_round(true);
+    }
+    leave();
 }
 
 void Barrier::Visit::await_others(Deadline deadline) {
@@ -109,6 +130,7 @@ void Barrier::Visit::fill() {
     const std::exception_ptr failure = passes ? act() : nullptr;
     passes = passes && failure == nullptr && barrier_.round_ == round;
     if (barrier_.round_ == round) end_round(!passes);
+    if (std::exchange(barrier_.next_broken_, false)) barrier_.broken_ = true;
     claim_queued();
     for (; passes && arrivals != nullptr; arrivals = arrivals->next) arrivals->passes = true;
     leave();
@@ -157,11 +179,11 @@ std::ptrdiff_t Barrier::wait(Deadline deadline) {
     try {
         detail::check_interrupt();
     } catch (...) {
-        abort();
+        Visit{*this}.stay_away();
         throw;
     }
     Visit visit{*this};
-    visit.wait_out_action();
+    visit.wait_out_action(deadline);
     if (broken_) throw BrokenBarrier{};
     const std::ptrdiff_t index = arrived_++;
     if (arrived_ == parties_) {
@@ -180,6 +202,7 @@ void Barrier::abort() noexcept {
 
 void Barrier::reset() noexcept {
     Visit visit{*this};
+    next_broken_ = false;
     visit.end_round(false);
     visit.leave();
 }

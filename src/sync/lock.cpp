@@ -45,9 +45,10 @@ namespace {
 
 using detail::lock_order::Orders;
 
-// Looks at a holder on another worker before it waits; about a microsecond.
-constexpr unsigned most_spins = 64;
-constexpr unsigned spins_per_look = 8;
+// The pauses between two looks at a holder on another worker; about a microsecond
+// in all.
+constexpr unsigned first_pauses = 8;
+constexpr unsigned most_pauses = 64;
 
 // Whether some worker of the caller's runtime runs the fiber at this moment.
 bool is_running(std::uintptr_t party) noexcept {
@@ -61,23 +62,32 @@ bool is_running(std::uintptr_t party) noexcept {
 
 }  // namespace
 
-// Who calls, and how often its worker has switched: if that is the same later, the
-// fiber was on its worker all the time. (After it has changed workers it may be the
-// same by chance; then an unlock() wakes where it could hand over.)
+// Who calls, and which switch of which worker it runs by: if that is the same later, the
+// fiber was on its worker all the time. (The count wraps around: once in four million it
+// may be the same by chance; then an unlock() wakes where it should hand over.)
 struct Lock::Caller {
     static Caller here() noexcept {
-        const detail::Worker* const worker = detail::Worker::current();
-        const detail::Party* const fiber = worker == nullptr ? nullptr : worker->fiber();
-        if (fiber == nullptr) [[unlikely]] {
-            return {reinterpret_cast<std::uintptr_t>(&detail::this_party()), 0};
-        }
-        return {reinterpret_cast<std::uintptr_t>(fiber),
-                static_cast<std::uint32_t>(worker->ticks())};
+        const Caller caller = fiber();
+        if (caller.party != 0) [[likely]]
+            return caller;
+        return {reinterpret_cast<std::uintptr_t>(&detail::this_party()), 0};
     }
+    /// A party of 0 on a plain thread. Calls nothing.
+    static Caller fiber() noexcept {
+        const detail::Worker* const worker = detail::Worker::current();
+        if (worker == nullptr) return {0, 0};
+        return {reinterpret_cast<std::uintptr_t>(static_cast<detail::Party*>(worker->fiber())),
+                static_cast<std::uint32_t>(worker->ticks()) ^ worker->index() << worker_shift};
+    }
+
+    static constexpr unsigned worker_shift = 22;
 
     std::uintptr_t party;
     std::uint32_t switches;
 };
+
+// lock() and unlock() of a lock that is free, in a fiber, call nothing and so save
+// no register: a step that is atomic waits for every store before it.
 
 inline bool Lock::take(Caller caller) noexcept {
     std::uintptr_t now = word_.load(std::memory_order_relaxed);
@@ -90,22 +100,40 @@ inline bool Lock::take(Caller caller) noexcept {
     return true;
 }
 
+/// Frees it if the caller holds it and nobody has to be woken.
+inline bool Lock::give_up(Caller caller) noexcept {
+    std::uintptr_t now = word_.load(std::memory_order_relaxed);
+    const std::uintptr_t marks = now ^ caller.party;
+    if (marks > (has_waiters | woken) || marks == has_waiters) return false;
+    // Freed last and by one step, for whoever locks after that may destroy the lock.
+    return word_.compare_exchange_strong(now, marks, std::memory_order_release,
+                                         std::memory_order_relaxed);
+}
+
 Lock::~Lock() {
-    WEFT_ASSERT((word_.load(std::memory_order_relaxed) & ~flags) == 0);
+    WEFT_ASSERT(detail::Scheduler::any_halted() || !locked());
     detail::note_destroyed(this);
 }
 
 bool Lock::try_lock_until(Deadline deadline) {
+    const Caller caller = Caller::fiber();
+    const bool simple = caller.party != 0 && !detail::lock_order_is_watched();
+    if (simple && take(caller)) [[likely]]
+        return true;
+    return lock_anyhow(deadline);
+}
+
+bool Lock::lock_anyhow(Deadline deadline) {
     const Caller caller = Caller::here();
     if (!take(caller) && !lock_slow(caller, deadline, InCycle::throws)) return false;
-    detail::note_locked(this, "Lock", deadline.is_never() ? Orders::yes : Orders::no);
+    detail::note_locked(this, name(), deadline.is_never() ? Orders::yes : Orders::no);
     return true;
 }
 
 void Lock::lock_again() {
     const Caller caller = Caller::here();
     if (!take(caller)) lock_slow(caller, Deadline::never(), InCycle::waits);
-    detail::note_locked(this, "Lock", Orders::yes);
+    detail::note_locked(this, name(), Orders::yes);
 }
 
 detail::Party* Lock::holder(const void* lock) noexcept {
@@ -115,34 +143,35 @@ detail::Party* Lock::holder(const void* lock) noexcept {
 
 bool Lock::try_lock() noexcept {
     if (!take(Caller::here())) return false;
-    detail::note_locked(this, "Lock", Orders::no);
+    detail::note_locked(this, name(), Orders::no);
     return true;
 }
 
 void Lock::unlock() {
-    const Caller caller = Caller::here();
-    detail::note_unlocked(this);
-    std::uintptr_t held_by_me = caller.party;
-    if (word_.compare_exchange_strong(held_by_me, 0, std::memory_order_release,
-                                      std::memory_order_relaxed)) {
-        return;
-    }
-    unlock_slow(caller);
+    const Caller caller = Caller::fiber();
+    if (caller.party == 0 || detail::lock_order_is_watched()) [[unlikely]]
+        return unlock_anyhow();
+    if (!give_up(caller)) unlock_slow(caller);
 }
 
-/// Waits for a holder that is running on another worker, for a moment.
+void Lock::unlock_anyhow() {
+    const Caller caller = Caller::here();
+    detail::note_unlocked(this);
+    if (!give_up(caller)) unlock_slow(caller);
+}
+
+/// Waits for a holder that is running on another worker, for a moment. Looks ever
+/// more rarely: each look takes the word's cache line from the holder.
 bool Lock::take_while_it_runs(Caller caller) noexcept {
     if (detail::Worker::current() == nullptr) return false;
-    for (unsigned spin = 0; spin < most_spins; ++spin) {
+    for (unsigned pauses = first_pauses; pauses <= most_pauses; pauses *= 2) {
         const std::uintptr_t now = word_.load(std::memory_order_relaxed);
         if ((now & ~flags) == 0) {
             if (take(caller)) return true;
-        } else if ((now & overdue) != 0) {
-            return false;
-        } else if (spin % spins_per_look == 0 && !is_running(now & ~flags)) {
+        } else if ((now & overdue) != 0 || !is_running(now & ~flags)) {
             return false;
         }
-        detail::cpu_relax();
+        for (unsigned i = 0; i < pauses; ++i) detail::cpu_relax();
     }
     return false;
 }
@@ -170,13 +199,14 @@ bool Lock::lock_slow(Caller caller, Deadline deadline, InCycle in_cycle) {
     }
     if (take_while_it_runs(caller)) return true;
     const bool breakable = in_cycle == InCycle::throws && detail::may_throw_here();
+    const char* const reason = kind_ == Kind::lock ? "Lock::lock" : "RLock::lock";
     for (unsigned tries = 0;; ++tries) {
         detail::Held held_queue{waiters_.lock()};
         if (take_or_announce(caller, tries)) break;
         detail::Waiter self;
         self.goes_first = tries > 0;
         const detail::Wake why = park(held_queue, waiters_, self, deadline, detail::Cancellable::no,
-                                      detail::Purpose{"Lock::lock", this, &holder, breakable});
+                                      detail::Purpose{reason, this, &holder, breakable});
         if (why == detail::Wake::deadlocked) detail::throw_deadlock();
         if (why != detail::Wake::notified) return false;
         if (held()) break;  // handed over

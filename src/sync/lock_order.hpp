@@ -16,6 +16,10 @@ namespace weft::detail {
 
 extern std::atomic<bool> lock_order_watched [[gnu::visibility("hidden")]];
 
+inline bool lock_order_is_watched() noexcept {
+    return lock_order_watched.load(std::memory_order_relaxed);
+}
+
 /// From now on.
 void watch_lock_order() noexcept;
 
@@ -28,18 +32,18 @@ void destroyed(const void* lock) noexcept;
 
 /// The caller has locked it. `kind` is a literal.
 inline void note_locked(const void* lock, const char* kind, lock_order::Orders orders) noexcept {
-    if (!lock_order_watched.load(std::memory_order_relaxed)) [[likely]]
+    if (!lock_order_is_watched()) [[likely]]
         return;
     lock_order::locked(lock, kind, orders);
 }
 /// The caller has unlocked it, or is about to.
 inline void note_unlocked(const void* lock) noexcept {
-    if (!lock_order_watched.load(std::memory_order_relaxed)) [[likely]]
+    if (!lock_order_is_watched()) [[likely]]
         return;
     lock_order::unlocked(lock);
 }
 inline void note_destroyed(const void* lock) noexcept {
-    if (!lock_order_watched.load(std::memory_order_relaxed)) [[likely]]
+    if (!lock_order_is_watched()) [[likely]]
         return;
     lock_order::destroyed(lock);
 }

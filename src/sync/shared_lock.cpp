@@ -14,6 +14,7 @@
 #include "park/deadlock.hpp"
 #include "park/park.hpp"
 #include "park/wake_list.hpp"
+#include "sched/scheduler.hpp"
 #include "sync/lock_order.hpp"
 
 #include <system_error>
@@ -25,7 +26,8 @@ using detail::lock_order::Orders;
 }
 
 SharedLock::~SharedLock() {
-    WEFT_ASSERT(writer_.load(std::memory_order_relaxed) == nullptr && readers_ == 0);
+    WEFT_ASSERT(detail::Scheduler::any_halted() ||
+                (writer_.load(std::memory_order_relaxed) == nullptr && readers_ == 0));
     detail::note_destroyed(this);
 }
 

@@ -1,7 +1,9 @@
 // Fiber: what a handle does. Layer: task. Uses: base, sched, park.
 #include <weft/fiber.hpp>
 
+#include "task/callbacks.hpp"
 #include "task/fiber_end.hpp"
+#include "task/follower.hpp"
 #include "task/local.hpp"
 #include "task/stop.hpp"
 
@@ -56,29 +58,13 @@ std::unique_ptr<FiberExtras> make_extras(const SpawnOptions& options) {
     }
 }
 
-bool is_cancellation(const std::exception_ptr& error) noexcept {
-    try {
-        std::rethrow_exception(error);
-    } catch (const Cancelled&) {
-        return true;
-    } catch (...) {
-        return false;
-    }
-}
-
-void report_unhandled(FiberCore& fiber) noexcept {
-    if (is_cancellation(fiber.error)) return;
-    fiber.scheduler->setup().unhandled(fiber.id.load(std::memory_order_relaxed), name_of(&fiber),
-                                       fiber.error);
-}
-
 // The duty of the second of the two, the fiber's end and the handle's.
 void discard_outcome(FiberCore& fiber) noexcept {
     if (fiber.has_result) fiber.routine->discard_result(fiber.storage());
     if (fiber.error == nullptr) return;
     const bool observed =
         (fiber.marks.load(std::memory_order_relaxed) & FiberCore::mark_observed) != 0;
-    if (!observed) report_unhandled(fiber);
+    if (!observed) report_unhandled(fiber, fiber.error);
     fiber.error = nullptr;
 }
 
@@ -86,15 +72,21 @@ void discard_outcome(FiberCore& fiber) noexcept {
 void tell_joiners(FiberCore& fiber) noexcept {
     WakeList joiners;
     StopLink* links = nullptr;
+    FiberCore* callbacks = nullptr;
     {
         const Held held{fiber.joiners.lock()};
         fiber.done.store(true, std::memory_order_release);
         while (auto joiner = fiber.joiners.claim_front()) joiners.add(std::move(*joiner));
         FiberExtras* const extras = fiber.extras.load(std::memory_order_acquire);
-        if (extras != nullptr) links = std::exchange(extras->links, nullptr);
+        if (extras != nullptr) {
+            links = std::exchange(extras->links, nullptr);
+            callbacks = std::exchange(extras->callbacks, nullptr);
+            tell_all(extras->followers, joiners);
+        }
     }
     if (links != nullptr) drop_links(links);
     joiners.resume_all();
+    launch_all(callbacks);
 }
 
 bool has_extras(const FiberCore& fiber) noexcept {
@@ -111,6 +103,28 @@ Party* joined(const void* fiber) noexcept {
 }
 
 }  // namespace
+
+void report_unhandled(FiberCore& fiber, const std::exception_ptr& error) noexcept {
+    if (is_cancellation(error)) return;
+    fiber.scheduler->setup().unhandled(fiber.id.load(std::memory_order_relaxed), name_of(&fiber),
+                                       error);
+}
+
+bool is_cancellation(const std::exception_ptr& error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const Cancelled&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+void throw_no_memory_for(FiberCore* unrun) {
+    unrun->routine->discard_callable(unrun->storage());
+    abandon_fiber(unrun);
+    throw no_memory();
+}
 
 FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Routine& routine) {
     Scheduler& scheduler = scheduler_for(runtime);
@@ -134,9 +148,7 @@ void start_fiber_at(FiberCore* fiber, Deadline when) {
     try {
         fiber->need_extras();
     } catch (const std::bad_alloc&) {
-        fiber->routine->discard_callable(fiber->storage());
-        abandon_fiber(fiber);
-        throw no_memory();
+        throw_no_memory_for(fiber);
     }
     fiber->scheduler->start_fiber_at(*fiber, when);
 }
@@ -192,6 +204,7 @@ bool join(FiberCore* fiber, Deadline deadline) {
 }
 
 void cancel(FiberCore* fiber) noexcept {
+    if (is_done(fiber)) return;
     interrupt(*fiber);
     stop_tokens(*fiber);
 }
@@ -201,7 +214,47 @@ void throw_in(FiberCore* fiber, std::exception_ptr error) {
     if (!is_done(fiber)) throw_in(*fiber, std::move(error));
 }
 
+bool add_follower(FiberCore* fiber, Follower& follower) {
+    FiberExtras& extras = fiber->need_extras();
+    const Held held{fiber->joiners.lock()};
+    if (is_done(fiber)) return false;
+    add(extras.followers, follower);
+    return true;
+}
+
+void remove_follower(FiberCore* fiber, Follower& follower) noexcept {
+    const Held held{fiber->joiners.lock()};
+    remove(fiber->extras.load(std::memory_order_acquire)->followers, follower);
+}
+
+void start_at_end(FiberCore* fiber, FiberCore* callback) {
+    FiberExtras* extras = nullptr;
+    try {
+        extras = &fiber->need_extras();
+    } catch (const std::bad_alloc&) {
+        throw_no_memory_for(callback);
+    }
+    {
+        const Held held{fiber->joiners.lock()};
+        if (!is_done(fiber)) {
+            callback->next = std::exchange(extras->callbacks, callback);
+            return;
+        }
+    }
+    launch(callback);
+}
+
+bool has_failed(FiberCore* fiber) noexcept {
+    if (!is_done(fiber)) return false;
+    tsan_acquire(fiber);
+    return fiber->error != nullptr && !is_cancellation(fiber->error);
+}
+
 bool is_cancelled(const FiberCore* fiber) noexcept { return fiber->cancel_pending(); }
+
+unsigned cancellations_swallowed(const FiberCore* fiber) noexcept {
+    return fiber->cancellations_swallowed();
+}
 
 bool is_daemon(const FiberCore* fiber) noexcept { return fiber->is_daemon; }
 

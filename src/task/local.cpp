@@ -13,6 +13,7 @@
 #include <weft/this_fiber.hpp>
 
 #include <mutex>
+#include <stdexcept>
 #include <system_error>
 #include <vector>
 
@@ -127,10 +128,19 @@ void* find_local(const LocalKey& key) noexcept {
     return map == nullptr ? nullptr : map->find(key.index(), key.serial());
 }
 
-void reserve_local(const LocalKey& key) { need_map_of_caller().reserve(key.index()); }
+void begin_local(const LocalKey& key) {
+    LocalMap& map = need_map_of_caller();
+    map.reserve(key.index());
+    if (map.at(key.index()).serial == key.serial()) {
+        throw std::logic_error{"weft: making the value of a FiberLocal asks for that value"};
+    }
+    map.put(key.index(), {key.serial(), nullptr, &key.type()});
+}
 
 void put_local(const LocalKey& key, void* value) noexcept {
-    map_of_caller()->put(key.index(), {key.serial(), value, &key.type()});
+    LocalMap::Value made;
+    if (value != nullptr) made = {key.serial(), value, &key.type()};
+    map_of_caller()->put(key.index(), made);
 }
 
 void reset_local(const LocalKey& key) noexcept {

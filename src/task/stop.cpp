@@ -41,7 +41,7 @@ std::stop_source& need_source(FiberCore& fiber) {
     std::stop_source* source = there.load(std::memory_order_acquire);
     if (source != nullptr) return *source;
     auto made = std::make_unique<std::stop_source>();
-    // seq_cst: pairs with stop_tokens(); the flag is read after it.
+    // seq_cst: pairs with stop_tokens() of park; the flag is read after it.
     if (there.compare_exchange_strong(source, made.get(), std::memory_order_seq_cst)) {
         source = made.release();
     }
@@ -49,15 +49,6 @@ std::stop_source& need_source(FiberCore& fiber) {
 }
 
 }  // namespace
-
-void stop_tokens(FiberCore& fiber) noexcept {
-    // seq_cst, both: pair with FiberCore::need_extras() and need_source(). The
-    // caller has set the flag by a seq_cst store.
-    FiberExtras* const extras = fiber.extras.load(std::memory_order_seq_cst);
-    if (extras == nullptr) return;
-    std::stop_source* const source = extras->stop.load(std::memory_order_seq_cst);
-    if (source != nullptr) source->request_stop();
-}
 
 void drop_links(StopLink* links) noexcept {
     // What a thread's stop request wrote libstdc++ reads back on that thread without

@@ -5,9 +5,6 @@
 
 namespace weft::detail {
 
-/// The fiber was interrupted: stops its token, if anybody has one.
-void stop_tokens(FiberCore& fiber) noexcept;
-
 /// The fiber has ended: forgets the tokens that were to cancel it. A link whose
 /// callback is running in another thread is waited for.
 void drop_links(StopLink* links) noexcept;

@@ -146,7 +146,7 @@ void wake_visibly(UringDriver& driver, unsigned ring, unsigned submit) {
 TEST_CASE("an enter that fails loses no operation and no byte", "[io][uring][fault]") {
     for (const auto& support : supports()) {
         const Faults faults;
-        UringDriver driver{support, 8};
+        UringDriver driver{support, offload(), 8};
         driver.attach();
         const Pair pair = sockets();
         int sent = 0;
@@ -177,7 +177,7 @@ TEST_CASE("an enter that fails loses no operation and no byte", "[io][uring][fau
 TEST_CASE("5000 operations at once pass through a ring of 8 that fails", "[io][uring][fault]") {
     for (const auto& support : supports()) {
         const Faults faults;
-        UringDriver driver{support, 8};
+        UringDriver driver{support, offload(), 8};
         driver.attach();
         const auto operations = submit_nops(driver, 5000);
         drain(driver);
@@ -188,7 +188,10 @@ TEST_CASE("5000 operations at once pass through a ring of 8 that fails", "[io][u
 
 TEST_CASE("no wake is lost when enters fail", "[io][uring][fault]") {
     const Faults faults;
-    for (const auto& support : supports()) hand_over_by_wakes(support, 3000);
+    for (const auto& support : supports()) {
+        hand_over_by_wakes(support, 3000, true);
+        hand_over_by_wakes(support, 3000, false);
+    }
 }
 
 // Goal: a runtime whose every enter may fail serves, times out, cancels and
@@ -248,7 +251,7 @@ TEST_CASE("a runtime goes on while enters fail", "[io][uring][fault]") {
 // The owner is about to sleep; it is woken; a rescuer takes the message first.
 TEST_CASE("a rescuer that takes a wake sends it again", "[io][uring][fault]") {
     for (const auto& support : supports()) {
-        UringDriver driver{support};
+        UringDriver driver{support, offload()};
         driver.attach();
         bool was_there = false;
         const Visit rescue = [&](unsigned ring, unsigned submit) {
@@ -258,6 +261,7 @@ TEST_CASE("a rescuer that takes a wake sends it again", "[io][uring][fault]") {
                 driver.rescue(0);
             }}.join();
         };
+        const InRing something{driver};
         visit = &rescue;
         driver.wait(Deadline::never());  // hangs if the wake was lost
         REQUIRE(was_there);
@@ -266,7 +270,7 @@ TEST_CASE("a rescuer that takes a wake sends it again", "[io][uring][fault]") {
 
 TEST_CASE("wakes get through when completions have overflowed", "[io][uring][fault]") {
     for (const auto& support : supports()) {
-        UringDriver driver{support, 8};
+        UringDriver driver{support, offload(), 8};
         driver.attach();
         Operations operations;
         const Visit overflow = [&](unsigned ring, unsigned submit) {
@@ -275,16 +279,20 @@ TEST_CASE("wakes get through when completions have overflowed", "[io][uring][fau
             operations = submit_nops(driver, 100);
             wake_visibly(driver, ring, 8);
         };
-        visit = &overflow;
-        driver.wait(Deadline::never());
-        drain(driver);
+        {
+            const InRing something{driver};
+            visit = &overflow;
+            driver.wait(Deadline::never());
+        }
         for (auto& operation : operations) REQUIRE(operation->await() == 0);
         // Any that were on their way end a wait early; then one must sleep.
         for (bool slept = false; !slept;) {
             const Visit wake = [&](unsigned ring, unsigned submit) {
+                enter_now(ring, submit);
                 slept = !driver.ready();
-                wake_visibly(driver, ring, submit);
+                wake_visibly(driver, ring, 0);
             };
+            const InRing something{driver};
             visit = &wake;
             driver.wait(Deadline::never());  // hangs if nothing is armed for it
             visit = nullptr;

@@ -2,6 +2,7 @@
 // thread, the party that waits for the operations.
 #pragma once
 
+#include "io/offload.hpp"
 #include "io/operation.hpp"
 #include "io/probe.hpp"
 #include "io/uring_driver.hpp"
@@ -11,16 +12,24 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
 namespace weft::test {
 
+using detail::Offload;
 using detail::Operation;
 using detail::Request;
 using detail::uring_support;
 using detail::UringDriver;
 using detail::UringSupport;
+
+/// Where drivers send what their ring does not know.
+inline Offload& offload() {
+    static Offload all;
+    return all;
+}
 
 /// This kernel's support, and less of it, as older ones have.
 inline std::vector<UringSupport> supports() {
@@ -54,13 +63,34 @@ inline void drain(UringDriver& driver) {
     while (driver.in_flight() > 0) driver.wait(Deadline::never());
 }
 
-/// Wakes an owner that sleeps for ever otherwise, as soon as it has seen the last.
-inline void hand_over_by_wakes(const UringSupport& support, int rounds) {
+/// An operation that waits, so that the driver sleeps in its ring and not beside it.
+class InRing {
+public:
+    explicit InRing(UringDriver& driver) : driver_{driver} { driver.submit(receive_.operation); }
+    InRing(const InRing&) = delete;
+    InRing& operator=(const InRing&) = delete;
+    ~InRing() {
+        put(pair_.b);
+        drain(driver_);
+        receive_.operation.await();
+    }
+
+private:
+    UringDriver& driver_;
+    const Pair pair_ = sockets();
+    Receive receive_{pair_.a};
+};
+
+/// Wakes an owner that sleeps for ever otherwise, as soon as it has seen the last; in
+/// its ring, if something is `in_flight`, or beside it.
+inline void hand_over_by_wakes(const UringSupport& support, int rounds, bool in_flight) {
     std::atomic<int> asked{0};
     std::atomic<int> seen{0};
-    UringDriver driver{support};
+    UringDriver driver{support, offload()};
     std::thread owner{[&] {
         driver.attach();
+        std::optional<InRing> something;
+        if (in_flight) something.emplace(driver);
         while (seen < rounds) {
             if (asked == seen) driver.wait(Deadline::never());
             seen = asked.load();

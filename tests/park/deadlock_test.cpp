@@ -261,6 +261,64 @@ TEST_CASE("who holds a SharedLock to write can close a cycle, and an RLock's hol
     });
 }
 
+TEST_CASE("who is at a Once can close a cycle", "[deadlock]") {
+    on_workers([] {
+        weft::Once once;
+        weft::Lock lock;
+        std::string report;
+        weft::Event begun;
+        auto runner = weft::spawn(weft::SpawnOptions{.name = "runner"}, [&] {
+            once.call([&] {
+                begun.set();
+                const std::lock_guard hold{lock};
+            });
+        });
+        {
+            const std::lock_guard hold{lock};
+            begun.wait();
+            until_waiting(runner);
+            try {
+                once.call([] {});
+            } catch (const weft::Deadlock& deadlock) {
+                report = deadlock.what();
+            }
+        }
+        runner.get();
+        INFO(report);
+        CHECK_THAT(report, Contains("waits: Once::call 0x") &&
+                               Contains("held by fiber " + std::to_string(runner.id())));
+        CHECK(once.done());
+    });
+}
+
+TEST_CASE("a report tells a Lock from an RLock", "[deadlock]") {
+    on_workers([] {
+        weft::RLock again;
+        weft::Lock plain;
+        weft::Condition changed;
+        std::string report;
+        weft::Event held;
+        auto other = weft::spawn([&] {
+            const std::lock_guard hold{plain};
+            held.set();
+            const std::lock_guard also{again};
+        });
+        {
+            const std::lock_guard hold{again};
+            held.wait();
+            until_waiting(other);
+            try {
+                plain.lock();
+            } catch (const weft::Deadlock& deadlock) {
+                report = deadlock.what();
+            }
+        }
+        other.get();
+        INFO(report);
+        CHECK_THAT(report, Contains("waits: Lock::lock 0x") && Contains("waits: RLock::lock 0x"));
+    });
+}
+
 TEST_CASE("a cycle over plain threads is found", "[deadlock][thread]") {
     on_workers([] {
         weft::Lock left;

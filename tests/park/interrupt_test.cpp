@@ -272,6 +272,24 @@ TEST_CASE("exceptions thrown in come one by one, in order", "[throw_in]") {
     });
 }
 
+// On a stack of the usual size, which must do to destroy them.
+TEST_CASE("a hundred thousand exceptions are thrown into a fiber that never looks", "[throw_in]") {
+    on_workers([] {
+        weft::spawn([] {
+            weft::Event go;
+            auto fiber = weft::spawn([&] {
+                const weft::this_fiber::Shield shield;
+                go.wait();
+            });
+            until_waiting(fiber);
+            const std::exception_ptr error = std::make_exception_ptr(1);
+            for (int i = 0; i < 100'000; ++i) fiber.throw_in(error);
+            go.set();
+            CHECK_NOTHROW(fiber.get());
+        }).get();
+    });
+}
+
 TEST_CASE("Cancelled goes before what was thrown in earlier, and stays", "[throw_in][cancel]") {
     on_virtual_clock([] {
         weft::Event shielded;

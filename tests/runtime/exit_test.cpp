@@ -2,10 +2,14 @@
 #include "support/catch.hpp"
 #include "support/process.hpp"
 
+#include <weft/barrier.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
+#include <weft/lock.hpp>
+#include <weft/rlock.hpp>
 #include <weft/runtime.hpp>
 #include <weft/semaphore.hpp>
+#include <weft/shared_lock.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <atomic>
@@ -104,6 +108,39 @@ const Child with_statics{
         return 1;
     }};
 
+const Child with_waiters{"exit while fibers wait for static objects, and hold them", [] {
+                             static weft::Event event;
+                             static weft::Barrier barrier{2};
+                             static weft::Lock lock;
+                             static weft::RLock rlock;
+                             static weft::SharedLock written;
+                             static weft::SharedLock read;
+                             weft::run(
+                                 [] {
+                                     static std::atomic<int> ready{0};
+                                     weft::spawn([] { event.wait(); });
+                                     weft::spawn([] { barrier.wait(); });
+                                     weft::spawn([] {
+                                         lock.lock();
+                                         rlock.lock();
+                                         written.lock();
+                                         read.lock_shared();
+                                         ++ready;
+                                         event.wait();
+                                     });
+                                     weft::spawn([] {
+                                         while (ready < 1) weft::this_fiber::yield();
+                                         ++ready;
+                                         lock.lock();
+                                     });
+                                     while (ready < 2 || barrier.waiting() < 1)
+                                         weft::this_fiber::yield();
+                                     std::exit(7);
+                                 },
+                                 {.workers = 2});
+                             return 1;
+                         }};
+
 struct LargeAtExit {
     ~LargeAtExit() {
         char text[20'000];
@@ -173,6 +210,9 @@ TEST_CASE("a runtime in a static object is stopped at exit", "[exit]") {
 }
 TEST_CASE("exit stops the fibers before static objects go", "[exit]") {
     check_exits(with_statics, 10);
+}
+TEST_CASE("exit ends the process though fibers wait for static objects, and hold them", "[exit]") {
+    check_exits(with_waiters, 3);
 }
 TEST_CASE("exit in a fiber of a runtime in a static object ends the process", "[exit]") {
     check_exits(static_in_fiber, 1);

@@ -269,6 +269,67 @@ const Child daemons{"daemons that wait for ever", [] {
                         });
                     }};
 
+// Nobody is waited for until the runtime goes; then its watchdog has long gone to sleep.
+const Child in_shield{"a daemon that waits for ever in a Shield", [] {
+                          weft::Event never;
+                          weft::Event ready;
+                          weft::Runtime runtime{{.workers = 2}};
+                          runtime.spawn(weft::SpawnOptions{.name = "deaf", .daemon = true}, [&] {
+                              const weft::this_fiber::Shield shield;
+                              ready.set();
+                              never.wait();
+                          });
+                          ready.wait();
+                          while (!rests(runtime)) sched_yield();
+                          for (int i = 0; i < 100; ++i) {
+                              if (weft::detail::look_for_stall(runtime.scheduler())) return 2;
+                          }
+                          return 1;
+                      }};
+
+const Child helped{"a daemon in a Shield that another runtime wakes", [] {
+                       return on_all([](const weft::Options& options) {
+                           weft::Event event;
+                           weft::Runtime other{{.workers = 1}};
+                           auto waker = other.spawn([&] {
+                               // Longer than all workers need to be found asleep.
+                               weft::this_fiber::sleep_for(200ms);
+                               event.set();
+                           });
+                           weft::run(
+                               [&] {
+                                   weft::Event ready;
+                                   weft::spawn(weft::SpawnOptions{.daemon = true}, [&] {
+                                       const weft::this_fiber::Shield shield;
+                                       ready.set();
+                                       event.wait();
+                                   });
+                                   ready.wait();
+                               },
+                               options);
+                           return first_wrong({event.is_set()});
+                       });
+                   }};
+
+const Child twice{"a runtime that gets stuck again", [] {
+                      return on_all([](const weft::Options& options) {
+                          weft::Event never;
+                          weft::Runtime runtime{options};
+                          const auto get_stuck = [&](const char* name) {
+                              auto fiber = runtime.spawn(weft::SpawnOptions{.name = name},
+                                                         [&] { never.wait(); });
+                              return told_by([&] { runtime.wait(); });
+                          };
+                          const Told first = get_stuck("first");
+                          const Told second = get_stuck("second");
+                          runtime.spawn([] {}).detach();
+                          const Told none = told_by([&] { runtime.wait(); });
+                          return first_wrong({first.deadlock, first.says("\"first\""),
+                                              second.deadlock, second.says("\"second\""),
+                                              !second.says("\"first\""), !none.deadlock});
+                      });
+                  }};
+
 void ends_well(const Child& child) {
     const Outcome outcome = child.run();
     INFO(outcome.describe());
@@ -317,3 +378,23 @@ TEST_CASE("a runtime that is stuck when another one has been helped is helped, t
 }
 
 TEST_CASE("daemons that wait are no deadlock", "[stall][daemon]") { ends_well(daemons); }
+
+TEST_CASE("a daemon that cannot be unwound ends the process with the report", "[stall][daemon]") {
+    const Outcome outcome = in_shield.run();
+    INFO(outcome.describe());
+    CHECK(outcome.killed_by(SIGABRT));
+    CHECK(outcome.says("\"deaf\" daemon"));
+    CHECK(outcome.says("waits: Event::wait 0x"));
+    CHECK(outcome.says("none of these waits can be ended"));
+}
+
+TEST_CASE("there is no verdict over a daemon that somebody may wake", "[stall][daemon]") {
+    ends_well(helped);
+}
+
+TEST_CASE("a runtime that gets stuck again tells so anew", "[stall]") {
+    const Outcome outcome = twice.run();
+    INFO(outcome.describe());
+    CHECK(outcome.exited_with(0));
+    CHECK(outcome.says("\"second\""));
+}

@@ -70,4 +70,11 @@ void on_workers_and_io(Body&& body) {
     }
 }
 
+/// The same, and in a few simulations, which cut I/O short and put it off.
+template <class Body>
+void on_all_io(Body&& body) {
+    on_workers_and_io(body);
+    on_seeds(20, [&](std::uint64_t) { body(); });
+}
+
 }  // namespace weft::test

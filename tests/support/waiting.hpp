@@ -9,6 +9,7 @@
 #include <weft/this_fiber.hpp>
 
 #include <cstdint>
+#include <utility>
 
 namespace weft::test {
 
@@ -33,6 +34,14 @@ template <class R>
 void until_waiting(const Fiber<R>& fiber) {
     auto& scheduler = *static_cast<detail::FiberCore&>(detail::this_party()).scheduler;
     while (!is_waiting(scheduler, fiber.id()) && !fiber.done()) this_fiber::yield();
+}
+
+/// A fiber that waits in what `body` does.
+template <class F>
+auto waiting(F&& body) {
+    auto fiber = weft::spawn(std::forward<F>(body));
+    until_waiting(fiber);
+    return fiber;
 }
 
 }  // namespace weft::test

@@ -2,6 +2,7 @@
 #include <weft/barrier.hpp>
 
 #include "support/catch.hpp"
+#include "support/everywhere.hpp"
 #include "support/journal.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
@@ -12,6 +13,7 @@
 #include <weft/fiber.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
+#include <weft/timeout.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -24,6 +26,7 @@
 using namespace std::chrono_literals;
 using weft::Deadline;
 using weft::test::also_migrating;
+using weft::test::everywhere;
 using weft::test::on_seeds;
 using weft::test::on_workers;
 using weft::test::until_waiting;
@@ -52,12 +55,6 @@ weft::Fiber<End> party(weft::Barrier& barrier, Deadline deadline = Deadline::nev
     auto fiber = weft::spawn([&barrier, deadline] { return meet(barrier, deadline); });
     until_waiting(fiber);
     return fiber;
-}
-
-template <class Body>
-void everywhere(Body&& body) {
-    also_migrating(body);
-    on_seeds(60, [&](std::uint64_t) { body(); });
 }
 
 }  // namespace
@@ -325,6 +322,98 @@ TEST_CASE("who comes while the action runs is of the next round", "[barrier]") {
         auto all = places.entries();
         std::sort(all.begin(), all.end());
         CHECK(all == std::vector<std::ptrdiff_t>{0, 0, 1, 1});
+    });
+}
+
+namespace {
+
+// A round whose action runs until `go`.
+struct Acting {
+    Acting() : first{party(barrier)}, actor{party(barrier)} {}
+
+    weft::Event go;
+    weft::Barrier barrier{2, [this] { go.wait(); }};
+    weft::Fiber<End> first;
+    weft::Fiber<End> actor;
+};
+
+}  // namespace
+
+TEST_CASE("who comes while the action runs leaves at its deadline, and breaks the next round",
+          "[barrier][deadline]") {
+    everywhere([] {
+        Acting round;
+        auto next = party(round.barrier);
+        CHECK(meet(round.barrier, 1ms) == End::broken);
+        CHECK(meet(round.barrier, -1ms) == End::broken);
+        CHECK_FALSE(round.barrier.broken());
+        CHECK_FALSE(next.done());
+        round.go.set();
+        CHECK(round.first.get() == End::passed);
+        CHECK(round.actor.get() == End::passed);
+        CHECK(next.get() == End::broken);
+        CHECK(round.barrier.broken());
+        round.barrier.reset();
+        auto other = party(round.barrier);
+        CHECK(meet(round.barrier) == End::passed);
+        CHECK(other.get() == End::passed);
+    });
+}
+
+TEST_CASE("who is cancelled while the action runs breaks the next round alone",
+          "[barrier][cancel]") {
+    everywhere([] {
+        Acting round;
+        auto next = party(round.barrier);
+        auto leaves = party(round.barrier);
+        leaves.cancel();
+        CHECK(leaves.get() == End::cancelled);
+        weft::Event cancelled;
+        auto comes_late = weft::spawn([&] {
+            {
+                const weft::this_fiber::Shield shield;
+                cancelled.wait();
+            }
+            return meet(round.barrier);
+        });
+        until_waiting(comes_late);
+        comes_late.cancel();
+        cancelled.set();
+        CHECK(comes_late.get() == End::cancelled);
+        CHECK_FALSE(round.barrier.broken());
+        round.go.set();
+        CHECK(round.first.get() == End::passed);
+        CHECK(round.actor.get() == End::passed);
+        CHECK(next.get() == End::broken);
+        CHECK(round.barrier.broken());
+    });
+}
+
+TEST_CASE("a reset while the action runs makes up for who left the next round",
+          "[barrier][deadline]") {
+    everywhere([] {
+        Acting round;
+        CHECK(meet(round.barrier, 1ms) == End::broken);
+        round.barrier.reset();
+        auto next = party(round.barrier);
+        round.go.set();
+        CHECK(round.first.get() == End::broken);
+        CHECK(round.actor.get() == End::broken);
+        CHECK_FALSE(round.barrier.broken());
+        CHECK(meet(round.barrier) == End::passed);
+        CHECK(next.get() == End::passed);
+    });
+}
+
+TEST_CASE("a Timeout ends the wait at a barrier, which breaks for the others",
+          "[barrier][timeout]") {
+    everywhere([] {
+        weft::Barrier barrier{3};
+        auto staying = party(barrier);
+        auto leaves = weft::spawn([&] { return weft::with_timeout(1ms, [&] { meet(barrier); }); });
+        CHECK_FALSE(leaves.get());
+        CHECK(staying.get() == End::broken);
+        CHECK(barrier.broken());
     });
 }
 

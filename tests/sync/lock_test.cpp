@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <shared_mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -118,6 +119,7 @@ TEST_CASE("nobody gets in between an unlock and the first waiter", "[lock][order
             lock.unlock();
         });
         until_waiting(waiter);
+        weft::this_fiber::yield();  // held while others could run
         lock.unlock();
         CHECK_FALSE(lock.try_lock());
         CHECK_FALSE(lock.try_lock_for(0ms));
@@ -323,10 +325,12 @@ TEST_CASE("require_held tells the holder from all others", "[lock]") {
     });
 }
 
-TEST_CASE("Lock takes the time points of any clock, as TimedLockable asks", "[lock][deadline]") {
+TEMPLATE_TEST_CASE("a lock takes the time points of any clock, as TimedLockable asks",
+                   "[lock][deadline]", std::unique_lock<weft::Lock>, std::unique_lock<weft::RLock>,
+                   std::unique_lock<weft::SharedLock>, std::shared_lock<weft::SharedLock>) {
     weft::run([] {
-        weft::Lock lock;
-        std::unique_lock held{lock, std::defer_lock};
+        typename TestType::mutex_type lock;
+        TestType held{lock, std::defer_lock};
         using namespace std::chrono;
         CHECK(held.try_lock_until(system_clock::now() + 1h));
         held.unlock();

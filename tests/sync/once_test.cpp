@@ -9,6 +9,8 @@
 #include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/deadlock.hpp>
+#include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
@@ -168,6 +170,41 @@ TEST_CASE("a call out of its own function is a deadlock, and thrown", "[once]") 
         CHECK(is(error, std::errc::resource_deadlock_would_occur));
         CHECK(once.done());
     });
+}
+
+TEST_CASE("at a standstill two that call each other are told, and can be called again",
+          "[once][deadlock]") {
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        INFO("seed: " << seed);
+        int told = 0;
+        bool done = false;
+        CHECK_THROWS_AS(
+            weft::simulate(
+                seed,
+                [&] {
+                    weft::Once one;
+                    weft::Once other;
+                    weft::Event begun;
+                    const auto call = [&](weft::Once& outer, weft::Once& inner, auto&& between) {
+                        try {
+                            outer.call([&] {
+                                between();
+                                inner.call([] {});
+                            });
+                        } catch (const weft::Deadlock&) {
+                            ++told;
+                        }
+                    };
+                    auto fiber = weft::spawn([&] { call(one, other, [&] { begun.wait(); }); });
+                    until_waiting(fiber);
+                    call(other, one, [&] { begun.set(); });
+                    fiber.get();
+                    done = one.call([] {}) && other.call([] {});
+                }),
+            weft::Deadlock);
+        CHECK(told >= 1);
+        CHECK(done);
+    }
 }
 
 TEST_CASE("a plain thread's wait for the one that is at it ends at its deadline",

@@ -107,19 +107,3 @@ TEST_CASE("fibers and threads that lock an RLock again exclude each other", "[rl
         CHECK_FALSE(lock.locked());
     });
 }
-
-TEST_CASE("RLock takes the time points of any clock, as TimedLockable asks", "[rlock][deadline]") {
-    weft::run([] {
-        weft::RLock lock;
-        using namespace std::chrono;
-        std::unique_lock held{lock, std::defer_lock};
-        CHECK(held.try_lock_until(system_clock::now() + 1h));
-        held.unlock();
-        CHECK(held.try_lock_until(time_point_cast<milliseconds>(steady_clock::now()) + 1h));
-        const bool another =
-            weft::spawn([&] {
-                return lock.try_lock_until(system_clock::now()) || lock.try_lock_for(0ms);
-            }).get();
-        CHECK_FALSE(another);
-    });
-}

@@ -8,10 +8,12 @@
 #include "support/waiting.hpp"
 
 #include <weft/bounded_semaphore.hpp>
+#include <weft/cancelled.hpp>
 #include <weft/fiber.hpp>
 
 #include <atomic>
 #include <limits>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -142,6 +144,35 @@ TEST_CASE("a bounded semaphore knows units that went to waiters", "[semaphore]")
         waiter.join();
         units.release();
         CHECK_THROWS_AS(units.release(), std::logic_error);
+    });
+}
+
+TEST_CASE("a guard takes a unit for a scope, however that is left", "[semaphore]") {
+    weft::BoundedSemaphore units{1};
+    {
+        const std::lock_guard unit{units};
+        CHECK_FALSE(units.try_acquire());
+        CHECK_FALSE(std::unique_lock{units, std::try_to_lock}.owns_lock());
+    }
+    const auto fail = [&] {
+        const std::lock_guard unit{units};
+        throw std::runtime_error{"in the scope"};
+    };
+    CHECK_THROWS_AS(fail(), std::runtime_error);
+    CHECK_THROWS_AS(units.release(), std::logic_error);  // all are there
+}
+
+TEST_CASE("a guard whose wait is cancelled takes no unit", "[semaphore][cancel]") {
+    on_workers([] {
+        weft::BoundedSemaphore units{1};
+        units.acquire();
+        auto waiter = weft::spawn([&] { const std::lock_guard unit{units}; });
+        until_waiting(waiter);
+        waiter.cancel();
+        CHECK_THROWS_AS(waiter.get(), weft::Cancelled);
+        CHECK_FALSE(units.try_acquire());
+        units.release();
+        CHECK(units.try_acquire());
     });
 }
 

@@ -20,7 +20,6 @@
 #include <vector>
 
 using namespace std::chrono_literals;
-using weft::Deadline;
 using weft::test::also_migrating;
 using weft::test::error_of;
 using weft::test::is;
@@ -264,24 +263,6 @@ TEST_CASE("a writer among busy readers gets its turn", "[shared_lock][order]") {
         }
         over = true;
         weft::join_all(readers);
-    });
-}
-
-TEST_CASE("SharedLock takes the time points of any clock, as SharedTimedLockable asks",
-          "[shared_lock][deadline]") {
-    weft::run([] {
-        weft::SharedLock lock;
-        using namespace std::chrono;
-        std::unique_lock writing{lock, std::defer_lock};
-        CHECK(writing.try_lock_until(system_clock::now() + 1h));
-        writing.unlock();
-        CHECK(writing.try_lock_until(time_point_cast<milliseconds>(steady_clock::now()) + 1h));
-        writing.unlock();
-        std::shared_lock reading{lock, std::defer_lock};
-        CHECK(reading.try_lock_until(system_clock::now() + 1h));
-        reading.unlock();
-        CHECK(reading.try_lock_until(time_point_cast<milliseconds>(steady_clock::now()) + 1h));
-        CHECK_FALSE(other_can_write(lock));
     });
 }
 

@@ -2,6 +2,7 @@
 #include "support/waits.hpp"
 
 #include "support/catch.hpp"
+#include "support/everywhere.hpp"
 #include "support/journal.hpp"
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
@@ -27,27 +28,34 @@ namespace {
 using Conditions =
     std::tuple<LockConditionWait, RLockConditionWait, BoundConditionWait, BoundRConditionWait>;
 using Cancellable =
-    std::tuple<SemaphoreWait, BoundedSemaphoreWait, EventWait, WaitGroupWait, LatchWait,
+    std::tuple<SemaphoreWait, BoundedSemaphoreWait, GetWait, PutWait, SendWait, RecvWait,
+               SelectWait, PeekWait, JoinWait, EventWait, WaitGroupWait, LatchWait, FutureWait,
                LockConditionWait, RLockConditionWait, BoundConditionWait, BoundRConditionWait>;
 using Uncancellable = std::tuple<LockWait, RLockWait, WriteWait, ReadWait, OnceWait>;
 // A wake-up that nobody waits for is kept.
-using Keeping = std::tuple<SemaphoreWait, BoundedSemaphoreWait, EventWait, WaitGroupWait, LatchWait,
-                           LockWait, RLockWait, WriteWait, ReadWait, OnceWait>;
+using Keeping =
+    std::tuple<SemaphoreWait, BoundedSemaphoreWait, GetWait, PutWait, SendWait, RecvWait,
+               SelectWait, PeekWait, JoinWait, EventWait, WaitGroupWait, LatchWait, FutureWait,
+               LockWait, RLockWait, WriteWait, ReadWait, OnceWait>;
 // A running fiber may take a Lock before one that waits.
-using Ordered = std::tuple<SemaphoreWait, BoundedSemaphoreWait, EventWait, WaitGroupWait, LatchWait,
-                           LockConditionWait, RLockConditionWait, BoundConditionWait,
-                           BoundRConditionWait, BarrierWait, WriteWait, ReadWait, OnceWait>;
+using Ordered =
+    std::tuple<SemaphoreWait, BoundedSemaphoreWait, GetWait, PutWait, SendWait, RecvWait,
+               SelectWait, PeekWait, JoinWait, EventWait, WaitGroupWait, LatchWait, FutureWait,
+               LockConditionWait, RLockConditionWait, BoundConditionWait, BoundRConditionWait,
+               BarrierWait, WriteWait, ReadWait, OnceWait>;
 // A time-out or a cancellation is its caller's affair alone.
-using Lasting = std::tuple<SemaphoreWait, BoundedSemaphoreWait, EventWait, WaitGroupWait, LatchWait,
-                           LockConditionWait, RLockConditionWait, BoundConditionWait,
-                           BoundRConditionWait, LockWait, RLockWait, WriteWait, ReadWait, OnceWait>;
+using Lasting =
+    std::tuple<SemaphoreWait, BoundedSemaphoreWait, GetWait, PutWait, SendWait, RecvWait,
+               SelectWait, PeekWait, JoinWait, EventWait, WaitGroupWait, LatchWait, FutureWait,
+               LockConditionWait, RLockConditionWait, BoundConditionWait, BoundRConditionWait,
+               LockWait, RLockWait, WriteWait, ReadWait, OnceWait>;
 // Nobody but the maker and the waiters has a hand in it.
 using Plain =
-    std::tuple<SemaphoreWait, BoundedSemaphoreWait, EventWait, WaitGroupWait, LatchWait,
+    std::tuple<SemaphoreWait, BoundedSemaphoreWait, GetWait, PutWait, SendWait, RecvWait,
+               SelectWait, PeekWait, JoinWait, EventWait, WaitGroupWait, LatchWait, FutureWait,
                LockConditionWait, RLockConditionWait, BoundConditionWait, BoundRConditionWait,
                BarrierWait, LockWait, RLockWait, WriteWait, ReadWait>;
 
-constexpr std::uint64_t seeds = under_sanitizer ? 15 : 60;
 constexpr std::uint64_t rounds = under_sanitizer ? 50 : 300;
 
 enum class End { served, timed_out, cancelled };
@@ -93,12 +101,6 @@ struct Two {
     weft::Fiber<End> first;
     weft::Fiber<End> second;
 };
-
-template <class Body>
-void everywhere(Body&& body) {
-    also_migrating(body);
-    on_seeds(seeds, [&](std::uint64_t) { body(); });
-}
 
 }  // namespace
 
@@ -156,6 +158,24 @@ TEMPLATE_LIST_TEST_CASE("a deadline in the past is no wait, and takes what is th
         subject.wake();
         CHECK(other_waits_for(subject, -1h) == (keeps<TestType> ? End::served : End::timed_out));
     });
+}
+
+TEMPLATE_LIST_TEST_CASE("who asks again and again without waiting leaves room for others",
+                        "[waits][deadline]", Lasting) {
+    weft::run(
+        [] {
+            TestType subject{1};
+            std::atomic<bool> others_ran{false};
+            auto poller = weft::spawn([&] {
+                for (int i = 0; i < 10'000 && !others_ran; ++i) wait_for(subject, -1ms);
+                return others_ran.load();
+            });
+            weft::this_fiber::yield();
+            others_ran = true;
+            CHECK(poller.get());
+            subject.wake();
+        },
+        {.workers = 1});
 }
 
 TEMPLATE_LIST_TEST_CASE("a wait ends at its deadline and leaves all to the others",

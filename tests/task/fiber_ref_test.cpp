@@ -8,6 +8,7 @@
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/fiber_ref.hpp>
+#include <weft/semaphore.hpp>
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
 
@@ -149,6 +150,92 @@ TEST_CASE("who goes on though cancelled is told by name and by what it does",
         ref.join();
         CHECK(weft::current().doing() == "runs");
     });
+}
+
+// The joiner gets its turn though the other never waits, for each throw counts as one operation.
+TEST_CASE("who swallows its cancellation is told from who has not come to it",
+          "[fiber_ref][cancel]") {
+    on_workers([] {
+        weft::Event release;
+        weft::Semaphore begun{0};
+        const weft::FiberRef swallows = weft::spawn([&] {
+            begun.release();
+            while (!release.is_set()) {
+                try {
+                    weft::this_fiber::check_cancelled();
+                    weft::this_fiber::yield();
+                } catch (const weft::Cancelled&) {
+                }
+            }
+        });
+        const weft::FiberRef is_shielded = weft::spawn([&] {
+            const weft::this_fiber::Shield shield;
+            begun.release();
+            release.wait();
+        });
+        const weft::FiberRef computes = weft::spawn([&] {
+            begun.release();
+            while (!release.is_set()) weft::this_fiber::yield();
+        });
+        begun.acquire();
+        begun.acquire();
+        begun.acquire();
+        CHECK(swallows.cancellations_swallowed() == 0);
+        for (const auto& ref : {swallows, is_shielded, computes}) {
+            ref.cancel();
+            CHECK_FALSE(ref.join(1ms));
+            CHECK(ref.cancelled());
+        }
+        while (swallows.cancellations_swallowed() < 3) weft::this_fiber::yield();
+        CHECK(is_shielded.cancellations_swallowed() == 0);
+        CHECK(computes.cancellations_swallowed() == 0);
+        release.set();
+        swallows.join();
+        is_shielded.join();
+        computes.join();
+        CHECK(swallows.cancellations_swallowed() >= 3);
+    });
+}
+
+TEST_CASE("who lets its cancellation through has swallowed none", "[fiber_ref][cancel]") {
+    on_workers([] {
+        const weft::FiberRef ends =
+            weft::spawn([] { weft::this_fiber::sleep_until(weft::Deadline::never()); });
+        while (ends.doing() != "sleep") weft::this_fiber::yield();
+        ends.cancel();
+        ends.join();
+        CHECK(ends.cancellations_swallowed() == 0);
+        const weft::FiberRef later = weft::spawn_later(1h, [] {});
+        later.cancel();
+        later.join();
+        CHECK(later.cancellations_swallowed() == 0);
+    });
+}
+
+TEST_CASE("a cancellation may be swallowed more often than is counted", "[fiber_ref][cancel]") {
+    weft::run(
+        [] {
+            std::atomic<int> caught{0};
+            auto fiber = weft::spawn([&] {
+                weft::current().cancel();
+                while (caught < 10'000) {
+                    try {
+                        weft::this_fiber::check_cancelled();
+                    } catch (const weft::Cancelled&) {
+                        ++caught;
+                    }
+                }
+                weft::this_fiber::check_cancelled();
+            });
+            fiber.join();
+            CHECK(caught == 10'000);
+            CHECK(weft::FiberRef{fiber}.cancellations_swallowed() == 8190);
+            CHECK_THROWS_AS(fiber.get(), weft::Cancelled);
+            auto next = weft::spawn([] {});
+            CHECK(weft::FiberRef{next}.cancellations_swallowed() == 0);
+            CHECK_FALSE(weft::FiberRef{next}.cancelled());
+        },
+        {.workers = 1});
 }
 
 TEST_CASE("asking what a fiber does neither loses nor delays its wake-up", "[fiber_ref]") {

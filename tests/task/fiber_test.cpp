@@ -462,3 +462,48 @@ TEST_CASE("a pinned fiber stays on its worker", "[fiber]") {
         for (auto& fiber : fibers) CHECK(fiber.get());
     });
 }
+
+TEST_CASE("callbacks of a fiber run after its end, in the order they were given",
+          "[fiber][callback]") {
+    const auto body = [] {
+        weft::Semaphore called{0};
+        weft::Semaphore go{0};
+        std::atomic<int> order{0};
+        auto fiber = weft::spawn([&] {
+            go.acquire();
+            throw std::runtime_error{"failed"};
+        });
+        fiber.on_done([&](const weft::FiberRef& ended) {
+            CHECK(ended.done());
+            CHECK(ended.id() == fiber.id());
+            order = order * 10 + 1;
+            called.release();
+        });
+        fiber.on_done([&] {
+            order = order * 10 + 2;
+            called.release();
+        });
+        go.release();
+        CHECK_THROWS_AS(fiber.get(), std::runtime_error);
+        fiber.on_done([&] { called.release(); });
+        for (int i = 0; i < 3; ++i) called.acquire();
+        return order.load();
+    };
+    on_workers([&] {
+        const int order = body();
+        CHECK((order == 12 || order == 21));
+    });
+    weft::run([&] { CHECK(body() == 12); }, {.workers = 1});
+}
+
+TEST_CASE("what a callback of a fiber throws is reported, as what the fiber throws",
+          "[fiber][callback]") {
+    reports = 0;
+    weft::run(
+        [] {
+            auto fiber = weft::spawn([] { throw std::runtime_error{"first"}; });
+            fiber.on_done([] { throw std::runtime_error{"second"}; });
+        },
+        {.on_unhandled = &count_report});
+    CHECK(reports == 2);
+}

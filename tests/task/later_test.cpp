@@ -13,6 +13,7 @@
 #include <weft/this_fiber.hpp>
 #include <weft/timer.hpp>
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <stdexcept>
@@ -228,6 +229,54 @@ TEST_CASE("a timer called off in time never calls", "[timer]") {
     };
     in_many_orders(body);
     on_workers(body);
+}
+
+TEST_CASE("what a timer has captured goes when it is called off", "[timer]") {
+    const auto body = [] {
+        const auto captured = std::make_shared<int>(1);
+        weft::Timer timer{1h, [captured] {}};
+        CHECK(captured.use_count() == 2);
+        CHECK(timer.cancel());
+        CHECK(captured.use_count() == 1);
+        CHECK(timer.cancel());
+        {
+            const weft::Timer scoped{1h, [captured, big = std::array<char, 100>{}] { (void)big; }};
+            CHECK(captured.use_count() == 2);
+        }
+        CHECK(captured.use_count() == 1);
+        timer = weft::Timer{0ms, [captured] {}};
+        CHECK(timer.join());
+        CHECK(captured.use_count() == 1);
+    };
+    in_many_orders(body);
+    on_workers(body);
+}
+
+TEST_CASE("what a timer has captured goes once, though its fiber is cancelled by another",
+          "[timer][cancel]") {
+    const auto race = [](std::uint64_t turn) {
+        const auto captured = std::make_shared<int>(1);
+        bool called = false;
+        weft::Timer timer{std::chrono::microseconds{turn % 20},
+                          [&called, captured] { called = true; }};
+        auto other = weft::spawn([] {
+            for (const weft::FiberRef& fiber : weft::all_fibers()) {
+                if (fiber.name() == "timer") fiber.cancel();
+            }
+        });
+        if (turn % 3 != 0) weft::this_fiber::yield();
+        const bool off = timer.cancel();
+        other.join();
+        timer.join();
+        if (off) CHECK_FALSE(called);
+        CHECK(captured.use_count() == 1);
+    };
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        weft::simulate(seed, [&] { race(seed); });
+    }
+    on_workers([&] {
+        for (std::uint64_t i = 0; i < 300; ++i) race(i);
+    });
 }
 
 TEST_CASE("calling a timer off too late does not disturb the callable", "[timer]") {

@@ -237,6 +237,45 @@ TEST_CASE("making one value may make others", "[local]") {
     });
 }
 
+TEST_CASE("making a value that asks for itself is an error, and can be tried again", "[local]") {
+    const auto body = [] {
+        weft::FiberLocal<int>* itself = nullptr;
+        int calls = 0;
+        weft::FiberLocal<int> local{[&] { return ++calls < 3 ? itself->get() + 1 : calls; }};
+        weft::FiberLocal<int> roundabout{[&] { return local.get(); }};
+        itself = &local;
+        CHECK_THROWS_AS(*local, std::logic_error);
+        CHECK_FALSE(local.has_value());
+        itself = &roundabout;
+        CHECK_THROWS_AS(*local, std::logic_error);
+        CHECK_FALSE(local.has_value());
+        CHECK_FALSE(roundabout.has_value());
+        CHECK(*local == 3);
+        CHECK(*roundabout == 3);
+    };
+    on_workers(body);
+    body();
+}
+
+TEST_CASE("while a value is made, it is not there", "[local]") {
+    on_workers([] {
+        weft::FiberLocal<Counted>* itself = nullptr;
+        bool had_one = true;
+        weft::FiberLocal<Counted> local{[&] {
+            had_one = itself->has_value();
+            itself->reset();
+            weft::FiberLocal<Counted> another;  // makes the map grow
+            another->number = 1;
+            Counted made;
+            made.number = 7;
+            return made;
+        }};
+        itself = &local;
+        CHECK(local->number == 7);
+        CHECK_FALSE(had_one);
+    });
+}
+
 TEST_CASE("a FiberLocal may go while fibers have values of it", "[local]") {
     on_workers([] {
         auto local = std::make_unique<weft::FiberLocal<Counted>>();

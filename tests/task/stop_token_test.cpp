@@ -3,6 +3,7 @@
 #include "support/runtime.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/deadlock.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/runtime.hpp>
@@ -51,6 +52,45 @@ TEST_CASE("a token asked for after the cancellation is stopped", "[stop_token]")
         fiber.join();
         CHECK(weft::stop_token_of(fiber).stop_requested());
     });
+}
+
+TEST_CASE("cancelling a fiber that has ended does not stop its token", "[stop_token]") {
+    on_workers([] {
+        auto fiber = weft::spawn([] {});
+        const std::stop_token token = weft::stop_token_of(fiber);
+        fiber.join();
+        fiber.cancel();
+        CHECK_FALSE(token.stop_requested());
+        CHECK_FALSE(weft::stop_token_of(fiber).stop_requested());
+        CHECK_FALSE(weft::FiberRef{fiber}.cancelled());
+    });
+}
+
+// What the others wait for is not to be had: all of them are cancelled.
+TEST_CASE("a standstill that cancels a fiber stops its token", "[stop_token][deadlock]") {
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        INFO("seed: " << seed);
+        bool stopped = false;
+        bool chained = false;
+        CHECK_THROWS_AS(
+            weft::simulate(seed,
+                           [&] {
+                               weft::Event never;
+                               auto stuck = weft::spawn([&](std::stop_token token) {
+                                   const std::stop_callback note{token, [&] { stopped = true; }};
+                                   never.wait();
+                               });
+                               auto other = weft::spawn([&] {
+                                   const weft::this_fiber::Shield shield;
+                                   stuck.join();
+                                   chained = weft::stop_token_of(stuck).stop_requested();
+                               });
+                               other.join();
+                           }),
+            weft::Deadlock);
+        CHECK(stopped);
+        CHECK(chained);
+    }
 }
 
 TEST_CASE("a token outlives a fiber that was not cancelled, and is never stopped", "[stop_token]") {

@@ -76,9 +76,13 @@ private:
 class Sleeper final : public weft::Thread {
 public:
     using Thread::Thread;
+    static inline weft::Event sleeps;
 
 private:
-    void run() override { weft::this_fiber::sleep_until(weft::Deadline::never()); }
+    void run() override {
+        sleeps.set();
+        weft::this_fiber::sleep_until(weft::Deadline::never());
+    }
 };
 
 // Sees in run() what start() has not yet returned to tell.
@@ -105,6 +109,7 @@ const Child destroyed{"a Thread destroyed while it runs", [] {
                               [] {
                                   Sleeper sleeper{{.name = "orphan"}};
                                   sleeper.start();
+                                  Sleeper::sleeps.wait();
                               },
                               {.workers = 2});
                           return 1;

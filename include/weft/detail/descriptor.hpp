@@ -8,7 +8,7 @@
 
 namespace weft::detail {
 
-class Operation;
+class Use;
 
 /// A file descriptor that may be closed while others use it: what they have in
 /// flight ends with EBADF, and the number is given back only when they are
@@ -31,7 +31,10 @@ public:
     /// -1 when there is none.
     int get() const noexcept { return fd_.load(std::memory_order_relaxed); }
     /// Gives the number up, unclosed. Requires: nobody uses it.
-    int release() noexcept { return fd_.exchange(-1, std::memory_order_relaxed); }
+    int release() noexcept {
+        serial_.store(0, std::memory_order_relaxed);
+        return fd_.exchange(-1, std::memory_order_relaxed);
+    }
 
     /// Ends all use with EBADF, waits for the users, closes. A second close()
     /// at the same time returns at once.
@@ -43,9 +46,10 @@ private:
 
     std::atomic<int> fd_{-1};           // written under users_.lock() once it is shared
     std::atomic<bool> closing_{false};  // the same
-    std::uint32_t uses_ = 0;            // guarded by users_.lock()
-    Operation* in_flight_ = nullptr;    // guarded by users_.lock()
-    WaitQueue users_;  // while open: users who wait for nothing but close(); then: its caller
+    // Of what is open here, no other's ever; 0: nobody asked yet. See Use::serial().
+    std::atomic<std::uint64_t> serial_{0};
+    Use* uses_ = nullptr;  // those under way; guarded by users_.lock()
+    WaitQueue users_;      // while open: users who wait for nothing but close(); then: its caller
 };
 
 }  // namespace weft::detail

@@ -35,9 +35,11 @@ private:
 
 /// The caller's value, or null.
 WEFT_API void* find_local(const LocalKey& key) noexcept;
-/// Makes room for the caller's value. Throws std::bad_alloc.
-WEFT_API void reserve_local(const LocalKey& key);
-/// Hands the caller's value over. Requires: reserve_local(key) by the same caller.
+/// The caller is going to make its value. Throws std::bad_alloc; std::logic_error
+/// when it is at it already.
+WEFT_API void begin_local(const LocalKey& key);
+/// Hands the caller's value over, or null: it came to nothing. Requires:
+/// begin_local(key) by the same caller.
 WEFT_API void put_local(const LocalKey& key, void* value) noexcept;
 /// Destroys the caller's value, if there is one.
 WEFT_API void reset_local(const LocalKey& key) noexcept;

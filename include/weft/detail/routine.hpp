@@ -79,6 +79,16 @@ struct Frame {
                                      &discard_result};
 };
 
+/// The result of a Frame, from its storage.
+template <class R>
+R moved_out(void* storage) {
+    if constexpr (std::is_reference_v<R>) {
+        return static_cast<R>(**static_cast<std::remove_reference_t<R>**>(storage));
+    } else if constexpr (!std::is_void_v<R>) {
+        return std::move(*static_cast<R*>(storage));
+    }
+}
+
 /// Reserves a control block and storage for `routine`. `runtime` null means the
 /// runtime of the calling fiber. Throws std::system_error; then nothing leaks.
 WEFT_API FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options,
@@ -103,13 +113,17 @@ WEFT_API bool join(FiberCore*, Deadline deadline);
 WEFT_API void cancel(FiberCore*) noexcept;
 WEFT_API void throw_in(FiberCore*, std::exception_ptr error);
 WEFT_API bool is_cancelled(const FiberCore*) noexcept;
+WEFT_API unsigned cancellations_swallowed(const FiberCore*) noexcept;
 WEFT_API bool is_daemon(const FiberCore*) noexcept;
 WEFT_API std::string_view doing(FiberCore*) noexcept;
 FiberCore* core_of(const FiberRef&) noexcept;
 WEFT_API std::uint64_t id_of(const FiberCore*) noexcept;
 WEFT_API std::string_view name_of(const FiberCore*) noexcept;
-/// In a Timer's fiber: false if the timer was called off.
-WEFT_API bool begin_timer() noexcept;
+/// By a Timer's fiber: false if the timer was called off.
+WEFT_API bool begin_timer(FiberCore*) noexcept;
+/// Starts a fiber that was not started when the other one has ended. Takes its handle.
+/// Throws std::system_error; then it is abandoned.
+WEFT_API void start_at_end(FiberCore*, FiberCore* callback);
 /// Waits for the end, then throws what the fiber ended with, if anything;
 /// throws std::logic_error when the result was taken before.
 WEFT_API void* take_result(FiberCore*);

@@ -28,29 +28,38 @@ private:
     std::atomic<bool> held_{false};
 };
 
-/// Those who wait for one object, in order of arrival. See src/park/park.hpp.
-class WEFT_API WaitQueue {
+/// Those who wait, in order of arrival, guarded by a lock beside it. See
+/// src/park/park.hpp.
+class WEFT_API WaitList {
 public:
-    WaitQueue() noexcept = default;
-    WaitQueue(const WaitQueue&) = delete;
-    WaitQueue& operator=(const WaitQueue&) = delete;
-    ~WaitQueue();  // asserts that nobody waits
+    WaitList() noexcept = default;
+    WaitList(const WaitList&) = delete;
+    WaitList& operator=(const WaitList&) = delete;
+    ~WaitList();  // asserts that nobody waits
 
-    SpinLock& lock() noexcept { return lock_; }
-
-    // All of these require lock() to be held.
+    // All of these require the lock to be held.
     bool empty() const noexcept { return head_ == nullptr; }
-    void push_back(Waiter&) noexcept;
-    void push_front(Waiter&) noexcept;
+    void push(Waiter&) noexcept;                    // at the end, or where it says
     void remove(Waiter&) noexcept;                  // no-op when not linked
     std::optional<Claimed> claim_front() noexcept;  // skips those already claimed
     Waiter* front() const noexcept { return head_; }
     std::optional<Claimed> claim(Waiter&) noexcept;  // unlinks it; empty if already claimed
 
 private:
-    SpinLock lock_;
+    void push_back(Waiter&) noexcept;
+    void push_front(Waiter&) noexcept;
+
     Waiter* head_ = nullptr;
     Waiter* tail_ = nullptr;
+};
+
+/// The same with a lock of its own: those who wait for one object.
+class WaitQueue : public WaitList {
+public:
+    SpinLock& lock() noexcept { return lock_; }
+
+private:
+    SpinLock lock_;
 };
 
 }  // namespace weft::detail

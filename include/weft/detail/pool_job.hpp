@@ -1,0 +1,60 @@
+// What a pool runs.
+#pragma once
+
+#include <weft/promise.hpp>
+
+#include <exception>
+#include <type_traits>
+#include <utility>
+
+namespace weft::detail {
+
+/// One task. It is run or dropped, once; or destroyed, when no pool took it.
+class PoolJob {
+public:
+    PoolJob() noexcept = default;
+    PoolJob(const PoolJob&) = delete;
+    PoolJob& operator=(const PoolJob&) = delete;
+    virtual ~PoolJob() = default;
+    virtual void run() noexcept = 0;
+    /// Its outcome is `error`; null: it was cancelled.
+    virtual void drop(std::exception_ptr error) noexcept = 0;
+};
+
+template <class F>
+class Job final : public PoolJob {
+public:
+    using Result = std::invoke_result_t<F&>;
+
+    template <class From>
+    explicit Job(From&& function) : function_(std::forward<From>(function)) {}
+
+    Future<Result> future() const noexcept { return promise_.future(); }
+
+    void run() noexcept override {
+        if (!promise_.start()) return;
+        try {
+            if constexpr (std::is_void_v<Result>) {
+                function_();
+                promise_.set_value();
+            } else {
+                promise_.set_value(function_());
+            }
+        } catch (...) {
+            promise_.set_exception(std::current_exception());
+        }
+    }
+    void drop(std::exception_ptr error) noexcept override {
+        if (error == nullptr) {
+            promise_.cancel();
+        } else if (promise_.start()) {
+            promise_.set_exception(std::move(error));
+        }
+    }
+
+private:
+    F function_;
+    Promise<Result> promise_;
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,56 @@
+// Completion: something that happens once, and the one party that waits for it.
+// Layer: park. Uses: base, sched.
+//
+// A wait queue without a queue and without a lock, for what has one waiter by
+// nature: an I/O operation and its owner. park.hpp's rules hold; here happen() is
+// the notifier.
+//
+// States of state_: nobody -> waiting (the epoch of the owner's wait) -> ... -> over
+//   publish (owner)  nobody or waiting -> waiting; fails once it is over
+//   happen()         any -> over; ends the wait that was published, if one was
+//
+// Invariants
+//  1. happen() touches nothing of *this once state_ is over: from then on the owner
+//     may return. Parties are never destroyed, and a claim of an epoch that is
+//     over does nothing.
+//  2. party_ is the owner's whenever state_ is `waiting`.
+//
+// Ordering: what was written before happen() is seen once happened() or wait() say
+//  that it has happened.
+#pragma once
+
+#include "sched/party.hpp"
+
+#include <weft/deadline.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace weft::detail {
+
+class Completion {
+public:
+    /// The owner, while nobody can make it happen: it has not happened.
+    void reset() noexcept { state_.store(nobody, std::memory_order_relaxed); }
+
+    /// Any thread, once. *this may be gone when it returns.
+    void happen() noexcept;
+
+    bool happened() const noexcept;
+
+    /// The owner. Suspends the caller until it happens, or `deadline`, or an
+    /// interruption if `cancellable`, and tells which. Having waited in vain, the
+    /// owner may wait again.
+    Wake wait(Deadline deadline, Cancellable cancellable, const Purpose& purpose) noexcept;
+
+private:
+    static constexpr std::uint64_t nobody = 0;
+    static constexpr std::uint64_t over = ~std::uint64_t{0};
+
+    bool publish(const Ticket& ticket) noexcept;
+
+    std::atomic<Party*> party_{nullptr};  // written by the owner, before state_
+    std::atomic<std::uint64_t> state_{nobody};
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,27 @@
+// Who calls: the first thing that every wait asks. Layer: park. Uses: sched.
+#pragma once
+
+#include "sched/worker.hpp"
+
+#include <exception>
+
+namespace weft::detail {
+
+/// The calling thread's own, until it ends.
+Party& party_of_this_thread() noexcept;
+
+/// The calling fiber's, or the calling thread's own.
+inline Party& this_party() noexcept {
+    Worker* const worker = Worker::current();
+    FiberCore* const fiber = worker == nullptr ? nullptr : worker->fiber();
+    return fiber != nullptr ? static_cast<Party&>(*fiber) : party_of_this_thread();
+}
+
+/// Whether an exception is on its way through the caller.
+inline bool unwinding() noexcept {
+    Worker* const worker = Worker::current();
+    if (worker != nullptr && worker->fiber() != nullptr) return worker->unwinding();
+    return std::uncaught_exceptions() > 0;
+}
+
+}  // namespace weft::detail

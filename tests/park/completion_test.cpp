@@ -1,0 +1,151 @@
+// Something that happens once, told to the one who waits for it.
+#include "park/completion.hpp"
+
+#include "park/park.hpp"
+#include "support/catch.hpp"
+#include "support/runtime.hpp"
+#include "support/waiting.hpp"
+
+#include <weft/cancelled.hpp>
+#include <weft/fiber.hpp>
+#include <weft/testing.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <thread>
+
+using namespace std::chrono_literals;
+using weft::Deadline;
+using weft::detail::Cancellable;
+using weft::detail::Completion;
+using weft::detail::Wake;
+using weft::test::also_migrating;
+using weft::test::until_waiting;
+
+namespace {
+
+Wake wait_for(Completion& completion, Deadline deadline = Deadline::never(),
+              Cancellable cancellable = Cancellable::yes) {
+    return completion.wait(deadline, cancellable, {"a test", &completion});
+}
+
+constexpr int rounds = weft::test::under_sanitizer ? 200 : 2000;
+
+}  // namespace
+
+TEST_CASE("a Completion that happened before the wait ends it at once", "[park][completion]") {
+    also_migrating([] {
+        Completion completion;
+        CHECK_FALSE(completion.happened());
+        completion.happen();
+        CHECK(completion.happened());
+        CHECK(wait_for(completion, Deadline{-1s}) == Wake::notified);
+        completion.reset();
+        CHECK_FALSE(completion.happened());
+    });
+}
+
+TEST_CASE("a Completion wakes who waits for it, with what was written before",
+          "[park][completion]") {
+    also_migrating([] {
+        int written = 0;
+        Completion completion;
+        auto waiter =
+            weft::spawn([&] { return wait_for(completion) == Wake::notified ? written : -1; });
+        until_waiting(waiter);
+        written = 42;
+        completion.happen();
+        CHECK(waiter.get() == 42);
+    });
+}
+
+TEST_CASE("a wait for a Completion ends at its deadline, and may be begun again",
+          "[park][completion][deadline]") {
+    weft::simulate(1, [] {
+        Completion completion;
+        auto waiter = weft::spawn([&] {
+            CHECK(wait_for(completion, Deadline{-1s}) == Wake::timed_out);
+            CHECK(wait_for(completion, Deadline{10ms}) == Wake::timed_out);
+            CHECK_FALSE(completion.happened());
+            return wait_for(completion);
+        });
+        weft::this_fiber::sleep_for(20ms);
+        completion.happen();
+        CHECK(waiter.get() == Wake::notified);
+    });
+}
+
+TEST_CASE("a cancelled wait for a Completion is followed by one that is not cancellable",
+          "[park][completion][cancel]") {
+    also_migrating([] {
+        Completion completion;
+        auto waiter = weft::spawn([&] {
+            CHECK(wait_for(completion) == Wake::cancelled);
+            return wait_for(completion, Deadline::never(), Cancellable::no);
+        });
+        until_waiting(waiter);
+        waiter.cancel();
+        completion.happen();
+        CHECK(waiter.get() == Wake::notified);
+    });
+}
+
+TEST_CASE("a plain thread waits for a Completion, and makes one happen",
+          "[park][completion][thread]") {
+    also_migrating([] {
+        Completion first;
+        Completion second;
+        std::thread thread{[&] {
+            CHECK(wait_for(first) == Wake::notified);
+            second.happen();
+        }};
+        first.happen();
+        CHECK(wait_for(second) == Wake::notified);
+        thread.join();
+    });
+}
+
+// Goal: whoever is faster, the owner leaves once it has happened and not before, and
+// nobody touches the Completion afterwards. Method: each round a fresh one on the
+// waiter's stack, ended by its maker, a deadline and a canceller at once.
+TEST_CASE("happening races with a deadline and a cancellation, and none is lost",
+          "[park][completion][race]") {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        weft::simulate(seed, [] {
+            for (int round = 0; round < 20; ++round) {
+                Completion* shared = nullptr;
+                auto waiter = weft::spawn([&] {
+                    Completion completion;
+                    shared = &completion;
+                    Wake wake = wait_for(completion, Deadline{1ms});
+                    while (wake != Wake::notified) {
+                        wake = wait_for(completion, Deadline::never(), Cancellable::no);
+                    }
+                    return completion.happened();
+                });
+                until_waiting(waiter);
+                auto maker = weft::spawn([&] { shared->happen(); });
+                waiter.cancel();
+                maker.join();
+                CHECK(waiter.get());
+            }
+        });
+    }
+}
+
+TEST_CASE("fibers that make it happen and fibers that wait agree", "[park][completion][race]") {
+    also_migrating([] {
+        for (int round = 0; round < rounds; ++round) {
+            Completion completion;
+            auto maker = weft::spawn([&] { completion.happen(); });
+            const Wake wake = wait_for(completion, Deadline{std::chrono::microseconds{round % 5}});
+            if (wake != Wake::notified) {
+                REQUIRE(wake == Wake::timed_out);
+                REQUIRE(wait_for(completion) == Wake::notified);
+            }
+            REQUIRE(completion.happened());
+            maker.join();
+        }
+    });
+}
