@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "diag/sim_driver.hpp"
+#include "os/quiet_pipe.hpp"
 #include "park/deadlock.hpp"
 #include "sched/scheduler.hpp"
 #include "task/fiber_end.hpp"
@@ -125,6 +126,7 @@ private:
         return in_flight > 0 && ++idle_rounds_ < most_idle_rounds;
     }
 
+    const io::detail::QuietPipe quiet_;  // as a worker's thread is
     VirtualClock clock_;
     Random random_;
     Scheduler scheduler_;

@@ -152,8 +152,8 @@ const sockaddr* Address::data() const noexcept {
 
 std::size_t Address::size() const noexcept { return size_; }
 
-bool operator==(const Address& a, const Address& b) noexcept {
-    return a.size_ == b.size_ && std::memcmp(a.storage_, b.storage_, a.size_) == 0;
+bool Address::operator==(const Address& other) const noexcept {
+    return size_ == other.size_ && std::memcmp(storage_, other.storage_, size_) == 0;
 }
 
 }  // namespace weft::io

@@ -32,6 +32,18 @@ inline std::int64_t perform_on(Use& use, Request request, Deadline deadline, con
     return perform(operation, deadline, Cancellable::yes, reason);
 }
 
+/// The same where io_uring may say -EAGAIN instead of waiting: then polls for `events`.
+inline std::int64_t perform_or_poll(Use& use, const Request& request, std::uint32_t events,
+                                    Deadline deadline, const char* what) {
+    for (;;) {
+        const std::int64_t result = perform_on(use, request, deadline, what);
+        if (result != -EAGAIN) return result;
+        const Request poll{.code = Request::Code::poll, .flags = events};
+        const std::int64_t ready = perform_on(use, poll, deadline, what);
+        if (ready < 0) return ready;
+    }
+}
+
 /// What `call(fd)` returns, which does not wait: >= 0, or -errno. A fiber that
 /// always succeeds so yields now and then. Cancellation point.
 template <class Call>
@@ -45,6 +57,23 @@ long try_on(const Use& use, Call&& call) {
     }
     return result;
 }
+
+/// A request to have `call()` made by a thread that may sleep; it returns >= 0, or -errno.
+/// Lifetime: `call` outlives the request.
+template <class Call>
+class Blocking {
+public:
+    explicit Blocking(Call& call) noexcept
+        : call_{[](void* context) noexcept {
+                    return static_cast<int>((*static_cast<Call*>(context))());
+                },
+                &call} {}
+
+    Request request() noexcept { return {.code = Request::Code::call, .extra = &call_}; }
+
+private:
+    weft::detail::BlockingCall call_;
+};
 
 }  // namespace detail
 

@@ -3,48 +3,61 @@
 // Reads are tried with RWF_NOWAIT first: what is in the page cache comes in one
 // system call, without a detour (measured: 0.8 us against 1.1 us through the
 // ring); what is not, through the driver. Writes, which may wait for memory or a
-// journal, always go through the driver, as do openat and fsync.
+// journal, always go through the driver, as does all else but what is known to be
+// in memory: position and status. Past the page cache RWF_NOWAIT waits for the disk
+// all the same, so those reads are not tried.
+//
+// A lock is tried again and again, less and less often. Rejected: a thread for each
+// that waits in flock(2), which nothing but a signal ends.
 #include <weft/io/file.hpp>
 
 #include "os/call.hpp"
+#include "os/file_status.hpp"
+#include "os/path.hpp"
 #include "os/pieces.hpp"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
-#include <sys/stat.h>
+#include <sys/file.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <utility>
 
 namespace weft::io {
 
+using detail::Blocking;
 using detail::clamp_length;
 using detail::perform_on;
-using detail::value_or_throw;
+using detail::Pieces;
 using weft::detail::current_position;
+using weft::detail::sleeps_for_disk;
 
 namespace {
 
-std::string checked_path(std::string_view path) {
-    if (path.find('\0') != std::string_view::npos) {
-        throw std::invalid_argument("a path with a zero byte in it");
-    }
-    return std::string{path};
-}
-
 std::uint32_t open_flags(OpenMode mode) {
+    constexpr std::pair<OpenMode, int> meanings[] = {
+        {OpenMode::append, O_APPEND},      {OpenMode::create, O_CREAT},
+        {OpenMode::exclusive, O_EXCL},     {OpenMode::truncate, O_TRUNC},
+        {OpenMode::direct, O_DIRECT},      {OpenMode::sync, O_SYNC},
+        {OpenMode::sync_data, O_DSYNC},    {OpenMode::nameless, O_TMPFILE},
+        {OpenMode::no_follow, O_NOFOLLOW},
+    };
     const bool reads = has(mode, OpenMode::read);
     const bool writes = has(mode, OpenMode::write) || has(mode, OpenMode::append);
     if (!reads && !writes)
         throw std::invalid_argument("a file opened neither to read nor to write");
     int flags = O_CLOEXEC | (reads && writes ? O_RDWR : writes ? O_WRONLY : O_RDONLY);
-    if (has(mode, OpenMode::append)) flags |= O_APPEND;
-    if (has(mode, OpenMode::create)) flags |= O_CREAT;
-    if (has(mode, OpenMode::exclusive)) flags |= O_EXCL;
-    if (has(mode, OpenMode::truncate)) flags |= O_TRUNC;
+    for (const auto& [flag, meaning] : meanings) {
+        if (has(mode, flag)) flags |= meaning;
+    }
     return static_cast<std::uint32_t>(flags);
 }
 
@@ -55,89 +68,302 @@ std::int64_t checked_offset(std::uint64_t offset) {
     return static_cast<std::int64_t>(offset);
 }
 
-std::chrono::system_clock::time_point to_time_point(std::int64_t seconds, std::uint32_t ns) {
-    using Clock = std::chrono::system_clock;
-    const auto time = std::chrono::seconds{seconds} + std::chrono::nanoseconds{ns};
-    return Clock::time_point{std::chrono::duration_cast<Clock::duration>(time)};
+/// The place `done` bytes further.
+std::int64_t after(std::int64_t offset, std::size_t done) {
+    if (offset == current_position) return offset;
+    return checked_offset(static_cast<std::uint64_t>(offset) + done);
 }
 
-FileStatus to_status(const struct statx& from) {
-    return {.size = from.stx_size,
-            .mode = static_cast<std::uint32_t>(from.stx_mode & ~S_IFMT),
-            .modified = to_time_point(from.stx_mtime.tv_sec, from.stx_mtime.tv_nsec),
-            .is_regular = S_ISREG(from.stx_mode),
-            .is_directory = S_ISDIR(from.stx_mode)};
+/// What failed; a file that was taken over has no path.
+std::string text_of(const char* operation, const std::string& path) {
+    return path.empty() ? std::string{operation} + " a file" : detail::describe(operation, path);
+}
+
+/// The O_* it was opened with; 0 if it is not open.
+int flags_of(int fd) noexcept {
+    const long flags = system_call<::syscall>(SYS_fcntl, fd, F_GETFL, 0L);
+    return flags >= 0 ? static_cast<int>(flags) : 0;
 }
 
 /// What is in the page cache, else -EAGAIN or -EOPNOTSUPP.
-std::int64_t try_read(const Use& use, std::span<std::byte> buffer, std::int64_t offset) {
-    const iovec piece{buffer.data(), clamp_length(buffer.size())};
+std::int64_t try_read(const Use& use, Pieces& pieces, std::int64_t offset) {
+    const msghdr all = pieces.message();
     return detail::try_on(use, [&](int fd) {
-        return system_call<::syscall>(SYS_preadv2, fd, &piece, 1L, offset, 0L,
+        return system_call<::syscall>(SYS_preadv2, fd, all.msg_iov, all.msg_iovlen, offset, 0L,
                                       static_cast<long>(RWF_NOWAIT));
     });
 }
 
-std::size_t read_at(Descriptor& descriptor, std::span<std::byte> buffer, std::int64_t offset,
-                    Deadline deadline) {
-    if (buffer.empty()) return 0;
-    const char* what = "read a file";
-    Use use{descriptor};
-    const std::int64_t got = try_read(use, buffer, offset);
-    if (got != -EAGAIN && got != -EOPNOTSUPP) return value_or_throw(got, what);
-    const Request request{.code = Request::Code::read,
-                          .buffer = buffer.data(),
-                          .length = clamp_length(buffer.size()),
-                          .offset = offset};
-    return value_or_throw(perform_on(use, request, deadline, what), what);
+/// A read or write of all pieces.
+Request transfer_of(Pieces& pieces, Request::Code one, Request::Code several, std::int64_t offset,
+                    bool direct) noexcept {
+    const std::uint32_t flags = direct ? sleeps_for_disk : 0;
+    if (pieces.single()) {
+        return {.code = one,
+                .buffer = pieces.front().iov_base,
+                .length = clamp_length(pieces.front().iov_len),
+                .flags = flags,
+                .offset = offset};
+    }
+    return {.code = several,
+            .buffer = pieces.message().msg_iov,
+            .length = static_cast<std::uint32_t>(pieces.count()),
+            .flags = flags,
+            .offset = offset};
 }
 
-std::size_t write_at(Descriptor& descriptor, std::span<const std::byte> data, std::int64_t offset,
-                     Deadline deadline) {
-    if (data.empty()) return 0;
-    const char* what = "write a file";
-    Use use{descriptor};
-    const Request request{.code = Request::Code::write,
-                          .buffer = data.data(),
-                          .length = clamp_length(data.size()),
-                          .offset = offset};
-    return value_or_throw(perform_on(use, request, deadline, what), what);
+/// Performs a read or write of `bytes` and sees to it that the position moves by what is
+/// returned: io_uring leaves it where it was when a part was done and then an error came.
+/// What was written next overwrote what was written first: so it was on a full disk.
+std::int64_t perform_and_move(Use& use, const Request& request, std::size_t bytes,
+                              Deadline deadline, const char* reason) {
+    if (request.offset != current_position) return perform_on(use, request, deadline, reason);
+    const long before = system_call<::lseek>(use.fd(), off_t{0}, SEEK_CUR);
+    const std::int64_t result = perform_on(use, request, deadline, reason);
+    const bool seekable = before >= 0;
+    if (seekable && result > 0 && result < static_cast<std::int64_t>(bytes)) {
+        system_call<::lseek>(use.fd(), off_t{before + result}, SEEK_SET);
+    }
+    return result;
 }
 
-void sync_file(Descriptor& descriptor, std::uint32_t data_only, Deadline deadline) {
-    const char* what = "sync a file";
-    Use use{descriptor};
-    const Request request{.code = Request::Code::fsync, .flags = data_only};
-    value_or_throw(perform_on(use, request, deadline, what), what);
+/// Performs `request` on the range, which io_uring takes in pieces of 32 bits. A length
+/// of 0 means to the end of the file. Returns 0 or -errno.
+std::int64_t perform_on_range(Use& use, Request request, std::uint64_t offset, std::uint64_t length,
+                              Deadline deadline, const char* reason) {
+    const bool to_the_end = length == 0;
+    do {
+        request.offset = checked_offset(offset);
+        request.length = to_the_end ? 0 : clamp_length(length);
+        const std::int64_t result = perform_on(use, request, deadline, reason);
+        if (result < 0) return result;
+        offset += request.length;
+        length -= request.length;
+    } while (length > 0);
+    return 0;
+}
+
+constexpr std::uint64_t copy_step = 16 << 20;  // as the header says
+constexpr std::size_t plain_copy_step = 256 << 10;
+
+/// One copy_file_range(2), by a thread.
+std::int64_t copy_some(Use& from, std::uint64_t offset, Use& to, std::uint64_t to_offset,
+                       std::uint64_t length, Deadline deadline) {
+    auto copy = [&]() noexcept {
+        auto source = static_cast<std::int64_t>(offset);
+        auto target = static_cast<std::int64_t>(to_offset);
+        return system_call<::syscall>(SYS_copy_file_range, from.fd(), &source, to.fd(), &target,
+                                      std::min(length, copy_step), 0L);
+    };
+    return perform_on(from, Blocking{copy}.request(), deadline, "copy a range of a file");
+}
+
+/// Between these files the kernel cannot copy; or it does not know their length.
+bool must_copy_plainly(std::int64_t result) noexcept {
+    switch (-result) {
+        case 0:  // the end, or a file of /proc
+        case EXDEV:
+        case EINVAL:
+        case EOPNOTSUPP:
+        case ENOSYS:
+        case EBADF:  // `to` is opened with append, or closed
+            return true;
+        default: return false;
+    }
 }
 
 }  // namespace
 
+File::File(int fd) noexcept : descriptor_{fd}, flags_{flags_of(fd)} {}
+
+File::File(int fd, std::string path) noexcept
+    : descriptor_{fd}, path_{std::move(path)}, flags_{flags_of(fd)} {}
+
 File File::open(std::string_view path, OpenMode mode, std::uint32_t permissions,
                 Deadline deadline) {
-    const std::string name = checked_path(path);
-    Operation operation{Request{.code = Request::Code::openat,
-                                .fd = AT_FDCWD,
-                                .buffer = name.c_str(),
-                                .length = permissions,
-                                .flags = open_flags(mode)}};
-    const int result = perform(operation, deadline, Cancellable::yes, "open a file");
-    if (result >= 0) return File{result};
-    throw std::system_error(-result, std::system_category(), "open \"" + name + '"');
+    std::string name = detail::checked_path(path);
+    const Request request{.code = Request::Code::openat,
+                          .buffer = name.c_str(),
+                          .length = permissions,
+                          .flags = open_flags(mode)};
+    const int fd = detail::perform_on_path(request, path, "open", deadline);
+    return File{fd, std::move(name)};
 }
 
-// By name the disk may have to be asked, so through the driver: 10 us.
-FileStatus File::status_of(std::string_view path, Deadline deadline) {
-    const std::string name = checked_path(path);
-    struct statx found {};
-    Operation operation{Request{.code = Request::Code::statx,
-                                .fd = AT_FDCWD,
-                                .buffer = name.c_str(),
-                                .length = STATX_BASIC_STATS,
-                                .extra = &found}};
-    const int result = perform(operation, deadline, Cancellable::yes, "status of a path");
-    if (result >= 0) return to_status(found);
-    throw std::system_error(-result, std::system_category(), "status of \"" + name + '"');
+bool File::direct() const noexcept { return (flags_ & O_DIRECT) != 0; }
+
+// --- errors ---
+
+void File::fail(std::int64_t result, const char* operation) const {
+    std::string what = text_of(operation, path_);
+    if (result == -EINVAL && direct() && is_open()) {
+        const FileStatus about = status();
+        what += " (past the page cache: addresses must be multiples of " +
+                std::to_string(about.direct_memory) + " bytes, offsets and lengths of " +
+                std::to_string(about.direct_offset) + ')';
+    }
+    detail::throw_path_error(result, what);
+}
+
+std::size_t File::check(std::int64_t result, const char* operation) const {
+    if (result < 0) fail(result, operation);
+    return static_cast<std::size_t>(result);
+}
+
+// --- reading ---
+
+std::size_t File::read_at(std::span<const MutableBuffer> buffers, std::int64_t offset,
+                          Deadline deadline) {
+    Pieces pieces{buffers};
+    if (pieces.empty()) return 0;
+    Use use{descriptor_};
+    std::int64_t got = direct() ? -EAGAIN : try_read(use, pieces, offset);
+    if (got == -EAGAIN || got == -EOPNOTSUPP) {
+        using Code = Request::Code;
+        const Request request = transfer_of(pieces, Code::read, Code::readv, offset, direct());
+        got = perform_and_move(use, request, pieces.bytes(), deadline, "read a file");
+    }
+    return check(got, "read");
+}
+
+std::size_t File::read_all_at(std::span<std::byte> buffer, std::int64_t offset, Deadline deadline) {
+    std::size_t done = 0;
+    while (done < buffer.size()) {
+        const MutableBuffer rest[] = {{buffer.data() + done, buffer.size() - done}};
+        const std::size_t some = read_at(rest, after(offset, done), deadline);
+        if (some == 0) break;
+        done += some;
+    }
+    return done;
+}
+
+std::size_t File::read(std::span<std::byte> buffer, Deadline deadline) {
+    const MutableBuffer one[] = {{buffer.data(), buffer.size()}};
+    return read_at(one, current_position, deadline);
+}
+
+std::size_t File::read(std::span<const MutableBuffer> buffers, Deadline deadline) {
+    return read_at(buffers, current_position, deadline);
+}
+
+std::size_t File::read_exactly(std::span<std::byte> buffer, Deadline deadline) {
+    return read_all_at(buffer, current_position, deadline);
+}
+
+std::size_t File::pread(std::span<std::byte> buffer, std::uint64_t offset, Deadline deadline) {
+    const MutableBuffer one[] = {{buffer.data(), buffer.size()}};
+    return read_at(one, checked_offset(offset), deadline);
+}
+
+std::size_t File::pread(std::span<const MutableBuffer> buffers, std::uint64_t offset,
+                        Deadline deadline) {
+    return read_at(buffers, checked_offset(offset), deadline);
+}
+
+std::size_t File::pread_exactly(std::span<std::byte> buffer, std::uint64_t offset,
+                                Deadline deadline) {
+    return read_all_at(buffer, checked_offset(offset), deadline);
+}
+
+// --- writing ---
+
+std::size_t File::write_at(std::span<const ConstBuffer> buffers, std::size_t skip,
+                           std::int64_t offset, Deadline deadline) {
+    Pieces pieces{buffers, skip};
+    if (pieces.empty()) return 0;
+    Use use{descriptor_};
+    using Code = Request::Code;
+    const Request request = transfer_of(pieces, Code::write, Code::writev, offset, direct());
+    const char* reason = "write a file";
+    // What is appended goes to the end, wherever the position is.
+    const std::int64_t result =
+        (flags_ & O_APPEND) != 0 ? perform_on(use, request, deadline, reason)
+                                 : perform_and_move(use, request, pieces.bytes(), deadline, reason);
+    return check(result, "write");
+}
+
+void File::write_all_at(std::span<const ConstBuffer> buffers, std::int64_t offset,
+                        Deadline deadline) {
+    std::size_t size = 0;
+    for (const ConstBuffer& each : buffers) size += each.size;
+    for (std::size_t done = 0; done < size;) {
+        done += write_at(buffers, done, after(offset, done), deadline);
+    }
+}
+
+std::size_t File::write(std::span<const std::byte> data, Deadline deadline) {
+    const ConstBuffer one[] = {{data.data(), data.size()}};
+    return write_at(one, 0, current_position, deadline);
+}
+
+std::size_t File::write(std::span<const ConstBuffer> buffers, Deadline deadline) {
+    return write_at(buffers, 0, current_position, deadline);
+}
+
+void File::write_all(std::span<const std::byte> data, Deadline deadline) {
+    const ConstBuffer one[] = {{data.data(), data.size()}};
+    write_all_at(one, current_position, deadline);
+}
+
+void File::write_all(std::span<const ConstBuffer> buffers, Deadline deadline) {
+    write_all_at(buffers, current_position, deadline);
+}
+
+std::size_t File::pwrite(std::span<const std::byte> data, std::uint64_t offset, Deadline deadline) {
+    const ConstBuffer one[] = {{data.data(), data.size()}};
+    return write_at(one, 0, checked_offset(offset), deadline);
+}
+
+std::size_t File::pwrite(std::span<const ConstBuffer> buffers, std::uint64_t offset,
+                         Deadline deadline) {
+    return write_at(buffers, 0, checked_offset(offset), deadline);
+}
+
+void File::pwrite_all(std::span<const std::byte> data, std::uint64_t offset, Deadline deadline) {
+    const ConstBuffer one[] = {{data.data(), data.size()}};
+    write_all_at(one, checked_offset(offset), deadline);
+}
+
+// --- position and size ---
+
+std::uint64_t File::seek(std::int64_t offset, SeekFrom from) {
+    constexpr int origins[] = {SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE};
+    const Use use{descriptor_};
+    const int origin = origins[static_cast<std::size_t>(from)];
+    return check(system_call<::lseek>(use.fd(), off_t{offset}, origin), "seek in");
+}
+
+std::uint64_t File::tell() const {
+    const Use use{descriptor_};
+    return check(system_call<::lseek>(use.fd(), off_t{0}, SEEK_CUR), "ask the position in");
+}
+
+void File::truncate(std::uint64_t size, Deadline deadline) {
+    Use use{descriptor_};
+    const Request request{.code = Request::Code::ftruncate, .size = checked_offset(size)};
+    check(perform_on(use, request, deadline, "truncate a file"), "truncate");
+}
+
+void File::allocate(std::uint64_t offset, std::uint64_t length, Allocate how, Deadline deadline) {
+    constexpr std::uint32_t modes[] = {
+        0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE};
+    Use use{descriptor_};
+    const Request request{.code = Request::Code::fallocate,
+                          .flags = modes[static_cast<std::size_t>(how)],
+                          .offset = checked_offset(offset),
+                          .size = checked_offset(length)};
+    check(perform_on(use, request, deadline, "allocate room for a file"), "allocate room for");
+}
+
+void File::advise(Advice advice, std::uint64_t offset, std::uint64_t length, Deadline deadline) {
+    constexpr std::uint32_t advices[] = {POSIX_FADV_NORMAL, POSIX_FADV_RANDOM,
+                                         POSIX_FADV_SEQUENTIAL, POSIX_FADV_WILLNEED,
+                                         POSIX_FADV_DONTNEED};
+    Use use{descriptor_};
+    const Request request{.code = Request::Code::fadvise,
+                          .flags = advices[static_cast<std::size_t>(advice)]};
+    check(perform_on_range(use, request, offset, length, deadline, "give advice on a file"),
+          "give advice on");
 }
 
 // Of an open file everything is in memory (but for network file systems, where
@@ -145,50 +371,113 @@ FileStatus File::status_of(std::string_view path, Deadline deadline) {
 FileStatus File::status() const {
     const Use use{descriptor_};
     struct statx found {};
-    value_or_throw(
-        system_call<::statx>(use.fd(), "", AT_EMPTY_PATH, unsigned{STATX_BASIC_STATS}, &found),
-        "status of a file");
-    return to_status(found);
+    const long result = system_call<::syscall>(SYS_statx, use.fd(), "", long{AT_EMPTY_PATH},
+                                               long{detail::status_mask}, &found);
+    if (result < 0) detail::throw_path_error(result, text_of("ask the status of", path_));
+    return detail::to_status(found);
 }
 
-std::size_t File::read(std::span<std::byte> buffer, Deadline deadline) {
-    return read_at(descriptor_, buffer, current_position, deadline);
+// --- copying ---
+
+std::uint64_t File::copy_range(std::uint64_t offset, std::uint64_t length, File& to,
+                               std::uint64_t to_offset, Deadline deadline) {
+    checked_offset(offset + length);
+    checked_offset(to_offset + length);
+    std::uint64_t done = 0;
+    while (done < length) {
+        std::int64_t some = 0;
+        {
+            Use from_use{descriptor_};
+            Use to_use{to.descriptor_};
+            some = copy_some(from_use, offset + done, to_use, to_offset + done, length - done,
+                             deadline);
+        }
+        if (must_copy_plainly(some)) {
+            return done +
+                   copy_plainly(offset + done, length - done, to, to_offset + done, deadline);
+        }
+        done += check(some, "copy");
+        if (done < length && deadline.passed()) fail(-ETIMEDOUT, "copy");
+    }
+    return done;
 }
 
-std::size_t File::read_exactly(std::span<std::byte> buffer, Deadline deadline) {
-    std::size_t done = 0;
-    while (done < buffer.size()) {
-        const std::size_t some = read(buffer.subspan(done), deadline);
+std::uint64_t File::copy_plainly(std::uint64_t offset, std::uint64_t length, File& to,
+                                 std::uint64_t to_offset, Deadline deadline) {
+    const auto memory = std::make_unique<std::byte[]>(plain_copy_step);
+    std::uint64_t done = 0;
+    while (done < length) {
+        const std::span<std::byte> buffer{memory.get(),
+                                          std::min<std::uint64_t>(length - done, plain_copy_step)};
+        const std::size_t some = pread(buffer, offset + done, deadline);
         if (some == 0) break;
+        to.pwrite_all(buffer.first(some), to_offset + done, deadline);
         done += some;
     }
     return done;
 }
 
-std::size_t File::pread(std::span<std::byte> buffer, std::uint64_t offset, Deadline deadline) {
-    return read_at(descriptor_, buffer, checked_offset(offset), deadline);
+// --- to the disk ---
+
+void File::sync_as(std::uint32_t flags, Deadline deadline) {
+    Use use{descriptor_};
+    const Request request{.code = Request::Code::fsync, .flags = flags};
+    check(perform_on(use, request, deadline, "sync a file"), "sync");
 }
 
-std::size_t File::write(std::span<const std::byte> data, Deadline deadline) {
-    return write_at(descriptor_, data, current_position, deadline);
+void File::sync(Deadline deadline) { sync_as(0, deadline); }
+
+void File::sync_data(Deadline deadline) { sync_as(1, deadline); }
+
+void File::write_back(std::uint64_t offset, std::uint64_t length, Deadline deadline) {
+    Use use{descriptor_};
+    constexpr auto until_written =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    const Request request{.code = Request::Code::sync_file_range, .flags = until_written};
+    check(perform_on_range(use, request, offset, length, deadline, "write a file back"),
+          "write back");
 }
 
-void File::write_all(std::span<const std::byte> data, Deadline deadline) {
-    while (!data.empty()) data = data.subspan(write(data, deadline));
+// --- locking and linking ---
+
+namespace {
+
+/// By a thread: a file system may have to ask another machine.
+std::int64_t flock_as(Use& use, int operation) {
+    auto flock = [&]() noexcept { return system_call<::flock>(use.fd(), operation | LOCK_NB); };
+    return perform_on(use, Blocking{flock}.request(), Deadline::never(), "lock a file");
 }
 
-std::size_t File::pwrite(std::span<const std::byte> data, std::uint64_t offset, Deadline deadline) {
-    return write_at(descriptor_, data, checked_offset(offset), deadline);
+}  // namespace
+
+bool File::lock(FileLock kind, Deadline deadline) {
+    using namespace std::chrono_literals;
+    const int operation = kind == FileLock::shared ? LOCK_SH : LOCK_EX;
+    Use use{descriptor_};
+    for (std::chrono::milliseconds pause = 1ms;; pause = std::min(2 * pause, 64ms)) {
+        const std::int64_t result = flock_as(use, operation);
+        if (result != -EWOULDBLOCK) return check(result, "lock") == 0;
+        if (deadline.passed()) return false;
+        use.sleep(std::min(deadline, Deadline{pause}), "a lock on a file");
+    }
 }
 
-void File::seek(std::uint64_t offset) {
+bool File::try_lock(FileLock kind) { return lock(kind, Deadline::Clock::time_point{}); }
+
+void File::unlock() {
+    Use use{descriptor_};
+    check(system_call<::flock>(use.fd(), LOCK_UN), "unlock");
+}
+
+void File::link(std::string_view path, Deadline deadline) {
+    const std::string name = detail::checked_path(path);
     const Use use{descriptor_};
-    value_or_throw(system_call<::lseek>(use.fd(), off_t{checked_offset(offset)}, SEEK_SET),
-                   "seek in a file");
+    const std::string self = "/proc/self/fd/" + std::to_string(use.fd());
+    const Request request{.code = Request::Code::linkat,
+                          .buffer = self.c_str(),
+                          .flags = AT_SYMLINK_FOLLOW,
+                          .extra = const_cast<char*>(name.c_str())};
+    detail::perform_on_path(request, path, "link a file as", deadline);
 }
-
-void File::sync(Deadline deadline) { sync_file(descriptor_, 0, deadline); }
-
-void File::sync_data(Deadline deadline) { sync_file(descriptor_, 1, deadline); }
 
 }  // namespace weft::io

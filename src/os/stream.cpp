@@ -23,8 +23,7 @@ const std::error_category& stream_category() noexcept {
     return category;
 }
 
-std::size_t detail::value_or_throw(std::int64_t result, const char* what) {
-    if (result >= 0) return static_cast<std::size_t>(result);
+void detail::throw_error(std::int64_t result, const char* what) {
     throw std::system_error(static_cast<int>(-result), std::system_category(), what);
 }
 

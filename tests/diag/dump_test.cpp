@@ -6,14 +6,17 @@
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
 
+#include <weft/cancelled.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
+#include <weft/generator.hpp>
 #include <weft/lock.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -74,6 +77,12 @@ std::string hex(const void* address) {
 [[gnu::noinline]] void parked_here(weft::Event& event, std::atomic<const void*>& returns_to) {
     wait_for(event, returns_to);
     asm volatile("");  // or it were a tail call
+}
+// Tells where it returns to, which is above the body's stack.
+[[gnu::noinline]] std::optional<int> asked_here(weft::Generator<int>& generator,
+                                                std::atomic<const void*>& returns_to) {
+    returns_to = __builtin_return_address(0);
+    return generator.next();
 }
 
 }  // namespace
@@ -142,6 +151,31 @@ TEST_CASE("a dump tells a fiber that has not begun", "[dump]") {
         {.workers = 1});
 }
 
+TEST_CASE("a dump tells who swallowed its cancellation, and how often", "[dump][cancel]") {
+    on_workers([] {
+        weft::Event never;
+        weft::Event release;
+        auto deaf = weft::spawn(weft::SpawnOptions{.name = "deaf"}, [&] {
+            for (int i = 0; i < 4; ++i) {
+                try {
+                    never.wait();
+                } catch (const weft::Cancelled&) {
+                }
+            }
+            const weft::this_fiber::Shield shield;
+            release.wait();
+        });
+        until_waiting(deaf);
+        deaf.cancel();
+        while (weft::FiberRef{deaf}.cancellations_swallowed() < 3) weft::this_fiber::yield();
+        const std::string told = about(dump(), "deaf");
+        INFO(told);
+        CHECK(has(told, "\"deaf\", swallowed its cancellation 3 times: "));
+        release.set();
+        deaf.join();
+    });
+}
+
 TEST_CASE("a dump shows the stack of a fiber that waits", "[dump]") {
     if (weft::test::under_sanitizer) return;  // its stacks are not to be visited
     on_workers([] {
@@ -158,6 +192,32 @@ TEST_CASE("a dump shows the stack of a fiber that waits", "[dump]") {
         CHECK(has(text, "[" + hex(returns_to.load()) + "]"));
         event.set();
         fiber.join();
+    });
+}
+
+TEST_CASE("a dump shows a generator's body and who asked it", "[dump][generator]") {
+    if (weft::test::under_sanitizer) return;  // an empty trace: see sched/stack_trace.hpp
+    on_workers([] {
+        weft::Event event;
+        std::atomic<const void*> in_body{nullptr};
+        std::atomic<const void*> in_consumer{nullptr};
+        auto fiber = weft::spawn(weft::SpawnOptions{.name = "consumer"}, [&] {
+            weft::Generator<int> generator{[&](auto& yield) {
+                yield(1);
+                parked_here(event, in_body);
+                yield(2);
+            }};
+            CHECK(generator.next() == 1);
+            CHECK(asked_here(generator, in_consumer) == 2);
+        });
+        until_waiting(fiber);
+        const std::string told = about(dump(), "consumer");
+        INFO(told);
+        CHECK(has(told, "Event::wait"));
+        CHECK(has(told, hex(in_body)));
+        CHECK(has(told, hex(in_consumer)));
+        event.set();
+        fiber.get();
     });
 }
 

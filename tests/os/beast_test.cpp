@@ -6,6 +6,8 @@
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
 
+#include <weft/io/unix.hpp>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/beast/core.hpp>
@@ -26,6 +28,7 @@ struct weft::io::EndOfStream<boost::system::error_code> {
 };
 
 static_assert(beast::is_sync_stream<TcpStream>::value);
+static_assert(beast::is_sync_stream<weft::io::UnixStream>::value);
 
 namespace {
 

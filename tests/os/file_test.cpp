@@ -1,49 +1,62 @@
 #include "support/catch.hpp"
+#include "support/namespaces.hpp"
+#include "support/process.hpp"
 #include "support/runtime.hpp"
+#include "support/scratch.hpp"
 #include "support/tcp.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/io/directory.hpp>
 #include <weft/io/file.hpp>
+#include <weft/io/file_system.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <fcntl.h>
-#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace std::chrono_literals;
 using namespace weft::test;
+using weft::io::Advice;
+using weft::io::Allocate;
+using weft::io::ConstBuffer;
 using weft::io::File;
+using weft::io::FileLock;
+using weft::io::MutableBuffer;
 using weft::io::OpenMode;
+using weft::io::SeekFrom;
 
 namespace {
-
-/// A name in a directory of its own, which goes with it.
-class Scratch {
-public:
-    Scratch() {
-        char name[] = "/tmp/weft-file-test-XXXXXX";
-        directory_ = ::mkdtemp(name);
-    }
-    ~Scratch() {
-        ::unlink(path().c_str());
-        ::rmdir(directory_.c_str());
-    }
-    std::string path() const { return directory_ + "/file"; }
-    const std::string& directory() const { return directory_; }
-
-private:
-    std::string directory_;
-};
 
 std::string text_of(File& file, std::size_t most = 100) {
     std::string text(most, '\0');
     text.resize(file.read(std::as_writable_bytes(std::span{text})));
     return text;
+}
+
+/// The text of what `body` throws.
+template <class Body>
+std::string complaint_of(Body&& body) {
+    try {
+        body();
+    } catch (const std::system_error& error) {
+        return error.what();
+    }
+    return {};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != text.npos;
 }
 
 constexpr OpenMode fresh = OpenMode::read | OpenMode::write | OpenMode::create | OpenMode::truncate;
@@ -125,16 +138,18 @@ TEST_CASE("a status tells size, mode, time and kind", "[os][file]") {
         const auto before = std::chrono::system_clock::now();
         auto file = File::open(scratch.path(), fresh, 0600);
         file.write_all("12345");
-        for (const auto& status : {file.status(), File::status_of(scratch.path())}) {
+        for (const auto& status : {file.status(), weft::io::status(scratch.path())}) {
             REQUIRE(status.size == 5);
             REQUIRE(status.mode == 0600);
-            REQUIRE(status.is_regular);
-            REQUIRE_FALSE(status.is_directory);
+            REQUIRE(status.is_regular());
+            REQUIRE_FALSE(status.is_directory());
+            REQUIRE(status.links == 1);
+            REQUIRE(status.user == ::getuid());
             REQUIRE(status.modified > before - 5s);
             REQUIRE(status.modified < before + 60s);
         }
-        REQUIRE(File::status_of(scratch.directory()).is_directory);
-        REQUIRE(is(error_of([&] { File::status_of(scratch.directory() + "/nothing"); }),
+        REQUIRE(weft::io::status(scratch.directory()).is_directory());
+        REQUIRE(is(error_of([&] { weft::io::status(scratch.directory() + "/nothing"); }),
                    std::errc::no_such_file_or_directory));
     });
 }
@@ -240,7 +255,320 @@ TEST_CASE("plain threads use files too", "[os][file]") {
     file.sync();
     file.seek(0);
     REQUIRE(text_of(file) == "plain");
-    REQUIRE(File::status_of(scratch.path()).size == 5);
+    REQUIRE(weft::io::status(scratch.path()).size == 5);
     REQUIRE(is(error_of([&] { File::open(scratch.path() + "x"); }),
                std::errc::no_such_file_or_directory));
+}
+
+TEST_CASE("several buffers are read and written as one", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh);
+        const ConstBuffer out[] = {{"abc", 3}, {nullptr, 0}, {"defgh", 5}, {"ij", 2}};
+        REQUIRE(file.write(out) == 10);
+        REQUIRE(file.pwrite(std::span{out}.last(2), 1) == 7);
+        char one[4] = {};
+        char other[8] = {};
+        const MutableBuffer in[] = {{one, 3}, {other, 7}};
+        REQUIRE(file.pread(in, 0) == 10);
+        REQUIRE(std::string_view{one} == "ade");
+        REQUIRE(std::string_view{other, 7} == "fghijij");
+        REQUIRE(file.tell() == 10);
+        file.seek(0);
+        REQUIRE(file.read(in) == 10);
+
+        // More than one call takes.
+        std::vector<ConstBuffer> many(40, ConstBuffer{"0123456789", 10});
+        file.truncate(0);
+        file.seek(0);
+        file.write_all(many);
+        REQUIRE(file.size() == 400);
+        REQUIRE(file.tell() == 400);
+    });
+}
+
+TEST_CASE("the position is set from either end, to data and to holes", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh);
+        constexpr std::uint64_t far = 1 << 20;
+        file.pwrite_all(bytes_of("here"), far);
+        REQUIRE(file.seek(-2, SeekFrom::end) == far + 2);
+        REQUIRE(text_of(file) == "re");
+        REQUIRE(file.seek(-3, SeekFrom::current) == far + 1);
+        REQUIRE(file.tell() == far + 1);
+        REQUIRE(file.seek(0, SeekFrom::data) == far);
+        REQUIRE(file.seek(0, SeekFrom::hole) == 0);
+        REQUIRE(is(error_of([&] { file.seek(far + 4, SeekFrom::data); }),
+                   std::errc::no_such_device_or_address));
+        REQUIRE(is(error_of([&] { file.seek(-1); }), std::errc::invalid_argument));
+    });
+}
+
+TEST_CASE("a file is cut, grows and has holes", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh);
+        file.allocate(0, 65536, Allocate::keep_size);
+        REQUIRE(file.size() == 0);
+        REQUIRE(file.status().allocated == 65536);
+        file.allocate(0, 65536);
+        REQUIRE(file.size() == 65536);
+        file.pwrite_all(bytes_of("text"), 4096);
+        file.allocate(4096, 4096, Allocate::punch_hole);
+        std::array<std::byte, 4> four;
+        REQUIRE(file.pread_exactly(four, 4096) == 4);
+        REQUIRE(four == std::array<std::byte, 4>{});
+        REQUIRE(file.status().allocated == 65536 - 4096);
+        file.truncate(6);
+        REQUIRE(file.size() == 6);
+        file.truncate(std::uint64_t{5} << 32);
+        REQUIRE(file.size() == std::uint64_t{5} << 32);
+        for (const Advice advice : {Advice::normal, Advice::random, Advice::sequential,
+                                    Advice::will_need, Advice::dont_need}) {
+            file.advise(advice, 0, advice == Advice::dont_need ? std::uint64_t{5} << 32 : 0);
+        }
+        file.write_back();
+        file.write_back(0, std::uint64_t{5} << 32);
+        REQUIRE(is(error_of([&] { file.allocate(0, 0); }), std::errc::invalid_argument));
+        REQUIRE(is(error_of([&] { file.truncate(UINT64_MAX); }), std::errc::value_too_large));
+    });
+}
+
+TEST_CASE("each error has the operation and the path", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string path = scratch.path();
+        auto file = File::open(path, OpenMode::write | OpenMode::create);
+        REQUIRE(file.path() == path);
+        std::array<std::byte, 1> byte;
+        REQUIRE(contains(complaint_of([&] { file.read(byte); }), "read \"" + path + '"'));
+        REQUIRE(contains(complaint_of([&] { file.seek(-1); }), "seek in \"" + path + '"'));
+        REQUIRE(contains(complaint_of([&] { file.allocate(0, 0); }), '"' + path + '"'));
+        file.close();
+        REQUIRE(contains(complaint_of([&] { file.sync(); }), "sync \"" + path + '"'));
+        REQUIRE(contains(complaint_of([&] { file.status(); }), '"' + path + '"'));
+        REQUIRE(contains(complaint_of([&] { File{}.write_all("x"); }), "write a file"));
+    });
+}
+
+TEST_CASE("past the page cache what is aligned is read back, what is not is explained",
+          "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh | OpenMode::direct);
+        constexpr std::size_t block = 4096;
+        const auto aligned = [](std::vector<std::byte>& from) {
+            void* at = from.data();
+            std::size_t room = from.size();
+            return std::span{static_cast<std::byte*>(std::align(block, 4 * block, at, room)),
+                             4 * block};
+        };
+        auto data = pattern(5 * block);
+        std::vector<std::byte> memory(5 * block);
+        file.write_all(aligned(data));
+        REQUIRE(file.pread_exactly(aligned(memory), 0) == 4 * block);
+        REQUIRE(std::ranges::equal(aligned(data), aligned(memory)));
+        REQUIRE(file.status().direct_offset > 0);
+
+        const auto complaint =
+            complaint_of([&] { file.pread(aligned(memory).subspan(1, block), 1); });
+        REQUIRE(contains(complaint,
+                         "offsets and lengths of " + std::to_string(file.status().direct_offset)));
+    });
+}
+
+TEST_CASE("a file without a name gets one when it is complete", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.directory(), OpenMode::write | OpenMode::nameless);
+        file.write_all("complete");
+        REQUIRE(file.status().links == 0);
+        REQUIRE_FALSE(weft::io::exists(scratch.path()));
+        file.link(scratch.path());
+        REQUIRE(weft::io::read_file(scratch.path()) == "complete");
+        REQUIRE(is(error_of([&] { file.link(scratch.path()); }), std::errc::file_exists));
+    });
+}
+
+TEST_CASE("a range is copied, to a file, to one opened with append, from one that tells no size",
+          "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const auto data = pattern(1'000'000);
+        auto from = File::open(scratch.path(), fresh);
+        from.write_all(std::span{data});
+        auto to = File::open(scratch.path("copy"), fresh);
+        REQUIRE(from.copy_range(100, 500'000, to, 7) == 500'000);
+        REQUIRE(from.copy_range(900'000, 500'000, to, 500'007) == 100'000);
+        std::vector<std::byte> got(600'000);
+        REQUIRE(to.pread_exactly(got, 7) == got.size());
+        REQUIRE(std::equal(got.begin(), got.begin() + 500'000, data.begin() + 100));
+        REQUIRE(std::equal(got.begin() + 500'000, got.end(), data.begin() + 900'000));
+        REQUIRE(from.tell() == data.size());
+
+        auto appended = File::open(scratch.path("log"), OpenMode::append | OpenMode::create);
+        REQUIRE(from.copy_range(0, 5, appended, 0) == 5);
+        REQUIRE(from.copy_range(0, 5, appended, 0) == 5);
+        REQUIRE(appended.size() == 10);
+
+        auto told = File::open("/proc/self/status");
+        REQUIRE(told.copy_range(0, 100'000, to, 0) > 100);
+        auto read_only = File::open(scratch.path());
+        REQUIRE(is(error_of([&] { from.copy_range(0, 5, read_only, 0); }),
+                   std::errc::bad_file_descriptor));
+    });
+}
+
+TEST_CASE("a lock on a file is shared or not, is waited for, and goes with it",
+          "[os][file][lock]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto one = File::open(scratch.path(), fresh);
+        auto other = File::open(scratch.path());
+        REQUIRE(one.lock(FileLock::shared));
+        REQUIRE(other.try_lock(FileLock::shared));
+        REQUIRE_FALSE(one.try_lock());
+        REQUIRE_FALSE(one.lock(FileLock::exclusive, 3ms));
+        other.unlock();
+        REQUIRE(one.lock());
+        auto waiter = weft::spawn([&] { return other.lock(); });
+        auto cancelled = weft::spawn([path = scratch.path()] { File::open(path).lock(); });
+        weft::this_fiber::sleep_for(5ms);
+        REQUIRE_FALSE(waiter.done());
+        cancelled.cancel();
+        REQUIRE_THROWS_AS(cancelled.get(), weft::Cancelled);
+        one.close();
+        REQUIRE(waiter.get());
+
+        auto third = File::open(scratch.path());
+        auto closed = weft::spawn([&] { return error_of([&] { third.lock(); }); });
+        weft::this_fiber::sleep_for(3ms);
+        third.close();
+        REQUIRE(is(closed.get(), std::errc::bad_file_descriptor));
+    });
+}
+
+TEST_CASE("opening that lasts keeps no worker", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        REQUIRE(::mkfifo(scratch.path().c_str(), 0600) == 0);
+        // Each lasts until the other one has begun.
+        auto reader = weft::spawn([&] {
+            auto file = File::open(scratch.path());
+            return text_of(file);
+        });
+        until_in_flight(1);
+        File::open(scratch.path(), OpenMode::write).write_all("through");
+        REQUIRE(reader.get() == "through");
+    });
+}
+
+TEST_CASE("nothing of a file is left open", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const auto use = [&] {
+            auto file = File::open(scratch.path(), fresh);
+            file.write_all("text");
+            auto copy = File::open(scratch.path("copy"), fresh);
+            file.copy_range(0, 4, copy, 0);
+            error_of([&] { File::open(scratch.path("none")); });
+            weft::io::list_directory(scratch.directory());
+            weft::io::read_file(scratch.path());
+        };
+        use();
+        const std::size_t before = open_fds();
+        for (int i = 0; i < 20; ++i) use();
+        REQUIRE(open_fds() == before);
+    });
+}
+
+TEST_CASE("short reads and writes go on where they stopped", "[os][file]") {
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        INFO("seed: " << seed);
+        const auto main = [seed] {
+            const Scratch scratch;
+            const auto data = pattern(100'000, static_cast<std::uint32_t>(seed + 1));
+            const ConstBuffer parts[] = {{data.data(), 10}, {data.data() + 10, data.size() - 10}};
+            auto file = File::open(scratch.path(), fresh);
+            file.write_all(std::span{data});
+            REQUIRE(file.tell() == data.size());
+            file.write_all(parts);
+            file.pwrite_all(std::span{data}, 2 * data.size());
+            std::vector<std::byte> got(3 * data.size() + 1);
+            file.seek(0);
+            got.resize(file.read_exactly(got));
+            REQUIRE(got.size() == 3 * data.size());
+            for (std::size_t at = 0; at < got.size(); at += data.size()) {
+                REQUIRE(std::equal(data.begin(), data.end(), got.begin() + at));
+            }
+        };
+        weft::simulate(seed, main, {.short_percent = 70, .delay_percent = 30});
+    }
+}
+
+// --- in a process of its own ---
+
+namespace {
+
+const Child file_that_is_too_large{
+    "file that is too large", [] {
+        const Scratch scratch;
+        const rlimit limit{100'000, 100'000};
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+        Expectations all;
+        const auto fill = [&] {
+            auto file = File::open(scratch.path(), fresh);
+            const auto data = pattern(150'000);
+            const auto error = error_of([&] { file.write_all(std::span{data}); });
+            all.expect(is(error, std::errc::file_too_large), "write_all: " + error.message());
+            all.expect(file.size() == 100'000, "size: " + std::to_string(file.size()));
+            const auto longer = error_of([&] { file.truncate(200'000); });
+            all.expect(is(longer, std::errc::file_too_large), "truncate: " + longer.message());
+        };
+        for (const weft::Io io : available_io()) weft::run(fill, {.workers = 2, .io = io});
+        return all.wrong();
+    }};
+
+const Child disk_that_is_full{
+    "disk that is full", [] {
+        const Scratch scratch;
+        const char* where = scratch.directory().c_str();
+        if (!enter_namespaces(CLONE_NEWNS)) return not_permitted;
+        if (::mount("none", where, "tmpfs", 0, "size=256k") != 0) return not_permitted;
+        Expectations all;
+        const auto fill = [&] {
+            auto file = File::open(scratch.path(), fresh);
+            const auto data = pattern(400'000);
+            const auto full = error_of([&] { file.write_all(std::span{data}); });
+            all.expect(is(full, std::errc::no_space_on_device), "write_all: " + full.message());
+            std::vector<std::byte> got(400'000);
+            got.resize(file.pread_exactly(got, 0));
+            all.expect(got.size() >= 200'000, "room for " + std::to_string(got.size()));
+            all.expect(std::equal(got.begin(), got.end(), data.begin()), "what fits is there");
+            const auto more = error_of([&] { file.allocate(0, 400'000); });
+            all.expect(is(more, std::errc::no_space_on_device), "allocate: " + more.message());
+            // And a place that gets free can be written.
+            file.truncate(0);
+            file.pwrite_all(std::span{data}.first(100'000), 0);
+            weft::io::remove(scratch.path());
+        };
+        for (const weft::Io io : available_io()) weft::run(fill, {.workers = 2, .io = io});
+        ::umount(where);
+        return all.wrong();
+    }};
+
+}  // namespace
+
+TEST_CASE("what exceeds the limit of a file's size is an error, not the end", "[os][file]") {
+    const auto outcome = file_that_is_too_large.run();
+    INFO(outcome.describe());
+    REQUIRE(outcome.exited_with(0));
+}
+
+TEST_CASE("a full disk is an error that says where", "[os][file]") {
+    const auto outcome = disk_that_is_full.run();
+    INFO(outcome.describe());
+    if (outcome.exited_with(not_permitted)) return;
+    REQUIRE(outcome.exited_with(0));
 }

@@ -9,6 +9,10 @@
 #include <numeric>
 #include <thread>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::io::Address;
@@ -242,6 +246,22 @@ TEST_CASE("a listener refuses an address in use, and names it", "[os][tcp]") {
     });
 }
 
+TEST_CASE("connections that are there are accepted without a turn of the loop each", "[os][tcp]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v4(0)};
+        std::vector<TcpStream> clients;
+        std::vector<TcpStream> servers;
+        constexpr std::size_t count = 10;
+        while (clients.size() < count) {
+            clients.push_back(TcpStream::connect(listener.local_address()));
+        }
+        const auto& runtime = weft::Runtime::current();
+        const auto switches = runtime.counters().switches;
+        while (servers.size() < count) servers.push_back(listener.accept(1s));
+        REQUIRE(runtime.counters().switches - switches < count / 2);
+    });
+}
+
 TEST_CASE("IPv6 works as IPv4 does", "[os][tcp]") {
     on_workers_and_io([] {
         TcpListener listener{Address::loopback_v6(0), {.v6_only = true}};
@@ -322,4 +342,51 @@ TEST_CASE("plain threads use streams too", "[os][tcp]") {
     auto client = TcpStream::connect(listener.local_address());
     std::array<std::byte, 1> byte;
     REQUIRE(is(error_of([&] { client.read(byte, 1ms); }), std::errc::timed_out));
+}
+
+TEST_CASE("options that are set are what the system says", "[os][tcp]") {
+    for (const auto& here : {Address::loopback_v4(0), Address::loopback_v6(0)}) {
+        TcpListener listener{here};
+        auto stream = TcpStream::connect(listener.local_address());
+        INFO(here.to_string());
+        REQUIRE_FALSE(stream.no_delay());
+        stream.no_delay(true);
+        REQUIRE(stream.no_delay());
+        stream.receive_buffer(8192);
+        REQUIRE(stream.receive_buffer() == 2 * 8192);
+        stream.send_buffer(8192);
+        REQUIRE(stream.send_buffer() == 2 * 8192);
+        stream.user_timeout(1500ms);
+        REQUIRE(stream.user_timeout() == 1500ms);
+        stream.type_of_service(0x20);
+        REQUIRE(stream.type_of_service() == 0x20);
+        stream.time_to_live(7);
+        REQUIRE(stream.time_to_live() == 7);
+        stream.time_to_live(-1);
+        REQUIRE(stream.time_to_live() > 7);
+        listener.receive_buffer(8192);
+        REQUIRE(listener.receive_buffer() == 2 * 8192);
+    }
+}
+
+TEST_CASE("keep-alive is timed as asked, and nonsense refused", "[os][tcp]") {
+    auto [client, server] = connection();
+    REQUIRE_FALSE(client.keep_alive());
+    client.keep_alive(true, {.idle = 60s, .interval = 5s, .count = 3});
+    REQUIRE(client.keep_alive());
+    const auto value_of = [&client = client](int option) {
+        int value = 0;
+        socklen_t size = sizeof value;
+        REQUIRE(::getsockopt(client.fd(), IPPROTO_TCP, option, &value, &size) == 0);
+        return value;
+    };
+    REQUIRE(value_of(TCP_KEEPIDLE) == 60);
+    REQUIRE(value_of(TCP_KEEPINTVL) == 5);
+    REQUIRE(value_of(TCP_KEEPCNT) == 3);
+    const auto refused = [&client = client](weft::io::KeepAlive when) {
+        return is(error_of([&] { client.keep_alive(true, when); }), std::errc::invalid_argument);
+    };
+    REQUIRE(refused({.idle = 0s}));
+    REQUIRE(refused({.idle = 1h * 100'000'000}));
+    REQUIRE(refused({.count = 128}));
 }

@@ -1,4 +1,4 @@
-// Connected TCP streams and what may go wrong with them.
+// Connected streams and what may go wrong with them.
 #pragma once
 
 #include "support/catch.hpp"
@@ -46,13 +46,13 @@ inline std::span<const std::byte> bytes_of(std::string_view text) {
     return std::as_bytes(std::span{text.data(), text.size()});
 }
 
-inline std::string read_text(io::TcpStream& stream, std::size_t most = 4096) {
+inline std::string read_text(io::StreamSocket& stream, std::size_t most = 4096) {
     std::string text(most, '\0');
     text.resize(stream.read(std::as_writable_bytes(std::span{text})));
     return text;
 }
 
-inline std::string read_to_end(io::TcpStream& stream) {
+inline std::string read_to_end(io::StreamSocket& stream) {
     std::string all;
     for (;;) {
         const std::string part = read_text(stream);
@@ -76,9 +76,8 @@ inline void until_in_flight(std::uint64_t count) {
     while (Runtime::current().counters().operations < count) this_fiber::yield();
 }
 
-/// Fills what the kernel buffers for a stream of socket_pair(), so that the next
-/// write waits.
-inline std::size_t fill(io::TcpStream& stream) {
+/// Fills what the kernel buffers for a Unix stream, so that the next write waits.
+inline std::size_t fill(io::StreamSocket& stream) {
     const auto data = pattern(65536);
     std::size_t sum = 0;
     try {

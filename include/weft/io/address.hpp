@@ -40,7 +40,7 @@ public:
     const sockaddr* data() const noexcept;
     std::size_t size() const noexcept;
 
-    friend bool operator==(const Address&, const Address&) noexcept;
+    bool operator==(const Address& other) const noexcept;
 
 private:
     alignas(8) unsigned char storage_[28];  // as large as a sockaddr_in6

@@ -111,8 +111,13 @@ std::size_t report_read(std::int64_t result, bool nothing_asked, ErrorCode& erro
     return report(result, error);
 }
 
+[[noreturn]] WEFT_API void throw_error(std::int64_t result, const char* what);
+
 /// Throws std::system_error for a `result` below 0.
-WEFT_API std::size_t value_or_throw(std::int64_t result, const char* what);
+inline std::size_t value_or_throw(std::int64_t result, const char* what) {
+    if (result < 0) throw_error(result, what);
+    return static_cast<std::size_t>(result);
+}
 
 }  // namespace detail
 }  // namespace weft::io

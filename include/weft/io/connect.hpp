@@ -1,0 +1,40 @@
+#pragma once
+
+#include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
+#include <weft/io/address.hpp>
+#include <weft/io/resolve.hpp>
+#include <weft/io/tcp.hpp>
+
+#include <chrono>
+#include <span>
+#include <string_view>
+
+namespace weft::io {
+
+struct ConnectOptions {
+    Family family = Family::any;
+    /// How long an address has before the next is tried beside it.
+    std::chrono::milliseconds attempt_delay{250};
+};
+
+/// Connects to the first of a host's addresses that answers: "Happy Eyeballs", RFC 8305.
+/// They are tried in the order of resolve(), IPv6 and IPv4 by turns, each
+/// `attempt_delay` after the one before, or as soon as one fails. When one is connected,
+/// all others are given up.
+///
+/// Blocks: until one is connected, all have failed, or `deadline`. Cancellation point.
+/// Throws std::system_error as resolve() does; with the error of the address that failed
+/// last when all have, or timed_out, and with the error of each in its text. Then nothing
+/// is open.
+WEFT_API TcpStream connect(std::string_view host, std::string_view service,
+                           Deadline deadline = Deadline::never());
+WEFT_API TcpStream connect(std::string_view host, std::string_view service,
+                           const ConnectOptions& options, Deadline deadline = Deadline::never());
+
+/// The same to addresses that are known, in their order but for the turns.
+/// Throws std::invalid_argument when there are none.
+WEFT_API TcpStream connect(std::span<const Address> addresses, const ConnectOptions& options = {},
+                           Deadline deadline = Deadline::never());
+
+}  // namespace weft::io

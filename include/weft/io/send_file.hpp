@@ -1,0 +1,22 @@
+#pragma once
+
+#include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
+#include <weft/io/file.hpp>
+#include <weft/io/stream_socket.hpp>
+
+#include <cstdint>
+
+namespace weft::io {
+
+/// Sends `length` bytes of a file, from `offset` on; fewer if it ends. Its position stays.
+/// Takes up to 128 KiB of memory meanwhile.
+///
+/// Blocks: until the kernel took them, and for the disk, but no worker. Cancellation point.
+/// Returns how many.
+/// Throws std::system_error as File::pread() and StreamSocket::write_all() do; a part may
+/// then have been sent.
+WEFT_API std::uint64_t send_file(StreamSocket& to, File& from, std::uint64_t offset,
+                                 std::uint64_t length, Deadline deadline = Deadline::never());
+
+}  // namespace weft::io

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
+#include <weft/io/address.hpp>
+#include <weft/io/socket.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace weft::io {
+
+/// What a receive got. A datagram longer than the buffer is cut off there, and the
+/// rest is gone.
+struct Received {
+    std::size_t size = 0;    ///< in the buffer; an empty datagram is one, too
+    bool truncated = false;  ///< the datagram was longer
+};
+
+struct ReceivedFrom {
+    std::size_t size = 0;
+    bool truncated = false;
+    Address sender;
+};
+
+/// One of several datagrams to receive.
+struct IncomingDatagram {
+    std::span<std::byte> buffer;
+    ReceivedFrom received{};  ///< filled in
+};
+
+/// One of several datagrams to send.
+struct OutgoingDatagram {
+    std::span<const std::byte> data;
+    const Address* to = nullptr;  ///< null: the connected peer
+};
+
+/// How a UdpSocket is made.
+struct UdpOptions {
+    bool reuse_address = false;  ///< others who ask so may have the port, too: for multicast
+    bool reuse_port = false;     ///< the same, and each datagram goes to one of them
+    bool v6_only = false;        ///< for an IPv6 address
+};
+
+/// Sends and receives datagrams, each whole or not at all.
+///
+/// A connected socket talks with its peer alone, and is told when nobody listens
+/// there: the next call throws connection_refused.
+///
+/// Thread safety: send and receive from many fibers at once; else as Socket.
+class WEFT_API UdpSocket : public Socket {
+public:
+    UdpSocket() noexcept = default;
+    /// Bound to `local`. Port 0 picks a free one: see local_address().
+    /// Never blocks. Throws std::system_error that names the address.
+    explicit UdpSocket(const Address& local, const UdpOptions& options = {});
+    /// Takes over a descriptor, blocking or not.
+    explicit UdpSocket(int fd) noexcept : Socket{fd} {}
+    UdpSocket(UdpSocket&&) noexcept = default;
+    UdpSocket& operator=(UdpSocket&&) noexcept = default;
+
+    /// Connected to `peer`, on a port that the system picks. Never blocks.
+    static UdpSocket connected(const Address& peer);
+
+    /// From now on it talks with `peer` alone. Never blocks. Throws
+    /// std::system_error that names the address.
+    void connect(const Address& peer);
+    /// And with everybody again. The system gives up a port that it picked itself,
+    /// and picks another for the next datagram sent.
+    void disconnect();
+
+    /// Sends one datagram, to the peer or to `to`.
+    ///
+    /// Blocks: while the kernel has no room for it. Cancellation point.
+    /// Throws std::system_error: message_size, connection_refused, timed_out,
+    /// network_unreachable, ...; then nothing was sent.
+    void send(std::span<const std::byte> data, Deadline deadline = Deadline::never());
+    void send_to(std::span<const std::byte> data, const Address& to,
+                 Deadline deadline = Deadline::never());
+
+    /// Receives one datagram. Blocks: until there is one. Cancellation point, which
+    /// loses none. Throws std::system_error: connection_refused, timed_out, ...
+    Received receive(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
+    ReceivedFrom receive_from(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
+
+    /// The same for what is there, in one system call: at least one datagram, at
+    /// most 32. Blocks as receive(). Returns how many.
+    std::size_t receive_many(std::span<IncomingDatagram> datagrams,
+                             Deadline deadline = Deadline::never());
+
+    /// Sends as many as there is room for, in order, in one system call: at least
+    /// one, at most 32. Blocks as send(). Returns how many.
+    std::size_t send_many(std::span<const OutgoingDatagram> datagrams,
+                          Deadline deadline = Deadline::never());
+
+    /// Whether it may send to a broadcast address; it may not by default.
+    void broadcast(bool on);
+
+    // --- multicast; `interface` is one of interface_index(), 0 the system's choice ---
+
+    /// Throws std::system_error that names the group.
+    void join(const Address& group, std::uint32_t interface = 0);
+    void leave(const Address& group, std::uint32_t interface = 0);
+    /// Where what it sends to groups goes out.
+    void multicast_interface(std::uint32_t interface);
+    /// Whether this machine gets, too, what it sends to groups; it does by default.
+    void multicast_loop(bool on);
+    /// How many routers what it sends to groups may pass; 1 by default: none.
+    void multicast_hops(int hops);
+    /// Whether it also gets what others on this machine joined groups for; it does
+    /// by default.
+    void multicast_all(bool on);
+
+    // --- the same as TcpStream's ---
+
+    void type_of_service(int value);
+    int type_of_service() const;
+    void time_to_live(int hops);
+    int time_to_live() const;
+
+    Address local_address() const;
+    /// Throws std::system_error(not_connected).
+    Address peer_address() const;
+};
+
+/// The number of a network interface, such as "lo". Throws std::system_error that
+/// names it.
+WEFT_API std::uint32_t interface_index(std::string_view name);
+
+}  // namespace weft::io

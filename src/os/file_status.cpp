@@ -1,0 +1,56 @@
+// Layer: os. Uses: Linux.
+#include "os/file_status.hpp"
+
+#include <sys/sysmacros.h>
+
+#include <chrono>
+
+namespace weft::io::detail {
+
+namespace {
+
+FileStatus::Time to_time(const struct statx_timestamp& from) noexcept {
+    using Clock = std::chrono::system_clock;
+    const auto time = std::chrono::seconds{from.tv_sec} + std::chrono::nanoseconds{from.tv_nsec};
+    return Clock::time_point{std::chrono::duration_cast<Clock::duration>(time)};
+}
+
+}  // namespace
+
+FileType to_type(unsigned mode) noexcept {
+    switch (mode & S_IFMT) {
+        case S_IFREG: return FileType::regular;
+        case S_IFDIR: return FileType::directory;
+        case S_IFLNK: return FileType::symlink;
+        case S_IFBLK: return FileType::block_device;
+        case S_IFCHR: return FileType::character_device;
+        case S_IFIFO: return FileType::fifo;
+        case S_IFSOCK: return FileType::socket;
+        default: return FileType::unknown;
+    }
+}
+
+FileStatus to_status(const struct statx& from) noexcept {
+    constexpr std::uint64_t block = 512;  // the unit of stx_blocks, whatever the file system's
+    FileStatus status{.type = to_type(from.stx_mode),
+                      .mode = static_cast<std::uint32_t>(from.stx_mode & ~S_IFMT),
+                      .size = from.stx_size,
+                      .allocated = from.stx_blocks * block,
+                      .links = from.stx_nlink,
+                      .inode = from.stx_ino,
+                      .device = ::makedev(from.stx_dev_major, from.stx_dev_minor),
+                      .user = from.stx_uid,
+                      .group = from.stx_gid,
+                      .modified = to_time(from.stx_mtime),
+                      .accessed = to_time(from.stx_atime),
+                      .changed = to_time(from.stx_ctime),
+                      .born = std::nullopt};
+    if ((from.stx_mask & STATX_BTIME) != 0) status.born = to_time(from.stx_btime);
+    if ((from.stx_mask & STATX_DIOALIGN) != 0) {
+        status.direct_memory = from.stx_dio_mem_align;
+        status.direct_offset = from.stx_dio_offset_align;
+    }
+    return status;
+}
+
+}  // namespace weft::io::detail

@@ -1,0 +1,168 @@
+#include "support/catch.hpp"
+#include "support/errors.hpp"
+#include "support/runtime.hpp"
+#include "support/scratch.hpp"
+
+#include <weft/fiber.hpp>
+#include <weft/io/file_system.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <cstdint>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace io = weft::io;
+using namespace weft::test;
+using io::Rename;
+
+TEST_CASE("a name is moved over another, beside it, or for it", "[os][file_system]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string one = scratch.path("one");
+        const std::string other = scratch.path("other");
+        io::write_file(one, "1");
+        io::rename(one, other);
+        REQUIRE_FALSE(io::exists(one));
+        io::write_file(one, "2");
+        REQUIRE(is(error_of([&] { io::rename(one, other, Rename::no_replace); }),
+                   std::errc::file_exists));
+        io::rename(one, other, Rename::exchange);
+        REQUIRE(io::read_file(one) == "1");
+        REQUIRE(io::read_file(other) == "2");
+        io::rename(one, other);
+        REQUIRE(io::read_file(other) == "1");
+        REQUIRE(is(error_of([&] { io::rename(one, other, Rename::exchange); }),
+                   std::errc::no_such_file_or_directory));
+    });
+}
+
+TEST_CASE("names are added and removed", "[os][file_system]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string file = scratch.path("file");
+        io::write_file(file, "text", 0640);
+        io::link(file, scratch.path("second"));
+        REQUIRE(io::status(file).links == 2);
+        REQUIRE(io::status(file).mode == 0640);
+        io::symlink("file", scratch.path("soft"));
+        REQUIRE(io::read_link(scratch.path("soft")) == "file");
+        REQUIRE(io::symlink_status(scratch.path("soft")).is_symlink());
+        REQUIRE(io::status(scratch.path("soft")).is_regular());
+        io::remove(file);
+        io::remove(scratch.path("second"));
+        REQUIRE_FALSE(io::exists(scratch.path("soft")));
+        io::remove(scratch.path("soft"));
+        io::make_directory(file, 0700);
+        REQUIRE(is(error_of([&] { io::remove(file); }), std::errc::is_a_directory));
+        io::write_file(file + "/in", "");
+        REQUIRE(is(error_of([&] { io::remove_directory(file); }), std::errc::directory_not_empty));
+        io::remove(file + "/in");
+        io::remove_directory(file);
+        REQUIRE_FALSE(io::exists(file));
+        REQUIRE_FALSE(io::exists("/proc/version/below a file"));
+    });
+}
+
+TEST_CASE("directories are made as deep as they are to be", "[os][file_system]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string deep = scratch.path("a/b//c/");
+        REQUIRE(io::make_directories(deep));
+        REQUIRE_FALSE(io::make_directories(deep));
+        REQUIRE_FALSE(io::make_directories("/"));
+        REQUIRE(io::status(scratch.path("a/b/c")).is_directory());
+        io::write_file(scratch.path("file"), "");
+        REQUIRE(is(error_of([&] { io::make_directories(scratch.path("file")); }),
+                   std::errc::file_exists));
+        REQUIRE(is(error_of([&] { io::make_directories(scratch.path("file/below")); }),
+                   std::errc::not_a_directory));
+        REQUIRE(is(error_of([&] { io::make_directory(scratch.path("x/y")); }),
+                   std::errc::no_such_file_or_directory));
+        // Nobody else is in the way.
+        std::vector<weft::Fiber<bool>> makers;
+        for (int i = 0; i < 8; ++i) {
+            makers.push_back(
+                weft::spawn([&] { return io::make_directories(scratch.path("x/y/z")); }));
+        }
+        int made = 0;
+        for (auto& each : makers) made += each.get() ? 1 : 0;
+        REQUIRE(made == 1);
+    });
+}
+
+TEST_CASE("whole files are read and written", "[os][file_system]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string large(300'000, 'x');
+        io::write_file(scratch.path(), large);
+        REQUIRE(io::read_file(scratch.path()) == large);
+        io::write_file(scratch.path(), "short");
+        REQUIRE(io::read_file(scratch.path()) == "short");
+        io::write_file(scratch.path(), "");
+        REQUIRE(io::read_file(scratch.path()).empty());
+        REQUIRE(io::read_file("/proc/self/maps").size() > 4096);  // tells no size
+        REQUIRE(
+            is(error_of([&] { io::write_file("/dev/full", "x"); }), std::errc::no_space_on_device));
+    });
+}
+
+TEST_CASE("an error has the operation and each path", "[os][file_system]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const auto says = [](auto&& body, std::initializer_list<std::string_view> parts) {
+            try {
+                body();
+                return false;
+            } catch (const std::system_error& error) {
+                const std::string text = error.what();
+                for (const auto& part : parts) {
+                    if (text.find(part) == text.npos) return false;
+                }
+                return true;
+            }
+        };
+        const std::string a = scratch.path("a");
+        const std::string b = scratch.path("b");
+        REQUIRE(says([&] { io::rename(a, b); }, {"rename", a, b}));
+        REQUIRE(says([&] { io::link(a, b); }, {"link", a, b}));
+        REQUIRE(says([&] { io::remove(a); }, {"remove", a}));
+        REQUIRE(says([&] { io::read_link(a); }, {"link", a}));
+        REQUIRE(says([&] { io::read_file(a); }, {"open", a}));
+        REQUIRE(says([&] { io::status(a); }, {"status", a}));
+        REQUIRE(says([&] { io::make_directory(b + "/c"); }, {"directory", b}));
+        REQUIRE_THROWS_AS(io::remove(std::string_view{"a\0b", 3}), std::invalid_argument);
+    });
+}
+
+TEST_CASE("plain threads work on names too", "[os][file_system]") {
+    const Scratch scratch;
+    REQUIRE(io::make_directories(scratch.path("a/b")));
+    io::write_file(scratch.path("a/b/file"), "plain");
+    io::rename(scratch.path("a/b/file"), scratch.path("a/file"), Rename::no_replace);
+    io::symlink("file", scratch.path("a/link"));
+    REQUIRE(io::read_link(scratch.path("a/link")) == "file");
+    REQUIRE(io::read_file(scratch.path("a/link")) == "plain");
+    io::remove_directory(scratch.path("a/b"));
+    REQUIRE(is(error_of([&] { io::remove(scratch.path("a/b")); }),
+               std::errc::no_such_file_or_directory));
+}
+
+TEST_CASE("names are worked on in every simulated order", "[os][file_system]") {
+    on_seeds(10, [](std::uint64_t) {
+        const Scratch scratch;
+        std::vector<weft::Fiber<void>> fibers;
+        for (int i = 0; i < 5; ++i) {
+            fibers.push_back(weft::spawn([&, i] {
+                const std::string mine = scratch.path(std::to_string(i));
+                io::write_file(mine, mine);
+                io::rename(mine, scratch.path("same"));
+            }));
+        }
+        for (auto& each : fibers) each.get();
+        REQUIRE(io::read_file(scratch.path("same")).starts_with(scratch.directory()));
+    });
+}
