@@ -1,7 +1,8 @@
 // Sends back what it is sent: a fiber per connection, each a plain loop.
 //
 //   echo_server [PORT]        and then, elsewhere:  nc 127.0.0.1 7000
-#include <weft/fiber.hpp>
+#include <weft/fiber_pool.hpp>
+#include <weft/io/stream_server.hpp>
 #include <weft/io/tcp.hpp>
 #include <weft/runtime.hpp>
 
@@ -11,7 +12,6 @@
 #include <cstdlib>
 #include <exception>
 #include <span>
-#include <system_error>
 #include <utility>
 
 namespace io = weft::io;
@@ -27,15 +27,9 @@ void serve(std::uint16_t port) {
     io::TcpListener listener{io::Address::loopback_v4(port)};
     std::printf("listening on %s\n", listener.local_address().to_string().c_str());
     std::fflush(stdout);
-    for (;;) {
-        weft::spawn([peer = listener.accept()]() mutable {
-            try {
-                echo(peer);
-            } catch (const std::system_error& error) {
-                std::fprintf(stderr, "connection lost: %s\n", error.what());
-            }
-        });
-    }
+    weft::FiberPool connections{10'000};
+    io::StreamServer server{std::move(listener), echo, connections};
+    server.serve();
 }
 
 int main(int argc, char** argv) {

@@ -7,9 +7,7 @@
 // answer), http/site (routes and handlers), http/static_files.
 #include "http/options.hpp"
 #include "http/server.hpp"
-#include "http/stop_on_signal.hpp"
 
-#include <weft/event.hpp>
 #include <weft/runtime.hpp>
 
 #include <sys/resource.h>
@@ -33,9 +31,7 @@ int main(int argc, char** argv) {
     const auto settings = server::parse_options(argc, argv);
     raise_descriptor_limit();
     try {
-        weft::Event stop;
-        const server::StopOnSignal signals{stop};
-        server::Server server{settings, stop};
+        server::Server server{settings};
         weft::run([&server] { server.serve(); }, settings.runtime);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "http_server: %s\n", error.what());

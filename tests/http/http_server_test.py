@@ -375,7 +375,7 @@ class Files(OneServer):
     @classmethod
     def setUpClass(cls):
         top = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        root = top / 'root'
+        root = top / 'site'
         (root / 'sub').mkdir(parents=True)
         (top / 'secret.txt').write_text('secret')
         (root / 'hello.txt').write_text('hello, file\n')
@@ -425,7 +425,7 @@ class Files(OneServer):
                      'sub/../../secret.txt', './../secret.txt', 'sub/..%2f..%2fsecret.txt',
                      '/etc/passwd', '%2fetc/passwd', '//etc/passwd', '....//secret.txt',
                      '..%5csecret.txt', '%252e%252e/secret.txt', 'link.txt', 'uplink/secret.txt',
-                     'uplink/root/hello.txt', '..', '../', '.', './hello.txt']:
+                     'uplink/site/hello.txt', '..', '../', '.', './hello.txt']:
             response = self.client.get('/files/' + name)
             self.assertIn(response.status, (403, 404), name)
             self.assertNotIn(b'secret', response.body)
@@ -479,7 +479,7 @@ class Faults(unittest.TestCase):
             client.send(request('GET', '/overflow'))
             code = server.wait()
             log = server.log()
-            self.assertIn('fiber "connection 1"', log)
+            self.assertIn('fiber "connection"', log)
             self.assertRegex(log, r'overflowed its \d+ KiB stack.*\bstack_size\b')
             # A sanitizer takes the signal over, and ends the process its own way.
             self.assertTrue(code == -signal.SIGSEGV or 'Sanitizer:DEADLYSIGNAL' in log, code)
