@@ -20,16 +20,17 @@ import subprocess
 import sys
 
 LINES = (
-    "switch switch1000 yield2 yield1000 spawn_one spawn_many skynet_join100k mutex8 mutex64 mutex_unc "
-    "mutex8y mutex64y sem_pp cond_pp sleep100k sleep_idle idle100k idle1m foreign_lat foreign_wake "
+    "switch switch1000 yield2 yield1000 spawn_one spawn_many skynet_join100k skynet_chan100k mutex8 mutex64 mutex_unc "
+    "mutex8y mutex64y generator sem_pp cond_pp chan_pp mpmc select8 select8_wait sleep100k sleep_idle idle100k idle1m foreign_lat foreign_wake "
     "idle_cpu"
 ).split()
-PEERS = "weft boost_fiber std_thread thread_pool fcontext".split()
+PEERS = "weft boost_fiber go std_thread thread_pool fcontext coroutine2".split()
 
 # Figures worth a look beside the value, by line.
 BESIDE = {
     "spawn_many": ["cold_ns", "spawn_only_ns", "peak_rss_mb"],
     "skynet_join100k": ["cpu_ms", "peak_rss_mb"],
+    "skynet_chan100k": ["cpu_ms", "peak_rss_mb"],
     "sleep100k": ["late_median_us", "late_p99_us", "wall_ms"],
     "sleep_idle": ["late_p99_us", "cpu_ns_per_sleep"],
     "idle100k": ["page_tables_b_per_fiber", "maps_per_fiber", "park_ns", "release_ns"],
@@ -38,6 +39,8 @@ BESIDE = {
     "foreign_wake": ["p99_us", "cpu_us_per_request"],
     "idle_cpu": ["wakeups_per_s"],
 }
+BESIDE.update({f"read_{cache}{depth}": ["cpu_us_per_read", "p50_us", "p99_us"]
+               for cache in ("cached", "direct") for depth in (1, 32, 128)})
 CPU_PER_OPERATION = ["cpu_ns"]  # above the value with two workers: both were busy
 
 
@@ -66,7 +69,9 @@ def programs_of(options):
 
 
 def takes_part(peer, line):
-    return (peer == "fcontext") == line.startswith("switch")
+    if line.startswith("switch"):
+        return peer == "fcontext"
+    return line == "generator" or peer not in ("fcontext", "coroutine2")
 
 
 def run_line(options, programs, line, workers, record):
@@ -87,8 +92,8 @@ def run_all(options):
     programs = programs_of(options)
     for line in options.lines.split(","):
         for workers in map(int, options.workers.split(",")):
-            if line.startswith("switch") and workers != 1:
-                continue  # no workers there
+            if (line.startswith("switch") or line == "generator") and workers != 1:
+                continue  # one thread
             results = []
             with open(options.output, "a", encoding="utf-8") as output:
                 def record(result, results=results, output=output):

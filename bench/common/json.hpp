@@ -33,9 +33,9 @@ public:
     }
 
     /// Flushes, because several peers end the process without running destructors.
-    void print() const {
-        std::printf("{%s}\n", members_.c_str());
-        std::fflush(stdout);
+    void print(std::FILE* to = stdout) const {
+        std::fprintf(to, "{%s}\n", members_.c_str());
+        std::fflush(to);
     }
 
 private:

@@ -106,6 +106,37 @@ struct BoostFiberPeer {
         long units_;  // guarded by mutex_
     };
 
+    template <class Queue>
+    class AnyChannel {
+    public:
+        template <class... Capacity>
+        explicit AnyChannel(Capacity... capacity) : queue_{capacity...} {}
+        void push(std::uint64_t value) { queue_.push(value); }
+        std::uint64_t pop() {
+            std::uint64_t value = 0;
+            queue_.pop(value);
+            return value;
+        }
+
+    private:
+        Queue queue_;
+    };
+    class Channel : public AnyChannel<fibers::buffered_channel<std::uint64_t>> {
+    public:
+        explicit Channel(std::size_t capacity) : AnyChannel{capacity} {}
+    };
+    using Meeting = AnyChannel<fibers::unbuffered_channel<std::uint64_t>>;
+
+    class Queue {
+    public:
+        explicit Queue(std::size_t capacity) : channel_{capacity} {}
+        void put(std::uint64_t item) { channel_.push(item); }
+        std::uint64_t get() { return channel_.value_pop(); }
+
+    private:
+        fibers::buffered_channel<std::uint64_t> channel_;
+    };
+
     template <class F>
     static void foreign_spawn(F&& function) {
         functions->push(std::function<void()>{std::forward<F>(function)});

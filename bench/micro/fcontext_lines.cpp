@@ -2,12 +2,14 @@
 // stackful fiber costs at least. Layer: benchmarks, micro.
 //
 //   fcontext_lines switch|switch1000 1     nanoseconds one way
+//   fcontext_lines generator 1             nanoseconds per item
 //
 // One thread jumps to each of the contexts in turn, and each jumps back at once.
 // With one context everything stays in the first-level cache; the tops of a
 // thousand stacks do not. BENCH_STACK is the distance between stacks.
 #include "common/json.hpp"
 #include "common/measure.hpp"
+#include "micro/items.hpp"
 #include "micro/lines.hpp"
 
 #include <boost/context/detail/fcontext.hpp>
@@ -26,6 +28,10 @@ namespace context = boost::context::detail;
 
 void jump_back_for_ever(context::transfer_t from) {
     for (;;) from = context::jump_fcontext(from.fctx, nullptr);
+}
+
+void count_for_ever(context::transfer_t from) {
+    for (long i = 0;; ++i) from = context::jump_fcontext(from.fctx, &i);
 }
 
 /// Stacks side by side, committed by touch. Not huge pages: fibers' stacks are not.
@@ -62,12 +68,29 @@ double ns_per_jump(std::vector<context::fcontext_t>& contexts, std::size_t jumps
     return bench::ns_each(start, static_cast<long>(2 * rounds * contexts.size()));
 }
 
+class Counting {
+public:
+    long next() {
+        const context::transfer_t from = context::jump_fcontext(numbers_, nullptr);
+        numbers_ = from.fctx;
+        return *static_cast<const long*>(from.data);
+    }
+
+private:
+    static constexpr std::size_t stack = 65536;
+    context::fcontext_t numbers_ =
+        context::make_fcontext(map_stacks(1, stack) + stack, stack, count_for_ever);
+};
+
 }  // namespace
 
 int main(int count, char** arguments) {
     const std::string line = count == 3 ? arguments[1] : "";
+    if (line == "generator") {
+        return bench::main_of_items<Counting>("fcontext", count, arguments);
+    }
     if (line != "switch" && line != "switch1000") {
-        std::fprintf(stderr, "usage: %s switch|switch1000 1\n", arguments[0]);
+        std::fprintf(stderr, "usage: %s switch|switch1000|generator 1\n", arguments[0]);
         return 2;
     }
     const std::size_t jumps = 20'000'000;

@@ -13,8 +13,10 @@
 
 #include "common/arguments.hpp"
 #include "common/json.hpp"
+#include "micro/channels.hpp"
 #include "micro/foreign.hpp"
 #include "micro/idle.hpp"
+#include "micro/items.hpp"
 #include "micro/peer.hpp"
 #include "micro/sleeping.hpp"
 #include "micro/switching.hpp"
@@ -73,6 +75,16 @@ void add_locking(Lines& lines) {
 }
 
 template <class Peer>
+void add_channels(Lines& lines) {
+    lines["chan_pp"] = [](JsonLine& r) { meeting_line<Peer>(r, scaled(300e3)); };
+    lines["skynet_chan100k"] = [](JsonLine& r) { channel_skynet_line<Peer>(r, 100'000); };
+    if constexpr (Selects<Peer>) {
+        lines["select8"] = [](JsonLine& r) { select_line<Peer, 8>(r, scaled(2e6)); };
+        lines["select8_wait"] = [](JsonLine& r) { select_line<Peer, 1>(r, scaled(2e6)); };
+    }
+}
+
+template <class Peer>
 void add_sleeping(Lines& lines) {
     using enum SleepValue;
     lines["sleep100k"] = [](JsonLine& r) {
@@ -98,6 +110,7 @@ Lines lines_of() {
     add_spawning<Peer>(lines);
     if constexpr (Yields<Peer>) add_yielding<Peer>(lines);
     if constexpr (HasMutex<Peer>) add_locking<Peer>(lines);
+    if constexpr (HasChannels<Peer>) add_channels<Peer>(lines);
     if constexpr (Sleeps<Peer>) add_sleeping<Peer>(lines);
     if constexpr (Yields<Peer>) add_idling<Peer>(lines);
     if constexpr (Yields<Peer>) {
@@ -105,6 +118,14 @@ Lines lines_of() {
     }
     if constexpr (HasCondition<Peer>) {
         lines["cond_pp"] = [](JsonLine& r) { condition_line<Peer>(r, scaled(200e3)); };
+    }
+    if constexpr (HasQueue<Peer>) {
+        lines["mpmc"] = [](JsonLine& r) { queue_line<Peer>(r, scaled(4e6), 4, 128); };
+    }
+    if constexpr (HasGenerator<Peer>) {
+        lines["generator"] = [](JsonLine& r) {
+            generator_line<typename Peer::Counting>(r, scaled(20e6));
+        };
     }
     if constexpr (HasTimeout<Peer>) {
         lines["timeout_unf"] = [](JsonLine& r) { timeout_unfired_line<Peer>(r, scaled(10e6)); };

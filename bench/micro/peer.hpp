@@ -13,6 +13,10 @@
 //   yield(), sleep_us(us)
 //   Mutex                      lock(), unlock()
 //   Condition                  wait(mutex, predicate), notify_one()
+//   Channel(capacity)          of std::uint64_t: push(v), pop(); capacity a power of two
+//   Meeting                    a channel without a buffer: push(v), pop()
+//   pop_any(meetings)          of an array of 8: takes a value of any
+//   Queue(capacity)            put(std::uint64_t), get(); of a power of two
 //   Timeout(us)                a scope that interrupts what is in it
 //   foreign_spawn(fn)          spawn from a plain thread
 //   foreign_release            a constant: Semaphore::release() may be called
@@ -51,6 +55,28 @@ concept HasMutex = requires(typename Peer::Mutex& mutex) {
 template <class Peer>
 concept HasCondition = HasMutex<Peer> && requires(typename Peer::Condition& condition) {
     condition.notify_one();
+};
+
+template <class Peer>
+concept HasChannels = requires(typename Peer::Channel& channel, typename Peer::Meeting& meeting) {
+    channel.pop();
+    meeting.pop();
+};
+
+template <class Peer>
+concept Selects = HasChannels<Peer> && requires(typename Peer::Meeting (&meetings)[8]) {
+    Peer::pop_any(meetings);
+};
+
+template <class Peer>
+concept HasQueue = Blocks<Peer> && requires(typename Peer::Queue& queue) {
+    queue.get();
+};
+
+/// Items one by one: see items.hpp.
+template <class Peer>
+concept HasGenerator = requires(typename Peer::Counting& numbers) {
+    numbers.next();
 };
 
 template <class Peer>

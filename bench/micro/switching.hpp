@@ -92,17 +92,23 @@ std::uint64_t sum_of_tree(std::uint64_t first, std::uint64_t leaves) {
     return total;
 }
 
-template <class Peer>
-void skynet_line(JsonLine& result, std::uint64_t leaves) {
+/// `sum_of(leaves)` adds up the numbers of the leaves.
+template <class SumOf>
+void measure_tree(JsonLine& result, std::uint64_t leaves, SumOf sum_of) {
     const std::uint64_t cpu_before = process_cpu_ns();
     const std::uint64_t start = now_ns();
-    const std::uint64_t sum = sum_of_tree<Peer>(0, leaves);
+    const std::uint64_t sum = sum_of(leaves);
     const auto wall = static_cast<double>(now_ns() - start);
     const auto cpu = static_cast<double>(process_cpu_ns() - cpu_before);
     result.value("ms", wall / 1e6)
         .number("cpu_ms", cpu / 1e6)
         .number("peak_rss_mb", peak_resident_mb())
         .number("ok", sum == leaves * (leaves - 1) / 2);
+}
+
+template <class Peer>
+void skynet_line(JsonLine& result, std::uint64_t leaves) {
+    measure_tree(result, leaves, [](std::uint64_t size) { return sum_of_tree<Peer>(0, size); });
 }
 
 }  // namespace bench

@@ -6,6 +6,11 @@
 #include "micro/calibrate.hpp"
 #include "micro/peer.hpp"
 
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+
 namespace bench {
 
 enum class Holding { briefly, across_a_yield };
@@ -83,6 +88,39 @@ void semaphore_line(JsonLine& result, long total) {
         Peer::join(first);
         Peer::join(second);
         return ns_each(start, rounds);
+    });
+}
+
+/// As many producers as consumers share a queue; the value is per item.
+template <class Peer>
+void queue_line(JsonLine& result, long total, int each, std::size_t capacity) {
+    constexpr std::uint64_t stop = ~std::uint64_t{0};
+    typename Peer::Queue queue(capacity);
+    std::atomic<std::uint64_t> sum{0};
+    measure_calibrated(result, total, each * 100L, [&queue, &sum, each](long items) {
+        const auto share = static_cast<std::uint64_t>(items / each);
+        Tasks<Peer> consumers;
+        Tasks<Peer> producers;
+        const std::uint64_t start = now_ns();
+        for (int i = 0; i < each; ++i) {
+            consumers.push_back(Peer::spawn([&queue, &sum] {
+                std::uint64_t mine = 0;
+                for (std::uint64_t item; (item = queue.get()) != stop;) mine += item;
+                sum += mine;
+            }));
+        }
+        for (int i = 0; i < each; ++i) {
+            producers.push_back(Peer::spawn([&queue, share] {
+                for (std::uint64_t k = 1; k <= share; ++k) queue.put(k);
+            }));
+        }
+        join_tasks<Peer>(producers);
+        for (int i = 0; i < each; ++i) queue.put(stop);
+        join_tasks<Peer>(consumers);
+        const double ns = ns_each(start, items);
+        const std::uint64_t expected = static_cast<std::uint64_t>(each) * (share * (share + 1) / 2);
+        if (sum.exchange(0) != expected) std::abort();
+        return ns;
     });
 }
 

@@ -1,15 +1,21 @@
 // weft, through the common lines. Layer: benchmarks, micro.
 #include "micro/lines.hpp"
 
+#include <weft/channel.hpp>
 #include <weft/condition.hpp>
 #include <weft/fiber.hpp>
+#include <weft/generator.hpp>
 #include <weft/lock.hpp>
+#include <weft/queue.hpp>
 #include <weft/runtime.hpp>
+#include <weft/select.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
 #include <weft/timeout.hpp>
 
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -53,6 +59,49 @@ struct WeftPeer {
 
     private:
         weft::Semaphore semaphore_;
+    };
+
+    class Channel {
+    public:
+        explicit Channel(std::size_t capacity = 0) : channel_{capacity} {}
+        void push(std::uint64_t value) { channel_.send(value); }
+        std::uint64_t pop() { return *channel_.recv(); }
+
+    private:
+        friend WeftPeer;
+        weft::Channel<std::uint64_t> channel_;
+    };
+    using Meeting = Channel;
+
+    static std::uint64_t pop_any(Meeting (&m)[8]) {
+        std::uint64_t got = 0;
+        const auto take = [&got](std::optional<std::uint64_t> value) { got = *value; };
+        using weft::on_recv;
+        weft::select(on_recv(m[0].channel_, take), on_recv(m[1].channel_, take),
+                     on_recv(m[2].channel_, take), on_recv(m[3].channel_, take),
+                     on_recv(m[4].channel_, take), on_recv(m[5].channel_, take),
+                     on_recv(m[6].channel_, take), on_recv(m[7].channel_, take));
+        return got;
+    }
+
+    class Queue {
+    public:
+        explicit Queue(std::size_t capacity) : queue_{capacity} {}
+        void put(std::uint64_t item) { queue_.put(item); }
+        std::uint64_t get() { return queue_.get(); }
+
+    private:
+        weft::Queue<std::uint64_t> queue_;
+    };
+
+    class Counting {
+    public:
+        long next() { return *numbers_.next(); }
+
+    private:
+        weft::Generator<long> numbers_{[](auto& yield) {
+            for (long i = 0;; ++i) yield(i);
+        }};
     };
 
     struct Timeout {

@@ -17,6 +17,14 @@ public:
         ++total_;
     }
 
+    /// What was added to `other`, too.
+    void add(const Histogram& other) noexcept {
+        for (std::size_t bucket = 0; bucket < counts_.size(); ++bucket) {
+            counts_[bucket] += other.counts_[bucket];
+        }
+        total_ += other.total_;
+    }
+
     std::uint64_t total() const noexcept { return total_; }
 
     /// The lower bound of the bucket that holds the quantile.

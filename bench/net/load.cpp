@@ -3,7 +3,11 @@
 // Layer: benchmarks, net.
 //
 //   load --port=7000 --conns=64 --size=64 --secs=1 --warm=0.3
-//        [--pid=SERVER] [--http=1] [--name=LABEL] [--workers=LABEL]
+//        [--pid=SERVER] [--idle=10000] [--http=1] [--name=LABEL] [--workers=LABEL]
+//
+// With --idle, as many connections beside those ask once, before the others begin, and
+// are silent then; "idle_b" is what each of them added to the memory of process SERVER,
+// resident and page tables. (The kernel's part of a socket is not in it.)
 //
 // Prints one JSON object: requests per second, latency quantiles, CPU time per
 // request of the server (of process SERVER, all threads) and of the client.
@@ -19,6 +23,7 @@
 #include <fcntl.h>
 #include <strings.h>
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,6 +34,7 @@ using bench::fail;
 struct Settings {
     int port;
     int connections;
+    int idle;  // connections beside those
     int size;
     double seconds;
     double warm_up;
@@ -40,6 +46,7 @@ struct Settings {
     explicit Settings(const bench::Arguments& arguments)
         : port{arguments.integer("port", 7000)},
           connections{arguments.integer("conns", 64)},
+          idle{arguments.integer("idle", 0)},
           size{arguments.integer("size", 64)},
           seconds{arguments.number("secs", 1)},
           warm_up{arguments.number("warm", 0.3)},
@@ -63,15 +70,23 @@ std::size_t response_length(const std::string& text) {
     std::exit(1);
 }
 
+void send_blocking(int fd, const std::string& request) {
+    if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) fail("send");
+}
+
+std::size_t receive_blocking(int fd, std::span<char> buffer) {
+    const ssize_t received = recv(fd, buffer.data(), buffer.size(), 0);
+    if (received <= 0) fail("recv");
+    return static_cast<std::size_t>(received);
+}
+
 /// Asks once, blocking, to learn how long each response will be.
 std::size_t learn_response_length(int fd, const std::string& request) {
-    if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) fail("send");
+    send_blocking(fd, request);
     std::string response;
     char part[4096];
     for (;;) {
-        const ssize_t received = recv(fd, part, sizeof part, 0);
-        if (received <= 0) fail("recv");
-        response.append(part, static_cast<std::size_t>(received));
+        response.append(part, receive_blocking(fd, part));
         const std::size_t length = response_length(response);
         if (length != 0 && response.size() >= length) return length;
     }
@@ -96,6 +111,7 @@ public:
             request_.assign(static_cast<std::size_t>(settings_.size), 'x');
             response_length_ = request_.size();
         }
+        if (settings_.idle > 0) make_idle_ones();
     }
 
     void run() {
@@ -112,6 +128,29 @@ public:
 
 private:
     using CpuUse = bench::CpuUse;
+
+    double server_memory_b() const {
+        const auto status = "/proc/" + std::to_string(settings_.server) + "/status";
+        const long kb = bench::status_field(status, "VmRSS") + bench::status_field(status, "VmPTE");
+        return static_cast<double>(kb) * 1024;
+    }
+
+    /// Each asks once. What the server needs for any connection at all, it needs for the
+    /// first one, which is asked before.
+    void make_idle_ones() {
+        ask_once(connections_[0].socket.get());
+        const double before_b = server_memory_b();
+        for (int i = 0; i < settings_.idle; ++i) {
+            idle_.push_back(bench::connect_to_loopback(settings_.port));
+            ask_once(idle_.back().get());
+        }
+        idle_b_ = (server_memory_b() - before_b) / settings_.idle;
+    }
+
+    void ask_once(int fd) {
+        send_blocking(fd, request_);
+        for (std::size_t got = 0; got < response_length_;) got += receive_blocking(fd, received_);
+    }
 
     void start_all() {
         for (Connection& connection : connections_) {
@@ -182,11 +221,14 @@ private:
             .number("server_util", server / elapsed_ns)
             .number("client_util", client / elapsed_ns)
             .number("others_util", static_cast<double>(used.others_ns()) / elapsed_ns);
+        if (settings_.idle > 0) line.number("idle", settings_.idle).number("idle_b", idle_b_);
         line.print();
     }
 
     Settings settings_;
     std::vector<Connection> connections_;
+    std::vector<bench::Descriptor> idle_;
+    double idle_b_ = 0;  // what each of them added to the server's memory
     bench::Epoll epoll_;
     std::string request_;
     std::size_t response_length_ = 0;
