@@ -103,7 +103,7 @@ constinit SpinLock blocking_accepts;
 Attempt accept_one(const Request& request) noexcept {
     const auto take = [&request]() noexcept {
         return unless_blocked(
-            call(SYS_accept4, request.fd, nullptr, nullptr, static_cast<int>(request.flags)));
+            call(SYS_accept4, request.fd, request.buffer, request.extra, static_cast<int>(request.flags)));
     };
     if (!is_blocking(request.fd)) return take();
     const std::lock_guard hold{blocking_accepts};

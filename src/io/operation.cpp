@@ -13,12 +13,7 @@
 
 namespace weft::detail {
 
-namespace {
-
-// The runtime gives its workers nothing but IoDrivers.
 IoDriver& driver_of(Worker& worker) noexcept { return static_cast<IoDriver&>(worker.driver()); }
-
-}  // namespace
 
 void Operation::complete(int result) noexcept {
     result_ = result;
@@ -41,14 +36,16 @@ void Operation::end_early() noexcept {
     (void)system_call<::syscall>(SYS_write, interrupter_, &one, sizeof one);
 }
 
-int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
-    Worker* const worker = Worker::current();
-    if (worker == nullptr) return perform_on_thread(*this, deadline);
-
+void Operation::begin(IoDriver& driver) noexcept {
     completion_.reset();
-    driver_ = &driver_of(*worker);
+    driver_ = &driver;
     if (use_ != nullptr) use_->begin(*this);
-    driver_->submit(*this);
+    driver.submit(*this);
+}
+
+Wake Operation::carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
+                                   const char* reason) noexcept {
+    begin(driver_of(worker));
     if (use_ != nullptr && use_->closing()) driver_->cancel(*this);
     const Wake wake = completion_.wait(deadline, cancellable, {reason, this});
     if (wake != Wake::notified) {
@@ -56,10 +53,19 @@ int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char*
         await();
     }
     if (use_ != nullptr) use_->end();
+    return wake;
+}
 
-    // A system call that was under way on a kernel thread ends with -EINTR.
-    const bool ended_early = result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
-    if (!ended_early) return result_;
+// A system call that was under way on a kernel thread ends with -EINTR.
+bool Operation::ended_early(Wake wake) const noexcept {
+    return result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
+}
+
+int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
+    Worker* const worker = Worker::current();
+    if (worker == nullptr) return perform_on_thread(*this, deadline);
+    const Wake wake = carry_out_in_fiber(*worker, deadline, cancellable, reason);
+    if (!ended_early(wake)) return result_;
     if (wake == Wake::cancelled) throw_interrupt();
     return wake == Wake::timed_out ? -ETIMEDOUT : -EBADF;
 }
@@ -72,13 +78,17 @@ int perform(Operation& operation, Deadline deadline, Cancellable cancellable, co
     }
 }
 
-void close_descriptor(int fd) noexcept {
-    if (Worker* worker = Worker::current(); worker != nullptr) {
-        Scheduler& scheduler = worker->scheduler();
-        for (std::uint32_t i = 0; i < scheduler.workers(); ++i) {
-            driver_of(scheduler.worker(i)).cancel_fd(fd);
-        }
+void cancel_descriptor(int fd) noexcept {
+    Worker* const worker = Worker::current();
+    if (worker == nullptr) return;
+    Scheduler& scheduler = worker->scheduler();
+    for (std::uint32_t i = 0; i < scheduler.workers(); ++i) {
+        driver_of(scheduler.worker(i)).cancel_fd(fd);
     }
+}
+
+void close_descriptor(int fd) noexcept {
+    cancel_descriptor(fd);
     close_number(fd);
 }
 

@@ -23,6 +23,8 @@
 #include "park/park.hpp"
 #include "sched/driver.hpp"
 
+#include <weft/detail/export.hpp>
+
 #include <cstdint>
 
 struct iovec;
@@ -34,6 +36,7 @@ namespace weft::detail {
 
 class IoDriver;
 class Use;
+class Worker;
 
 /// As an offset: where the file stands, which then moves on; but of a file in which a
 /// transfer came out short, io_uring may have left it where it was.
@@ -54,7 +57,7 @@ struct BlockingCall {
 struct Request {
     enum class Code : std::uint8_t {
         nop,
-        accept,   // fd; flags: accept4's
+        accept,   // fd; flags: accept4's; buffer, extra: its address and length, or null
         connect,  // fd, address (pointer), length
         recv,     // fd, buffer, length, flags: MSG_*
         send,     // fd, buffer, length, flags: MSG_*
@@ -124,7 +127,15 @@ private:
     friend int perform(Operation& operation, Deadline deadline, Cancellable cancellable,
                        const char* reason);
     friend int perform_on_thread(Operation& operation, Deadline deadline);
+    friend class Polls;
+    friend int perform_foreign(const Request& request, Deadline deadline,
+                               const char* reason) noexcept;
 
+    /// In a fiber: gives it to the worker's driver.
+    void begin(IoDriver& driver) noexcept;
+    Wake carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
+                            const char* reason) noexcept;
+    bool ended_early(Wake wake) const noexcept;
     int carry_out(Deadline deadline, Cancellable cancellable, const char* reason);
     const Request request_;
     Use* const use_;
@@ -162,9 +173,15 @@ int perform(Operation& operation, Deadline deadline, Cancellable cancellable, co
 /// perform() on a plain thread. No cancellation point.
 int perform_on_thread(Operation& operation, Deadline deadline);
 
-/// Cancels what all workers of the caller's runtime have in flight on `fd`,
-/// whose waiters get -EBADF, then closes it. For descriptors that are not
-/// weft's own: those are in a Descriptor, which knows what is in flight.
+/// Cancels what all workers of the caller's runtime have in flight on `fd`, whose
+/// waiters get -EBADF. For descriptors that are not weft's own: those are in a Descriptor,
+/// which knows what is in flight.
+WEFT_API void cancel_descriptor(int fd) noexcept;
+
+/// The same, then closes it.
 void close_descriptor(int fd) noexcept;
+
+/// The driver of a worker: the runtime gives them nothing but IoDrivers.
+IoDriver& driver_of(Worker& worker) noexcept;
 
 }  // namespace weft::detail

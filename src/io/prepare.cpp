@@ -55,7 +55,11 @@ void prepare(io_uring_sqe& entry, const Request& request) noexcept {
     switch (request.code) {
         case Code::nop:
         case Code::close: return;
-        case Code::accept: entry.accept_flags = request.flags; return;
+        case Code::accept:
+            entry.addr = address;
+            entry.addr2 = reinterpret_cast<std::uint64_t>(request.extra);
+            entry.accept_flags = request.flags;
+            return;
         case Code::connect:
             entry.addr = address;
             entry.off = request.length;

@@ -22,13 +22,15 @@
 #include "sched/party.hpp"
 
 #include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 namespace weft::detail {
 
-class Completion {
+class WEFT_API Completion {
 public:
     /// The owner, while nobody can make it happen: it has not happened.
     void reset() noexcept { state_.store(nobody, std::memory_order_relaxed); }
@@ -42,6 +44,10 @@ public:
     /// interruption if `cancellable`, and tells which. Having waited in vain, the
     /// owner may wait again.
     Wake wait(Deadline deadline, Cancellable cancellable, const Purpose& purpose) noexcept;
+
+    /// The owner of all of them. The same until one of them happens.
+    static Wake wait_any(std::span<Completion* const> all, Deadline deadline,
+                         Cancellable cancellable, const Purpose& purpose) noexcept;
 
 private:
     static constexpr std::uint64_t nobody = 0;

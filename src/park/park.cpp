@@ -131,17 +131,26 @@ bool Completion::publish(const Ticket& ticket) noexcept {
 }
 
 Wake Completion::wait(Deadline deadline, Cancellable cancellable, const Purpose& purpose) noexcept {
-    if (happened()) return Wake::notified;
+    Completion* const alone = this;
+    return wait_any({&alone, 1}, deadline, cancellable, purpose);
+}
+
+Wake Completion::wait_any(std::span<Completion* const> all, Deadline deadline,
+                          Cancellable cancellable, const Purpose& purpose) noexcept {
+    for (const Completion* each : all) {
+        if (each->happened()) return Wake::notified;
+    }
     Party& me = this_party();
     const Limit limit{me, deadline, cancellable};
     if (const auto ended = limit.over()) return *ended;
     me.set_awaits_owner(false);
     const Ticket ticket{&me, me.word().arm(limit.cancellable())};
-    // It happened meanwhile: unless a canceller was faster, who will resume us, there
-    // is nobody to wait for.
-    const bool late = !publish(ticket);
-    if (late && me.word().claim(ticket.epoch, Wake::notified) != Claim::lost) {
-        tsan_acquire(this);
+    // One happened meanwhile: unless a canceller or another one was faster, who will resume
+    // us, there is nobody to wait for. Those that know the ticket by then find it over.
+    for (Completion* each : all) {
+        if (each->publish(ticket)) continue;
+        if (me.word().claim(ticket.epoch, Wake::notified) == Claim::lost) break;
+        tsan_acquire(each);
         return me.word().finish();
     }
     return suspend(ticket, limit, purpose);

@@ -57,6 +57,9 @@ public:
     static constexpr std::uint8_t mark_begun = 8;
     static constexpr std::uint8_t mark_called_off = 16;
 
+    static constexpr std::uint8_t foreign_stays = 1;  // counted in pins, to the end
+    static constexpr std::uint8_t foreign_roams = 2;  // and is not to stay
+
     FiberCore() noexcept : Party{Kind::fiber} {}
     ~FiberCore() { delete extras.load(std::memory_order_relaxed); }
 
@@ -97,6 +100,8 @@ public:
     std::atomic<bool> done{false};             // set under joiners.lock()
     bool has_result = false;                   // written by the fiber's end
     bool result_taken = false;                 // the handle's
+    std::uint8_t foreign = 0;                  // the hooks': what follows from foreign code
+    std::uint8_t bypasses = 0;                 // the same: how many ask for libc itself
     std::atomic<std::uint32_t> references{0};  // any thread
 
     // --- owner only ---

@@ -36,6 +36,8 @@
 #include "sched/run_queue.hpp"
 #include "sched/timer_queue.hpp"
 
+#include <weft/detail/export.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -49,10 +51,10 @@ class Worker;
 }  // namespace weft::detail
 
 // The calling thread's worker. Outside any class and with C linkage, so that the
-// assembler in Worker::current() can name it.
+// assembler in Worker::current() can name it; visible, for the hooks ask it, too.
 extern "C" {
 extern constinit thread_local weft::detail::Worker* weft_current_worker
-    [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]];
+    [[gnu::tls_model("initial-exec"), gnu::visibility("default")]];
 }
 
 namespace weft::detail {
@@ -116,7 +118,7 @@ public:
     [[noreturn]] void finish_fiber() noexcept;
     /// One operation succeeded without waiting: now and then that is a yield,
     /// so that a fiber whose operations always succeed leaves room for others.
-    static void consume_budget() noexcept;
+    WEFT_API static void consume_budget() noexcept;
 
     /// From this worker's thread: makes a claimed fiber runnable, here or where it is pinned.
     void make_ready(FiberCore& fiber, Turn turn) noexcept;

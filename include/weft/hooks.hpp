@@ -1,0 +1,104 @@
+#pragma once
+
+#include <weft/detail/export.hpp>
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+/// Monkey patching: plain blocking calls of libc, made in a fiber by code that has never heard
+/// of weft, suspend the fiber instead of its worker. (gevent.monkey.)
+///
+/// These are in a library of their own, libweft-hooks.so. Linked, it changes nothing
+/// until something is patched; preloaded (LD_PRELOAD=libweft-hooks.so) it patches all as
+/// it is loaded, or what WEFT_HOOKS lists: "socket,time", or "none".
+///
+/// What is patched acts on calls from fibers; plain threads, and calls before main() and
+/// after the runtime's end, are libc's as ever. Results, errno, O_NONBLOCK and SO_RCVTIMEO
+/// mean what they mean in libc. A call that a cancellation or a Timeout ends answers
+/// ECANCELED, since no exception may pass through C code; it is thrown at the fiber's next
+/// native cancellation point. What waits for a lock, for "any child" or in another call
+/// that only a thread can make is not ended early.
+///
+/// A fiber stays on its worker from its first hooked call on, for foreign code keeps things in
+/// thread-local variables; see allow_migration().
+namespace weft::hooks {
+
+/// What is patched together; the names are gevent's.
+struct Categories {
+    bool socket = true;   ///< connect accept recv send ..., read and write of any descriptor
+    bool select = true;   ///< poll select epoll_wait ...
+    bool time = true;     ///< sleep usleep nanosleep clock_nanosleep
+    bool dns = true;      ///< getaddrinfo getnameinfo gethostbyname res_query ...
+    bool file = true;     ///< pread pwrite open fsync flock fcntl(F_SETLKW) ..., read and write
+    bool process = true;  ///< waitpid system popen pclose pause sigwait ...
+    bool threads = true;  ///< pthread mutexes, conditions, keys ..., semaphores, futexes
+};
+
+/// Patches these categories, beside those that are. Idempotent. Any thread, best before
+/// the first fiber: a call that is under way ends as it began.
+WEFT_API void patch_all(const Categories& categories = {}) noexcept;
+
+WEFT_API void patch_socket() noexcept;
+WEFT_API void patch_select() noexcept;
+WEFT_API void patch_time() noexcept;
+WEFT_API void patch_dns() noexcept;
+WEFT_API void patch_file() noexcept;
+WEFT_API void patch_process() noexcept;
+WEFT_API void patch_threads() noexcept;
+
+/// Unpatches all: from now on calls are libc's. Any thread.
+WEFT_API void unpatch_all() noexcept;
+
+/// What is patched.
+WEFT_API Categories patched() noexcept;
+
+namespace detail {
+WEFT_API void* find_original(void* hook) noexcept;
+}
+
+/// libc's own function, whatever is patched: `hooks::original(&::read)(fd, data, size)`.
+/// One that has no hook is returned as it is.
+template <class Function>
+Function* original(Function* function) noexcept {
+    return reinterpret_cast<Function*>(detail::find_original(reinterpret_cast<void*>(function)));
+}
+
+/// While it lives, the calling fiber's calls are libc's. Nests. To be destroyed by its maker.
+class WEFT_API Bypass {
+public:
+    Bypass() noexcept;
+    Bypass(const Bypass&) = delete;
+    Bypass& operator=(const Bypass&) = delete;
+    ~Bypass();
+};
+
+/// Lets the calling fiber go on wherever it is woken, as one does that made no hooked call;
+/// inside of a hooked call it stays all the same. For fibers whose foreign code has no
+/// thread-local state worth keeping, not even in errno beyond a call. Nothing outside a fiber.
+WEFT_API void allow_migration() noexcept;
+
+/// One symbol of libc.
+struct SymbolReport {
+    const char* name;
+    const char* category;
+    unsigned long long taken;   ///< calls from fibers that weft made
+    unsigned long long passed;  ///< calls from fibers that were left to libc
+    bool interposed;            ///< calls from the program reach the hook
+};
+
+/// What the hooks have done, and what they cannot do here.
+struct Report {
+    Categories patched;
+    std::span<const SymbolReport> symbols;
+    /// One line each: what calls cannot be taken in this process, and why.
+    std::string obstacles;
+    /// The whole, to be read.
+    WEFT_API std::string text() const;
+};
+
+/// The state of the hooks. Counts are momentary. Any thread. Throws std::bad_alloc.
+/// Lifetime: `symbols` until the calling thread asks again.
+WEFT_API Report report();
+
+}  // namespace weft::hooks

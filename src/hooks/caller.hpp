@@ -1,0 +1,66 @@
+// Who calls a hook, and what follows from it. Layer: hooks. Uses: sched.
+//
+// A call is taken from a fiber if its category was patched, no Bypass is open, and the
+// caller is foreign code: not weft's own, which the hooks lie beneath. All others are
+// libc's; telling them apart costs a load of the thread's worker.
+#pragma once
+
+#include "hooks/original.hpp"
+#include "sched/fiber_core.hpp"
+#include "sched/worker.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace weft::hooks::detail {
+
+using weft::detail::FiberCore;
+using weft::detail::Worker;
+
+/// The categories that are patched.
+inline constinit std::atomic<Category> patched{0};
+
+/// Where weft's own code lies.
+struct TextRange {
+    std::uintptr_t begin = 0;
+    std::uintptr_t end = 0;
+    bool has(const void* address) const noexcept {
+        const auto at = reinterpret_cast<std::uintptr_t>(address);
+        return at - begin < end - begin;
+    }
+};
+inline constinit TextRange weft_text;
+inline constinit TextRange hooks_text;
+
+/// The running fiber stays on its worker from now on, unless it opted out: foreign code keeps
+/// things in thread-local variables, and the address of errno in registers.
+inline void keep_here(FiberCore& fiber, Worker& worker) noexcept {
+    if ((fiber.foreign & (FiberCore::foreign_stays | FiberCore::foreign_roams)) != 0) return;
+    fiber.foreign |= FiberCore::foreign_stays;
+    if (fiber.pins++ == 0) fiber.home = static_cast<std::uint16_t>(worker.index());
+}
+
+/// The fiber that a call of `symbol` is to be taken from; null: libc does it.
+template <Symbol symbol>
+[[gnu::always_inline]] inline FiberCore* fiber_of_call(const void* caller) noexcept {
+    if ((patched.load(std::memory_order_relaxed) & Original<symbol>::in) == 0) return nullptr;
+    Worker* const worker = Worker::current();
+    if (worker == nullptr) return nullptr;
+    FiberCore* const fiber = worker->fiber();
+    if (fiber == nullptr || weft_text.has(caller) || hooks_text.has(caller)) return nullptr;
+    Tally& tally = tallies[worker->index() % tally_shards].of[static_cast<std::size_t>(symbol)];
+    if (fiber->bypasses != 0) {
+        count_in(tally.passed);
+        return nullptr;
+    }
+    keep_here(*fiber, *worker);
+    count_in(tally.taken);
+    return fiber;
+}
+
+}  // namespace weft::hooks::detail
+
+/// In a hook: the fiber that the call is taken from, or null.
+#define WEFT_TAKEN(name)                                                           \
+    ::weft::hooks::detail::fiber_of_call<::weft::hooks::detail::Symbol::s_##name>( \
+        __builtin_return_address(0))

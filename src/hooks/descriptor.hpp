@@ -1,0 +1,67 @@
+// What the hooks on descriptors share: how a call that would block goes on in the fiber.
+// Layer: hooks. Uses: io.
+//
+// Every call is first made as it is but for waiting. Only when that says EAGAIN the
+// kernel is asked whether the descriptor's owner wants to know that (O_NONBLOCK, which we
+// never set), and how long he would wait (SO_RCVTIMEO, SO_SNDTIMEO).
+#pragma once
+
+#include "hooks/caller.hpp"
+#include "io/foreign.hpp"
+#include "io/system_call.hpp"
+
+#include <weft/deadline.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <cerrno>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+
+namespace weft::hooks::detail {
+
+using weft::detail::perform_foreign;
+using weft::detail::Request;
+using weft::detail::system_call;
+
+/// A raw call: >= 0, or -errno. Every argument is as wide as the register it goes in.
+template <class... Args>
+long call(long number, Args... args) noexcept {
+    return system_call<::syscall>(number, args...);
+}
+
+/// What libc's function returns for `result`, which is >= 0 or -errno.
+template <class Result = long>
+Result answer(long result) noexcept {
+    if (result >= 0) return static_cast<Result>(result);
+    errno = static_cast<int>(-result);
+    return static_cast<Result>(-1);
+}
+
+/// Whether its owner set O_NONBLOCK, or it is none: then nothing waits.
+bool returns_at_once(int fd) noexcept;
+
+enum class Direction : std::uint8_t { in, out };
+/// When a call on the socket `fd` that begins now is to give up: by SO_RCVTIMEO or SO_SNDTIMEO.
+Deadline deadline_of(int fd, Direction direction) noexcept;
+
+/// What it means in libc that the deadline of deadline_of() came, after nothing was done.
+inline long timed_out_is(long result, int meaning) noexcept {
+    return result == -ETIMEDOUT ? -meaning : result;
+}
+
+/// One operation moves no more.
+inline std::uint32_t clamp(std::size_t size) noexcept {
+    return size < INT_MAX ? static_cast<std::uint32_t>(size) : INT_MAX;
+}
+
+/// Waits for `events` of `fd`: >= 0, or -errno.
+long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) noexcept;
+
+/// Lets other fibers run now and then, if a fiber's calls always succeed.
+inline void succeeded() noexcept {
+    const this_fiber::Pin pin;
+    Worker::consume_budget();
+}
+
+}  // namespace weft::hooks::detail

@@ -1,0 +1,54 @@
+// Layer: hooks. Uses: libc.
+#include "hooks/original.hpp"
+
+#include <dlfcn.h>
+
+#include <cstring>
+#include <string_view>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+// glibc keeps condition variables of 2.2.5 beside those everybody uses, and an
+// unversioned look-up finds the old ones.
+constexpr const char* version_of(const char* name) noexcept {
+    const std::string_view text{name};
+    return text.starts_with("pthread_cond_") && text != "pthread_cond_clockwait" ? "GLIBC_2.3.2"
+                                                                                 : nullptr;
+}
+
+#define WEFT_MAKE_ROW(category, result, name, parameters) \
+    Row{#name, category, reinterpret_cast<void*>(&hook_##name), version_of(#name)},
+const std::array<Row, symbol_count> rows{{WEFT_HOOKS(WEFT_MAKE_ROW)}};
+#undef WEFT_MAKE_ROW
+
+void* find_next(const char* name, const char* version) noexcept {
+    void* found = version != nullptr ? ::dlvsym(RTLD_NEXT, name, version) : nullptr;
+    return found != nullptr ? found : ::dlsym(RTLD_NEXT, name);
+}
+
+}  // namespace
+
+const Row& row_of(Symbol symbol) noexcept { return rows[static_cast<std::size_t>(symbol)]; }
+
+#define WEFT_FIND_ORIGINAL(category, result, name, parameters) \
+    case Symbol::s_##name: return reinterpret_cast<void*>(WEFT_ORIGINAL(name));
+void* original_of(Symbol symbol) noexcept {
+    switch (symbol) {
+        WEFT_HOOKS(WEFT_FIND_ORIGINAL)
+        case Symbol::count: break;
+    }
+    return nullptr;
+}
+#undef WEFT_FIND_ORIGINAL
+
+// A function that this libc does not have keeps what it had: nobody can call it who
+// was not built against another.
+#define WEFT_RESOLVE(category, result, name, parameters)                     \
+    if (void* found = find_next(#name, version_of(#name)); found != nullptr) \
+        std::memcpy(&Original<Symbol::s_##name>::function, &found, sizeof found);
+void resolve_originals() noexcept { WEFT_HOOKS(WEFT_RESOLVE) }
+#undef WEFT_RESOLVE
+
+}  // namespace weft::hooks::detail

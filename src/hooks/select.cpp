@@ -1,0 +1,311 @@
+// Hooks on waits for several descriptors. Layer: hooks. Uses: io.
+//
+// Each is libc's own call without waiting, and between two of those one wait for all its
+// descriptors: a poll operation each, or, where they are many, one for an epoll
+// descriptor that has them. What the call returns is so always what the kernel says.
+//
+// The signal masks of the p-forms are not looked at: a worker takes no signals.
+#include "hooks/descriptor.hpp"
+
+#include "io/timespec.hpp"
+
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <new>
+#include <span>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+using weft::detail::most_polled;
+
+constexpr timespec at_once{};
+
+// --- time limits ---
+
+Deadline deadline_of(int timeout_ms) noexcept {
+    return timeout_ms < 0 ? Deadline::never() : Deadline{std::chrono::milliseconds{timeout_ms}};
+}
+
+bool is_valid(const timespec& time) noexcept {
+    return time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec < 1'000'000'000;
+}
+
+Deadline deadline_of(const timespec* timeout) noexcept {
+    if (timeout == nullptr) return Deadline::never();
+    return std::chrono::seconds{timeout->tv_sec} + std::chrono::nanoseconds{timeout->tv_nsec};
+}
+
+// --- waiting for one of many ---
+
+/// An epoll descriptor with what poll() waits for.
+class Gathered {
+public:
+    Gathered() noexcept : fd_{static_cast<int>(call(SYS_epoll_create1, EPOLL_CLOEXEC))} {}
+    Gathered(const Gathered&) = delete;
+    Gathered& operator=(const Gathered&) = delete;
+    ~Gathered() {
+        if (fd_ >= 0) weft::detail::close_number(fd_);
+    }
+
+    int fd() const noexcept { return fd_; }
+
+    /// 0, or -errno. One that is there already is waited for with the events of both.
+    long add(std::span<const pollfd> all, const pollfd& one) noexcept {
+        epoll_event event{};
+        event.events = static_cast<unsigned short>(one.events);
+        const long result = call(SYS_epoll_ctl, fd_, EPOLL_CTL_ADD, one.fd, &event);
+        if (result != -EEXIST) return result;
+        for (const pollfd& each : all) {
+            if (each.fd == one.fd) event.events |= static_cast<unsigned short>(each.events);
+        }
+        return call(SYS_epoll_ctl, fd_, EPOLL_CTL_MOD, one.fd, &event);
+    }
+
+private:
+    const int fd_;
+};
+
+long wait_for_many(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+    const Gathered gathered;
+    if (gathered.fd() < 0) return gathered.fd();
+    auto& filled = const_cast<Gathered&>(gathered);
+    for (const pollfd& each : fds) {
+        if (each.fd < 0) continue;
+        const long result = filled.add(fds, each);
+        // Closed or changed since the kernel was asked: it has an answer by now.
+        if (result == -EBADF || result == -EPERM) return 1;
+        if (result < 0) return result;
+    }
+    return wait_ready(gathered.fd(), POLLIN, deadline, reason);
+}
+
+/// Waits until one of `fds` may be ready: >= 0, or -errno.
+long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+    const auto count =
+        std::count_if(fds.begin(), fds.end(), [](auto& each) { return each.fd >= 0; });
+    if (static_cast<std::size_t>(count) > most_polled) return wait_for_many(fds, deadline, reason);
+    if (fds.size() <= most_polled) return weft::detail::wait_any_ready(fds, deadline, reason);
+    std::array<pollfd, most_polled> few;
+    const auto end =
+        std::copy_if(fds.begin(), fds.end(), few.begin(), [](auto& each) { return each.fd >= 0; });
+    return weft::detail::wait_any_ready({few.begin(), end}, deadline, reason);
+}
+
+/// Asks, `ask()`, and waits, `wait()`, by turns until there is an answer other than 0.
+template <class Ask, class Wait>
+long ask_and_wait(Deadline deadline, Ask&& ask, Wait&& wait) noexcept {
+    for (;;) {
+        const long ready = ask();
+        if (ready != 0) {
+            succeeded();
+            return ready;
+        }
+        if (deadline.passed()) {
+            succeeded();
+            return 0;
+        }
+        const long result = wait();
+        if (result == -ETIMEDOUT) continue;  // what is ready by now counts
+        // One of them was closed: the kernel has something to say about it.
+        if (result < 0 && result != -EBADF) return result;
+    }
+}
+
+// --- poll ---
+
+long poll_all(pollfd* fds, nfds_t count, Deadline deadline) noexcept {
+    return ask_and_wait(
+        deadline,
+        [=] {
+            return call(SYS_ppoll, fds, static_cast<unsigned long>(count), &at_once, nullptr, 0L);
+        },
+        [=] {
+            return wait_for_any({fds, static_cast<std::size_t>(count)}, deadline, "poll");
+        });
+}
+
+// --- select ---
+
+/// The three sets of a select(), of which the kernel overwrites its arguments.
+class Sets {
+public:
+    Sets(int count, fd_set* readable, fd_set* writable, fd_set* exceptional) noexcept
+        : count_{count}, sets_{readable, writable, exceptional} {}
+
+    /// Room for their copies and for what is to be polled. False: there is no memory.
+    bool prepare() noexcept {
+        saved_.reset(new (std::nothrow) Word[3 * words()]);
+        if (saved_ == nullptr) return false;
+        for (std::size_t i = 0; i < 3; ++i) {
+            if (sets_[i] != nullptr) std::copy_n(bits(i), words(), saved(i));
+        }
+        std::size_t fds = 0;
+        for (int fd = 0; fd < count_; ++fd) fds += events_of(fd) != 0 ? 1 : 0;
+        polled_.reset(new (std::nothrow) pollfd[fds + 1]);
+        if (polled_ == nullptr) return false;
+        for (int fd = 0; fd < count_; ++fd) {
+            const int events = events_of(fd);
+            if (events != 0) polled_[polled_count_++] = {fd, static_cast<short>(events), 0};
+        }
+        return true;
+    }
+
+    /// The kernel's answer without waiting; the sets are as before if that is 0.
+    long ask(bool at_end) noexcept {
+        const long ready =
+            call(SYS_pselect6, count_, sets_[0], sets_[1], sets_[2], &at_once, nullptr);
+        if (ready == 0 && !at_end) restore();
+        return ready;
+    }
+
+    std::span<const pollfd> polled() const noexcept { return {polled_.get(), polled_count_}; }
+
+private:
+    using Word = unsigned long;
+    static constexpr std::size_t bits_per_word = 8 * sizeof(Word);
+
+    std::size_t words() const noexcept {
+        return (static_cast<std::size_t>(count_) + bits_per_word - 1) / bits_per_word;
+    }
+    // More of them than fd_set has, if the caller made room for it, as libc allows.
+    Word* bits(std::size_t set) const noexcept { return reinterpret_cast<Word*>(sets_[set]); }
+    Word* saved(std::size_t set) const noexcept { return saved_.get() + set * words(); }
+    bool has(std::size_t set, int fd) const noexcept {
+        const auto at = static_cast<std::size_t>(fd);
+        return sets_[set] != nullptr &&
+               (saved(set)[at / bits_per_word] >> (at % bits_per_word) & 1) != 0;
+    }
+    int events_of(int fd) const noexcept {
+        return (has(0, fd) ? POLLIN : 0) | (has(1, fd) ? POLLOUT : 0) | (has(2, fd) ? POLLPRI : 0);
+    }
+    void restore() noexcept {
+        for (std::size_t i = 0; i < 3; ++i) {
+            if (sets_[i] != nullptr) std::copy_n(saved(i), words(), bits(i));
+        }
+    }
+
+    const int count_;
+    fd_set* const sets_[3];
+    std::unique_ptr<Word[]> saved_;
+    std::unique_ptr<pollfd[]> polled_;
+    std::size_t polled_count_ = 0;
+};
+
+long select_all(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
+                Deadline deadline) noexcept {
+    // Also the judge of bad arguments, before any of them is looked at here.
+    if (count < 0) return -EINVAL;
+    Sets sets{count, readable, writable, exceptional};
+    if (deadline.passed()) return sets.ask(true);
+    if (!sets.prepare()) return -ENOMEM;
+    return ask_and_wait(
+        deadline, [&] { return sets.ask(deadline.passed()); },
+        [&] { return wait_for_any(sets.polled(), deadline, "select"); });
+}
+
+// --- epoll ---
+
+long epoll_all(int fd, epoll_event* events, int count, Deadline deadline) noexcept {
+    return ask_and_wait(
+        deadline,
+        [=] {
+            return call(SYS_epoll_pwait, fd, events, static_cast<long>(count), 0L, nullptr, 0L);
+        },
+        [=] { return wait_ready(fd, POLLIN, deadline, "epoll_wait"); });
+}
+
+}  // namespace
+
+}  // namespace weft::hooks::detail
+
+using namespace weft::hooks::detail;
+
+// --- the hooks ---
+
+int hook_poll(pollfd* fds, nfds_t count, int timeout_ms) {
+    if (timeout_ms == 0 || WEFT_TAKEN(poll) == nullptr) {
+        return WEFT_ORIGINAL(poll)(fds, count, timeout_ms);
+    }
+    return answer<int>(poll_all(fds, count, deadline_of(timeout_ms)));
+}
+
+int hook___poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t room) {
+    if (timeout_ms == 0 || room / sizeof *fds < count || WEFT_TAKEN(__poll_chk) == nullptr) {
+        return WEFT_ORIGINAL(__poll_chk)(fds, count, timeout_ms, room);
+    }
+    return answer<int>(poll_all(fds, count, deadline_of(timeout_ms)));
+}
+
+int hook_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+    if (WEFT_TAKEN(ppoll) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+        return WEFT_ORIGINAL(ppoll)(fds, count, timeout, mask);
+    }
+    return answer<int>(poll_all(fds, count, deadline_of(timeout)));
+}
+
+int hook___ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
+                     size_t room) {
+    if (room / sizeof *fds < count || WEFT_TAKEN(__ppoll_chk) == nullptr ||
+        (timeout != nullptr && !is_valid(*timeout))) {
+        return WEFT_ORIGINAL(__ppoll_chk)(fds, count, timeout, mask, room);
+    }
+    return answer<int>(poll_all(fds, count, deadline_of(timeout)));
+}
+
+int hook_select(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
+                timeval* timeout) {
+    const bool bad = timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_usec < 0);
+    if (bad || WEFT_TAKEN(select) == nullptr) {
+        return WEFT_ORIGINAL(select)(count, readable, writable, exceptional, timeout);
+    }
+    weft::Deadline deadline = weft::Deadline::never();
+    if (timeout != nullptr) {
+        deadline = weft::Deadline{std::chrono::seconds{timeout->tv_sec} +
+                                  std::chrono::microseconds{timeout->tv_usec}};
+    }
+    const long ready = select_all(count, readable, writable, exceptional, deadline);
+    if (timeout != nullptr) {  // Linux tells how much of it was left
+        const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+            weft::detail::time_left(deadline));
+        timeout->tv_sec = left.count() / 1'000'000;
+        timeout->tv_usec = left.count() % 1'000'000;
+    }
+    return answer<int>(ready);
+}
+
+int hook_pselect(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
+                 const timespec* timeout, const sigset_t* mask) {
+    if (WEFT_TAKEN(pselect) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+        return WEFT_ORIGINAL(pselect)(count, readable, writable, exceptional, timeout, mask);
+    }
+    return answer<int>(select_all(count, readable, writable, exceptional, deadline_of(timeout)));
+}
+
+int hook_epoll_wait(int fd, epoll_event* events, int count, int timeout_ms) {
+    if (timeout_ms == 0 || WEFT_TAKEN(epoll_wait) == nullptr) {
+        return WEFT_ORIGINAL(epoll_wait)(fd, events, count, timeout_ms);
+    }
+    return answer<int>(epoll_all(fd, events, count, deadline_of(timeout_ms)));
+}
+
+int hook_epoll_pwait(int fd, epoll_event* events, int count, int timeout_ms, const sigset_t* mask) {
+    if (timeout_ms == 0 || WEFT_TAKEN(epoll_pwait) == nullptr) {
+        return WEFT_ORIGINAL(epoll_pwait)(fd, events, count, timeout_ms, mask);
+    }
+    return answer<int>(epoll_all(fd, events, count, deadline_of(timeout_ms)));
+}
+
+int hook_epoll_pwait2(int fd, epoll_event* events, int count, const timespec* timeout,
+                      const sigset_t* mask) {
+    if (WEFT_TAKEN(epoll_pwait2) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+        return WEFT_ORIGINAL(epoll_pwait2)(fd, events, count, timeout, mask);
+    }
+    return answer<int>(epoll_all(fd, events, count, deadline_of(timeout)));
+}

@@ -1,0 +1,341 @@
+// Hooks on sockets. Layer: hooks. Uses: io.
+//
+// A send is tried with the caller's own flags, so that SIGPIPE comes from the kernel as it
+// always does; when an operation says EPIPE the call is made once more for the same reason.
+#include "hooks/descriptor.hpp"
+#include "hooks/thread_call.hpp"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <new>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+constexpr int no_wait = MSG_DONTWAIT;
+
+/// Whether a call that said `result` is to wait in its fiber.
+bool waits(long result, int fd, int flags) noexcept {
+    return result == -EAGAIN && (flags & MSG_DONTWAIT) == 0 && !returns_at_once(fd);
+}
+
+// --- receiving ---
+
+/// MSG_WAITALL needs several receives, and what came by the first is not to be lost:
+/// the operation does that by itself.
+bool is_worth_trying(int flags) noexcept { return (flags & (MSG_WAITALL | MSG_ERRQUEUE)) == 0; }
+
+long receive(int fd, void* data, std::size_t size, int flags) noexcept {
+    if (is_worth_trying(flags) || (flags & MSG_DONTWAIT) != 0) {
+        const long result = call(SYS_recvfrom, fd, data, size, flags | no_wait, nullptr, nullptr);
+        if (!waits(result, fd, flags)) {
+            succeeded();
+            return result;
+        }
+    } else if (returns_at_once(fd)) {
+        return call(SYS_recvfrom, fd, data, size, flags, nullptr, nullptr);
+    }
+    const Request request{.code = Request::Code::recv,
+                          .fd = fd,
+                          .buffer = data,
+                          .length = clamp(size),
+                          .flags = static_cast<std::uint32_t>(flags)};
+    return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "recv"), EAGAIN);
+}
+
+long receive_message(int fd, msghdr* message, int flags) noexcept {
+    if (is_worth_trying(flags) || (flags & MSG_DONTWAIT) != 0) {
+        const long result = call(SYS_recvmsg, fd, message, flags | no_wait);
+        if (!waits(result, fd, flags)) {
+            succeeded();
+            return result;
+        }
+    } else if (returns_at_once(fd)) {
+        return call(SYS_recvmsg, fd, message, flags);
+    }
+    const Request request{.code = Request::Code::recvmsg,
+                          .fd = fd,
+                          .buffer = message,
+                          .flags = static_cast<std::uint32_t>(flags)};
+    return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "recvmsg"),
+                        EAGAIN);
+}
+
+long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* address,
+                  socklen_t* length) noexcept {
+    if (address == nullptr) return receive(fd, data, size, flags);
+    const long result = call(SYS_recvfrom, fd, data, size, flags | no_wait, address, length);
+    if (!waits(result, fd, flags)) {
+        succeeded();
+        return result;
+    }
+    iovec piece{data, size};
+    msghdr message{};
+    message.msg_name = address;
+    message.msg_namelen = *length;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    const long received = receive_message(fd, &message, flags);
+    if (received >= 0) *length = message.msg_namelen;
+    return received;
+}
+
+// --- sending ---
+
+/// The pieces of a message that is sent bit by bit: a copy of the caller's, for they are const.
+class Pieces {
+public:
+    explicit Pieces(const msghdr& message) noexcept : count_{message.msg_iovlen} {
+        if (count_ > few_.size()) many_.reset(new (std::nothrow) iovec[count_]);
+        first_ = count_ > few_.size() ? many_.get() : few_.data();
+        if (first_ != nullptr) std::copy_n(message.msg_iov, count_, first_);
+    }
+    Pieces(const Pieces&) = delete;
+    Pieces& operator=(const Pieces&) = delete;
+
+    bool copied() const noexcept { return first_ != nullptr; }
+    iovec* data() noexcept { return first_; }
+    std::size_t count() const noexcept { return count_; }
+    bool empty() const noexcept { return count_ == 0; }
+    void skip(std::size_t size) noexcept {
+        while (count_ > 0 && size >= first_->iov_len) {
+            size -= first_->iov_len;
+            ++first_;
+            --count_;
+        }
+        if (count_ == 0) return;
+        first_->iov_base = static_cast<char*>(first_->iov_base) + size;
+        first_->iov_len -= size;
+    }
+
+private:
+    std::array<iovec, 8> few_{};
+    std::unique_ptr<iovec[]> many_;
+    iovec* first_ = nullptr;
+    std::size_t count_;
+};
+
+/// What a send that did `done` bytes returns when the rest came to `result`.
+long result_of_send(long result, std::size_t done) noexcept {
+    if (done > 0) return static_cast<long>(done);
+    return timed_out_is(result, EAGAIN);
+}
+
+/// Of a message whose first `done` bytes were sent: the rest, waiting for room.
+long send_rest(int fd, const msghdr& message, int flags, std::size_t done) noexcept {
+    Pieces pieces{message};
+    if (!pieces.copied()) return result_of_send(-ENOBUFS, done);
+    pieces.skip(done);
+    msghdr rest = message;
+    if (done > 0) rest.msg_control = nullptr, rest.msg_controllen = 0;
+    const Deadline deadline = deadline_of(fd, Direction::out);
+    do {
+        rest.msg_iov = pieces.data();
+        rest.msg_iovlen = pieces.count();
+        const Request request{.code = Request::Code::sendmsg,
+                              .fd = fd,
+                              .buffer = &rest,
+                              .flags = static_cast<std::uint32_t>(flags)};
+        const long sent = perform_foreign(request, deadline, "send");
+        if (sent == -EPIPE && done == 0) return call(SYS_sendmsg, fd, &message, flags | no_wait);
+        if (sent < 0) return result_of_send(sent, done);
+        done += static_cast<std::size_t>(sent);
+        pieces.skip(static_cast<std::size_t>(sent));
+        rest.msg_control = nullptr;
+        rest.msg_controllen = 0;
+    } while (!pieces.empty());
+    return static_cast<long>(done);
+}
+
+std::size_t size_of(const msghdr& message) noexcept {
+    std::size_t size = 0;
+    for (std::size_t i = 0; i < message.msg_iovlen; ++i) size += message.msg_iov[i].iov_len;
+    return size;
+}
+
+/// Whether a send that said `result` goes on in its fiber.
+bool send_goes_on(long result, std::size_t size, int fd, int flags) noexcept {
+    if (result >= 0 && static_cast<std::size_t>(result) >= size) return false;
+    if (result < 0 && result != -EAGAIN) return false;
+    return (flags & MSG_DONTWAIT) == 0 && !returns_at_once(fd);
+}
+
+long send_message(int fd, const msghdr* message, int flags) noexcept {
+    const long sent = call(SYS_sendmsg, fd, message, flags | no_wait);
+    if (sent < 0 && sent != -EAGAIN) return sent;
+    if (!send_goes_on(sent, size_of(*message), fd, flags)) {
+        succeeded();
+        return sent;
+    }
+    return send_rest(fd, *message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+}
+
+long send_to(int fd, const void* data, std::size_t size, int flags, const sockaddr* address,
+             socklen_t length) noexcept {
+    const long sent = call(SYS_sendto, fd, data, size, flags | no_wait, address,
+                           static_cast<unsigned long>(length));
+    if (!send_goes_on(sent, size, fd, flags)) {
+        succeeded();
+        return sent;
+    }
+    iovec piece{const_cast<void*>(data), size};
+    msghdr message{};
+    message.msg_name = const_cast<sockaddr*>(address);
+    message.msg_namelen = address != nullptr ? length : 0;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    return send_rest(fd, message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+}
+
+// --- connections ---
+
+long accept_one(int fd, sockaddr* address, socklen_t* length, int flags) noexcept {
+    if (returns_at_once(fd)) return call(SYS_accept4, fd, address, length, flags);
+    const Request request{.code = Request::Code::accept,
+                          .fd = fd,
+                          .buffer = address,
+                          .flags = static_cast<std::uint32_t>(flags),
+                          .extra = length};
+    return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "accept"), EAGAIN);
+}
+
+long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
+    if (returns_at_once(fd)) {
+        return call(SYS_connect, fd, address, static_cast<unsigned long>(length));
+    }
+    const Request request{
+        .code = Request::Code::connect, .fd = fd, .buffer = address, .length = length};
+    const Deadline deadline = deadline_of(fd, Direction::out);
+    const long result = perform_foreign(request, deadline, "connect");
+    // The queue of a Unix listener is full, of which no readiness tells.
+    if (result == -EAGAIN) {
+        return on_thread(
+            [=] { return call(SYS_connect, fd, address, static_cast<unsigned long>(length)); });
+    }
+    return timed_out_is(result, EINPROGRESS);
+}
+
+// --- several messages ---
+
+/// `one(message, flags)` for each, until one fails, or would wait behind the first.
+template <class One>
+long for_each_message(mmsghdr* messages, unsigned count, int flags, One&& one) noexcept {
+    unsigned done = 0;
+    while (done < count) {
+        const bool must_not_wait = done > 0 && (flags & MSG_WAITFORONE) != 0;
+        const long result = one(messages[done], must_not_wait ? flags | MSG_DONTWAIT : flags);
+        if (result < 0) return done > 0 ? static_cast<long>(done) : result;
+        messages[done++].msg_len = static_cast<unsigned>(result);
+    }
+    return done;
+}
+
+Deadline deadline_of(const timespec* timeout) noexcept {
+    if (timeout == nullptr) return Deadline::never();
+    return std::chrono::seconds{timeout->tv_sec} + std::chrono::nanoseconds{timeout->tv_nsec};
+}
+
+long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
+                      const timespec* timeout) noexcept {
+    const Deadline deadline = deadline_of(timeout);
+    return for_each_message(messages, count, flags, [&](mmsghdr& each, int how) {
+        // Looked at between messages only, as Linux does.
+        if (&each != messages && deadline.passed()) return -static_cast<long>(EAGAIN);
+        return receive_message(fd, &each.msg_hdr, how & ~MSG_WAITFORONE);
+    });
+}
+
+}  // namespace
+
+}  // namespace weft::hooks::detail
+
+using namespace weft::hooks::detail;
+
+// --- the hooks ---
+
+int hook_accept(int fd, sockaddr* address, socklen_t* length) {
+    if (WEFT_TAKEN(accept) == nullptr) return WEFT_ORIGINAL(accept)(fd, address, length);
+    return answer<int>(accept_one(fd, address, length, 0));
+}
+
+int hook_accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+    if (WEFT_TAKEN(accept4) == nullptr) return WEFT_ORIGINAL(accept4)(fd, address, length, flags);
+    return answer<int>(accept_one(fd, address, length, flags));
+}
+
+int hook_connect(int fd, const sockaddr* address, socklen_t length) {
+    if (WEFT_TAKEN(connect) == nullptr) return WEFT_ORIGINAL(connect)(fd, address, length);
+    return answer<int>(connect_to(fd, address, length));
+}
+
+ssize_t hook_recv(int fd, void* data, size_t size, int flags) {
+    if (WEFT_TAKEN(recv) == nullptr) return WEFT_ORIGINAL(recv)(fd, data, size, flags);
+    return answer(receive(fd, data, size, flags));
+}
+
+ssize_t hook___recv_chk(int fd, void* data, size_t size, size_t room, int flags) {
+    if (size > room || WEFT_TAKEN(__recv_chk) == nullptr) {
+        return WEFT_ORIGINAL(__recv_chk)(fd, data, size, room, flags);
+    }
+    return answer(receive(fd, data, size, flags));
+}
+
+ssize_t hook_recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address,
+                      socklen_t* length) {
+    if (WEFT_TAKEN(recvfrom) == nullptr) {
+        return WEFT_ORIGINAL(recvfrom)(fd, data, size, flags, address, length);
+    }
+    return answer(receive_from(fd, data, size, flags, address, length));
+}
+
+ssize_t hook___recvfrom_chk(int fd, void* data, size_t size, size_t room, int flags,
+                            sockaddr* address, socklen_t* length) {
+    if (size > room || WEFT_TAKEN(__recvfrom_chk) == nullptr) {
+        return WEFT_ORIGINAL(__recvfrom_chk)(fd, data, size, room, flags, address, length);
+    }
+    return answer(receive_from(fd, data, size, flags, address, length));
+}
+
+ssize_t hook_recvmsg(int fd, msghdr* message, int flags) {
+    if (WEFT_TAKEN(recvmsg) == nullptr) return WEFT_ORIGINAL(recvmsg)(fd, message, flags);
+    return answer(receive_message(fd, message, flags));
+}
+
+int hook_recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
+    if (WEFT_TAKEN(recvmmsg) == nullptr) {
+        return WEFT_ORIGINAL(recvmmsg)(fd, messages, count, flags, timeout);
+    }
+    return answer<int>(receive_messages(fd, messages, count, flags, timeout));
+}
+
+ssize_t hook_send(int fd, const void* data, size_t size, int flags) {
+    if (WEFT_TAKEN(send) == nullptr) return WEFT_ORIGINAL(send)(fd, data, size, flags);
+    return answer(send_to(fd, data, size, flags, nullptr, 0));
+}
+
+ssize_t hook_sendto(int fd, const void* data, size_t size, int flags, const sockaddr* address,
+                    socklen_t length) {
+    if (WEFT_TAKEN(sendto) == nullptr) {
+        return WEFT_ORIGINAL(sendto)(fd, data, size, flags, address, length);
+    }
+    return answer(send_to(fd, data, size, flags, address, length));
+}
+
+ssize_t hook_sendmsg(int fd, const msghdr* message, int flags) {
+    if (WEFT_TAKEN(sendmsg) == nullptr) return WEFT_ORIGINAL(sendmsg)(fd, message, flags);
+    return answer(send_message(fd, message, flags));
+}
+
+int hook_sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+    if (WEFT_TAKEN(sendmmsg) == nullptr) {
+        return WEFT_ORIGINAL(sendmmsg)(fd, messages, count, flags);
+    }
+    return answer<int>(for_each_message(messages, count, flags, [&](mmsghdr& each, int how) {
+        return send_message(fd, &each.msg_hdr, how);
+    }));
+}

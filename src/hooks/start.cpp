@@ -1,0 +1,65 @@
+// What happens as the library is loaded. Layer: hooks. Uses: libc.
+#include "hooks/start.hpp"
+#include "hooks/caller.hpp"
+#include "hooks/process.hpp"
+
+#include <weft/deadline.hpp>
+
+#include <dlfcn.h>
+#include <link.h>
+
+#include <cstdlib>
+#include <string_view>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+struct Search {
+    std::uintptr_t inside;
+    TextRange found;
+};
+
+int find_text(dl_phdr_info* object, std::size_t, void* context) {
+    auto& search = *static_cast<Search*>(context);
+    for (int i = 0; i < object->dlpi_phnum; ++i) {
+        const auto& header = object->dlpi_phdr[i];
+        if (header.p_type != PT_LOAD || (header.p_flags & PF_X) == 0) continue;
+        const TextRange range{object->dlpi_addr + header.p_vaddr,
+                              object->dlpi_addr + header.p_vaddr + header.p_memsz};
+        if (range.has(reinterpret_cast<const void*>(search.inside))) search.found = range;
+    }
+    return 0;
+}
+
+/// The code of the library that `function` is in.
+TextRange text_with(void* function) noexcept {
+    Search search{reinterpret_cast<std::uintptr_t>(function), {}};
+    ::dl_iterate_phdr(&find_text, &search);
+    return search.found;
+}
+
+bool is_preloaded() noexcept {
+    const char* const list = std::getenv("LD_PRELOAD");
+    return list != nullptr &&
+           std::string_view{list}.find("libweft-hooks") != std::string_view::npos;
+}
+
+// Before the constructors of others, as far as that goes; who comes first anyway finds
+// originals that look themselves up.
+[[gnu::constructor(101)]] void start() noexcept {
+    resolve_originals();
+    note_mask_of_program();
+    weft_text = text_with(reinterpret_cast<void*>(&weft::detail::now));
+    hooks_text = text_with(reinterpret_cast<void*>(&start));
+    const char* const list = std::getenv("WEFT_HOOKS");
+    if (list != nullptr) {
+        patch_named(list);
+    } else if (is_preloaded()) {
+        patch_named("all");
+    }
+}
+
+}  // namespace
+
+}  // namespace weft::hooks::detail

@@ -1,0 +1,180 @@
+// The table of hooks: every libc symbol that weft replaces, once.
+// Layer: hooks. Uses: libc.
+//
+// The hooks' declarations, the originals, hooks::report() and the tests are made from it:
+// WEFT_HOOKS(HOOK) is HOOK(category, result, name, parameters) for each symbol. A hook is
+// defined as `result hook_name parameters`; its symbol is `name`. So neither the macros of
+// libc's headers nor its inline functions get in the way.
+//
+// What libc declares with "..." is declared here with the one argument that it may have:
+// where that was not given its register holds something, which libc does not look at.
+#pragma once
+
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <resolv.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+
+// glibc's names for its own names; here the symbols are meant.
+#undef res_nquery
+#undef res_nsearch
+#undef res_nsend
+#undef res_query
+#undef res_search
+#undef res_send
+
+namespace weft::hooks::detail {
+
+/// What is patched together, as bits.
+using Category = std::uint32_t;
+inline constexpr Category c_socket = 1;
+inline constexpr Category c_select = 2;
+inline constexpr Category c_time = 4;
+inline constexpr Category c_dns = 8;
+inline constexpr Category c_file = 16;
+inline constexpr Category c_process = 32;
+inline constexpr Category c_threads = 64;
+inline constexpr Category c_any_fd = c_socket | c_file;
+/// What keeps the others right, whichever they are.
+inline constexpr Category c_always = 127;
+
+}  // namespace weft::hooks::detail
+
+// clang-format off
+#define WEFT_SOCKET_HOOKS(HOOK) \
+    HOOK(c_socket, int, accept, (int fd, sockaddr* address, socklen_t* length)) \
+    HOOK(c_socket, int, accept4, (int fd, sockaddr* address, socklen_t* length, int flags)) \
+    HOOK(c_socket, int, connect, (int fd, const sockaddr* address, socklen_t length)) \
+    HOOK(c_socket, ssize_t, recv, (int fd, void* data, size_t size, int flags)) \
+    HOOK(c_socket, ssize_t, __recv_chk, (int fd, void* data, size_t size, size_t room, int flags)) \
+    HOOK(c_socket, ssize_t, recvfrom, (int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length)) \
+    HOOK(c_socket, ssize_t, __recvfrom_chk, (int fd, void* data, size_t size, size_t room, int flags, sockaddr* address, socklen_t* length)) \
+    HOOK(c_socket, ssize_t, recvmsg, (int fd, msghdr* message, int flags)) \
+    HOOK(c_socket, int, recvmmsg, (int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout)) \
+    HOOK(c_socket, ssize_t, send, (int fd, const void* data, size_t size, int flags)) \
+    HOOK(c_socket, ssize_t, sendto, (int fd, const void* data, size_t size, int flags, const sockaddr* address, socklen_t length)) \
+    HOOK(c_socket, ssize_t, sendmsg, (int fd, const msghdr* message, int flags)) \
+    HOOK(c_socket, int, sendmmsg, (int fd, mmsghdr* messages, unsigned count, int flags))
+
+#define WEFT_FILE_HOOKS(HOOK) \
+    HOOK(c_any_fd, ssize_t, read, (int fd, void* data, size_t size)) \
+    HOOK(c_any_fd, ssize_t, __read_chk, (int fd, void* data, size_t size, size_t room)) \
+    HOOK(c_any_fd, ssize_t, readv, (int fd, const iovec* pieces, int count)) \
+    HOOK(c_any_fd, ssize_t, write, (int fd, const void* data, size_t size)) \
+    HOOK(c_any_fd, ssize_t, writev, (int fd, const iovec* pieces, int count)) \
+    HOOK(c_file, ssize_t, pread, (int fd, void* data, size_t size, off_t offset)) \
+    HOOK(c_file, ssize_t, pread64, (int fd, void* data, size_t size, off_t offset)) \
+    HOOK(c_file, ssize_t, __pread_chk, (int fd, void* data, size_t size, off_t offset, size_t room)) \
+    HOOK(c_file, ssize_t, __pread64_chk, (int fd, void* data, size_t size, off_t offset, size_t room)) \
+    HOOK(c_file, ssize_t, pwrite, (int fd, const void* data, size_t size, off_t offset)) \
+    HOOK(c_file, ssize_t, pwrite64, (int fd, const void* data, size_t size, off_t offset)) \
+    HOOK(c_file, ssize_t, preadv, (int fd, const iovec* pieces, int count, off_t offset)) \
+    HOOK(c_file, ssize_t, preadv64, (int fd, const iovec* pieces, int count, off_t offset)) \
+    HOOK(c_file, ssize_t, pwritev, (int fd, const iovec* pieces, int count, off_t offset)) \
+    HOOK(c_file, ssize_t, pwritev64, (int fd, const iovec* pieces, int count, off_t offset)) \
+    HOOK(c_any_fd, ssize_t, preadv2, (int fd, const iovec* pieces, int count, off_t offset, int flags)) \
+    HOOK(c_any_fd, ssize_t, preadv64v2, (int fd, const iovec* pieces, int count, off_t offset, int flags)) \
+    HOOK(c_any_fd, ssize_t, pwritev2, (int fd, const iovec* pieces, int count, off_t offset, int flags)) \
+    HOOK(c_any_fd, ssize_t, pwritev64v2, (int fd, const iovec* pieces, int count, off_t offset, int flags)) \
+    HOOK(c_any_fd, ssize_t, sendfile, (int to, int from, off_t* offset, size_t size)) \
+    HOOK(c_any_fd, ssize_t, sendfile64, (int to, int from, off_t* offset, size_t size)) \
+    HOOK(c_any_fd, ssize_t, splice, (int from, off_t* from_offset, int to, off_t* to_offset, size_t size, unsigned flags)) \
+    HOOK(c_file, int, fsync, (int fd)) \
+    HOOK(c_file, int, fdatasync, (int fd)) \
+    HOOK(c_file, int, open, (const char* path, int flags, mode_t mode)) \
+    HOOK(c_file, int, open64, (const char* path, int flags, mode_t mode)) \
+    HOOK(c_file, int, __open_2, (const char* path, int flags)) \
+    HOOK(c_file, int, __open64_2, (const char* path, int flags)) \
+    HOOK(c_file, int, openat, (int directory, const char* path, int flags, mode_t mode)) \
+    HOOK(c_file, int, openat64, (int directory, const char* path, int flags, mode_t mode)) \
+    HOOK(c_file, int, __openat_2, (int directory, const char* path, int flags)) \
+    HOOK(c_file, int, __openat64_2, (int directory, const char* path, int flags)) \
+    HOOK(c_file, int, creat, (const char* path, mode_t mode)) \
+    HOOK(c_file, int, creat64, (const char* path, mode_t mode)) \
+    HOOK(c_file, int, flock, (int fd, int operation)) \
+    HOOK(c_file, int, lockf, (int fd, int command, off_t size)) \
+    HOOK(c_file, int, lockf64, (int fd, int command, off_t size)) \
+    HOOK(c_file, int, fcntl, (int fd, int command, long argument)) \
+    HOOK(c_file, int, fcntl64, (int fd, int command, long argument)) \
+    HOOK(c_always, int, close, (int fd)) \
+    HOOK(c_always, int, dup2, (int from, int to)) \
+    HOOK(c_always, int, dup3, (int from, int to, int flags))
+
+#define WEFT_SELECT_HOOKS(HOOK) \
+    HOOK(c_select, int, poll, (pollfd* fds, nfds_t count, int timeout_ms)) \
+    HOOK(c_select, int, __poll_chk, (pollfd* fds, nfds_t count, int timeout_ms, size_t room)) \
+    HOOK(c_select, int, ppoll, (pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask)) \
+    HOOK(c_select, int, __ppoll_chk, (pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask, size_t room)) \
+    HOOK(c_select, int, select, (int count, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout)) \
+    HOOK(c_select, int, pselect, (int count, fd_set* readable, fd_set* writable, fd_set* exceptional, const timespec* timeout, const sigset_t* mask)) \
+    HOOK(c_select, int, epoll_wait, (int fd, epoll_event* events, int count, int timeout_ms)) \
+    HOOK(c_select, int, epoll_pwait, (int fd, epoll_event* events, int count, int timeout_ms, const sigset_t* mask)) \
+    HOOK(c_select, int, epoll_pwait2, (int fd, epoll_event* events, int count, const timespec* timeout, const sigset_t* mask))
+
+#define WEFT_TIME_HOOKS(HOOK) \
+    HOOK(c_time, unsigned, sleep, (unsigned seconds)) \
+    HOOK(c_time, int, usleep, (useconds_t microseconds)) \
+    HOOK(c_time, int, nanosleep, (const timespec* time, timespec* left)) \
+    HOOK(c_time, int, clock_nanosleep, (clockid_t clock, int flags, const timespec* time, timespec* left)) \
+    HOOK(c_time, int, thrd_sleep, (const timespec* time, timespec* left))
+
+#define WEFT_DNS_HOOKS(HOOK) \
+    HOOK(c_dns, int, getaddrinfo, (const char* host, const char* service, const addrinfo* hints, addrinfo** found)) \
+    HOOK(c_dns, int, getnameinfo, (const sockaddr* address, socklen_t length, char* host, socklen_t host_room, char* service, socklen_t service_room, int flags)) \
+    HOOK(c_dns, hostent*, gethostbyname, (const char* name)) \
+    HOOK(c_dns, hostent*, gethostbyname2, (const char* name, int family)) \
+    HOOK(c_dns, hostent*, gethostbyaddr, (const void* address, socklen_t length, int family)) \
+    HOOK(c_dns, int, gethostbyname_r, (const char* name, hostent* entry, char* room, size_t size, hostent** found, int* error)) \
+    HOOK(c_dns, int, gethostbyname2_r, (const char* name, int family, hostent* entry, char* room, size_t size, hostent** found, int* error)) \
+    HOOK(c_dns, int, gethostbyaddr_r, (const void* address, socklen_t length, int family, hostent* entry, char* room, size_t size, hostent** found, int* error)) \
+    HOOK(c_dns, int, __res_nquery, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_nquery, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, __res_nsearch, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_nsearch, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, __res_nsend, (res_state state, const unsigned char* query, int size, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_nsend, (res_state state, const unsigned char* query, int size, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, __res_query, (const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_query, (const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, __res_search, (const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_search, (const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, __res_send, (const unsigned char* query, int size, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_send, (const unsigned char* query, int size, unsigned char* answer, int room))
+
+#define WEFT_PROCESS_HOOKS(HOOK) \
+    HOOK(c_process, pid_t, wait, (int* status)) \
+    HOOK(c_process, pid_t, waitpid, (pid_t pid, int* status, int options)) \
+    HOOK(c_process, pid_t, wait3, (int* status, int options, rusage* usage)) \
+    HOOK(c_process, pid_t, wait4, (pid_t pid, int* status, int options, rusage* usage)) \
+    HOOK(c_process, int, waitid, (idtype_t kind, id_t id, siginfo_t* info, int options)) \
+    HOOK(c_process, int, system, (const char* command)) \
+    HOOK(c_process, FILE*, popen, (const char* command, const char* mode)) \
+    HOOK(c_process, int, pclose, (FILE* stream)) \
+    HOOK(c_process, int, pause, ()) \
+    HOOK(c_process, int, sigsuspend, (const sigset_t* mask)) \
+    HOOK(c_process, int, sigwait, (const sigset_t* set, int* signal)) \
+    HOOK(c_process, int, sigwaitinfo, (const sigset_t* set, siginfo_t* info)) \
+    HOOK(c_process, int, sigtimedwait, (const sigset_t* set, siginfo_t* info, const timespec* timeout))
+
+#define WEFT_HOOKS(HOOK) \
+    WEFT_SOCKET_HOOKS(HOOK) \
+    WEFT_FILE_HOOKS(HOOK) \
+    WEFT_SELECT_HOOKS(HOOK) \
+    WEFT_TIME_HOOKS(HOOK) \
+    WEFT_DNS_HOOKS(HOOK) \
+    WEFT_PROCESS_HOOKS(HOOK)
+// clang-format on

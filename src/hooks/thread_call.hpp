@@ -1,0 +1,76 @@
+// Calls that no operation can do: a thread that may sleep makes them. Layer: hooks.
+// Uses: task, park.
+//
+// They have threads of their own, and many: such calls may last for ever (a lock, a child
+// of somebody's), and what they wait for may itself need one of the runtime's few.
+#pragma once
+
+#include "park/completion.hpp"
+
+#include <weft/this_fiber.hpp>
+#include <weft/thread_pool.hpp>
+
+#include <cerrno>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace weft::hooks::detail {
+
+inline constexpr std::size_t most_thread_calls = 512;
+
+/// Started as they are needed, never destroyed: a call may last longer than main().
+ThreadPool& call_threads();
+
+/// `body()`, which returns >= 0 or -errno, made by a thread, while the calling fiber waits,
+/// whatever comes: body works with what lies on the caller's stack. -EAGAIN without a thread.
+template <class Body>
+long on_thread(Body&& body) noexcept {
+    weft::detail::Completion done;
+    long result = 0;
+    try {
+        const this_fiber::Shield shield;
+        call_threads().submit([&] {
+            result = body();
+            done.happen();
+        });
+    } catch (const std::exception&) {
+        return -EAGAIN;
+    }
+    const this_fiber::Pin pin;
+    (void)done.wait(Deadline::never(), weft::detail::Cancellable::no,
+                    {"a call that blocks a thread", &done});
+    return result;
+}
+
+/// The same for a call that may last long and is worth leaving: `call`, which owns all that
+/// it works with, is run by a thread, and is handed back when that has happened. Null when the
+/// fiber was interrupted first; then it is destroyed by the thread.
+template <class Call>
+std::shared_ptr<Call> run_leavable(std::shared_ptr<Call> call) noexcept {
+    struct Shared {
+        std::shared_ptr<Call> call;
+        weft::detail::Completion done;
+    };
+    std::shared_ptr<Shared> shared;
+    try {
+        shared = std::make_shared<Shared>();
+        shared->call = call;
+        const this_fiber::Shield shield;
+        call_threads().submit([shared] {
+            shared->call->run();
+            shared->done.happen();
+        });
+    } catch (const std::exception&) {
+        call->run_failed(EAGAIN);
+        return call;
+    }
+    const this_fiber::Pin pin;
+    const auto wake = shared->done.wait(Deadline::never(), weft::detail::Cancellable::yes,
+                                        {"a call that blocks a thread", shared.get()});
+    return wake == weft::detail::Wake::notified ? call : nullptr;
+}
+
+}  // namespace weft::hooks::detail

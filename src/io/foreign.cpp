@@ -1,0 +1,134 @@
+// Layer: io. Uses: base, sched, park.
+#include "io/foreign.hpp"
+
+#include "park/interrupt.hpp"
+#include "park/park.hpp"
+#include "sched/worker.hpp"
+
+#include <weft/this_fiber.hpp>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+
+namespace weft::detail {
+
+namespace {
+
+/// Counts an operation in flight on a foreign descriptor, for close().
+class InFlight {
+public:
+    explicit InFlight(int fd) noexcept : count_{&counts[slot(fd)]} {
+        // Before the submission; pairs with any(): a close() that misses it came first.
+        count_->fetch_add(1, std::memory_order_seq_cst);
+    }
+    InFlight(const InFlight&) = delete;
+    InFlight& operator=(const InFlight&) = delete;
+    ~InFlight() { count_->fetch_sub(1, std::memory_order_release); }
+
+    static bool any(int fd) noexcept {
+        return counts[slot(fd)].load(std::memory_order_seq_cst) != 0;
+    }
+
+private:
+    static constexpr std::size_t slots = 1024;
+    static std::size_t slot(int fd) noexcept { return static_cast<unsigned>(fd) % slots; }
+    static std::array<std::atomic<std::uint32_t>, slots> counts;
+
+    std::atomic<std::uint32_t>* const count_;
+};
+
+constinit std::array<std::atomic<std::uint32_t>, InFlight::slots> InFlight::counts{};
+
+int reason_of_end(Wake wake) noexcept {
+    if (wake == Wake::cancelled) return -ECANCELED;
+    if (wake == Wake::timed_out) return -ETIMEDOUT;
+    return -EBADF;  // whoever closes it ended the operation
+}
+
+}  // namespace
+
+int perform_foreign(const Request& request, Deadline deadline, const char* reason) noexcept {
+    const this_fiber::Pin pin;
+    const InFlight counted{request.fd};
+    for (;;) {
+        Operation operation{request};
+        const Wake wake =
+            operation.carry_out_in_fiber(*Worker::current(), deadline, Cancellable::yes, reason);
+        if (operation.ended_early(wake)) return reason_of_end(wake);
+        if (operation.result_ != -EINTR) return operation.result_;
+    }
+}
+
+/// Several polls, one wait.
+class Polls {
+public:
+    explicit Polls(std::span<const pollfd> fds) noexcept {
+        WEFT_ASSERT(fds.size() <= most_polled);
+        IoDriver& driver = driver_of(*Worker::current());
+        for (const pollfd& each : fds) {
+            if (each.fd < 0) continue;
+            const auto events =
+                static_cast<std::uint32_t>(static_cast<unsigned short>(each.events));
+            One& one = all_[count_];
+            one.counted.emplace(each.fd);
+            one.operation.emplace(
+                Request{.code = Request::Code::poll, .fd = each.fd, .flags = events});
+            completions_[count_++] = &one.operation->completion_;
+            one.operation->begin(driver);
+        }
+    }
+    Polls(const Polls&) = delete;
+    Polls& operator=(const Polls&) = delete;
+
+    int wait(Deadline deadline, const char* reason) noexcept {
+        const Wake wake = Completion::wait_any({completions_.data(), count_}, deadline,
+                                               Cancellable::yes, {reason, this});
+        return finish(wake);
+    }
+
+private:
+    struct One {
+        std::optional<InFlight> counted;
+        std::optional<Operation> operation;
+    };
+
+    int finish(Wake wake) noexcept {
+        // Asked for before it is waited for: that is one wait then for all of them.
+        for (std::size_t i = 0; i < count_; ++i) {
+            Operation& operation = *all_[i].operation;
+            if (!operation.completion_.happened()) operation.driver_->cancel(operation);
+        }
+        int result = wake == Wake::notified ? -EBADF : reason_of_end(wake);
+        for (std::size_t i = 0; i < count_; ++i) {
+            const int events = all_[i].operation->await();
+            if (events != -ECANCELED && events != -EINTR) result = events < 0 ? events : 1;
+        }
+        return result;
+    }
+
+    std::array<One, most_polled> all_;
+    std::array<Completion*, most_polled> completions_{};
+    std::size_t count_ = 0;
+};
+
+int wait_any_ready(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+    const this_fiber::Pin pin;
+    Polls polls{fds};
+    return polls.wait(deadline, reason);
+}
+
+int sleep_foreign(Deadline deadline, const char* reason) noexcept {
+    const this_fiber::Pin pin;
+    Completion never;
+    const Wake wake = never.wait(deadline, Cancellable::yes, {reason, nullptr});
+    return wake == Wake::cancelled ? -ECANCELED : 0;
+}
+
+void end_foreign_calls(int fd) noexcept {
+    if (fd >= 0 && InFlight::any(fd)) cancel_descriptor(fd);
+}
+
+}  // namespace weft::detail

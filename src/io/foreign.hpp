@@ -1,0 +1,49 @@
+// Foreign calls: what a hooked function of libc does in a fiber.
+// Layer: io. Uses: base, sched, park.
+//
+// As perform(), but for code that knows neither exceptions nor cancellation: where a
+// cancellation, an exception thrown in or a Timeout would be thrown, the answer is
+// -ECANCELED, and that stays pending until the fiber comes to a native cancellation point.
+// So a library that carries on after the error gets it from its next call as well.
+//
+// Of descriptors that are not weft's own nothing is kept, since libc has many ways to
+// close them that nobody sees. close() has to be told of what is in flight, though: by a
+// count for each number, where numbers that are alike in their lowest bits share one.
+//
+// All of these require to be called in a fiber, which stays on its worker meanwhile: its
+// caller may hold the address of errno.
+#pragma once
+
+#include "io/operation.hpp"
+
+#include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
+
+#include <poll.h>
+
+#include <cstddef>
+#include <span>
+
+namespace weft::detail {
+
+/// The result of `request`: >= 0, or -errno; -ETIMEDOUT when the deadline ended it.
+/// Blocks: the fiber, until the operation is over.
+WEFT_API int perform_foreign(const Request& request, Deadline deadline,
+                             const char* reason) noexcept;
+
+/// Waits until one of `fds` has one of its events, or an error: 1, then; else -ETIMEDOUT,
+/// -ECANCELED, or -EBADF when one of them was closed. Tells not which. Negative ones are
+/// left out. Requires: at most `most_polled` of them.
+/// Blocks: the fiber, until then.
+WEFT_API int wait_any_ready(std::span<const pollfd> fds, Deadline deadline,
+                            const char* reason) noexcept;
+inline constexpr std::size_t most_polled = 8;
+
+/// Waits for nothing but the deadline: 0, or -ECANCELED.
+WEFT_API int sleep_foreign(Deadline deadline, const char* reason) noexcept;
+
+/// Any thread. Ends what fibers of the caller's runtime wait for on the number `fd` by
+/// foreign calls, with -EBADF. Outside a fiber it does nothing, as in libc.
+WEFT_API void end_foreign_calls(int fd) noexcept;
+
+}  // namespace weft::detail
