@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <array>
 #include <cstring>
 #include <string_view>
 
@@ -49,7 +50,29 @@ int look_at(dl_phdr_info* object, std::size_t, void* context) {
     return 0;
 }
 
+constexpr std::array<std::string_view, 8> known_libraries{
+    "/libc.so",  "/libstdc++.so", "/libgcc_s.so", "/libm.so",
+    "/ld-linux", "/libweft",      "/libtsan.so",  "/libasan.so"};
+
+int add_thread_locals(dl_phdr_info* object, std::size_t, void* context) {
+    const std::string_view name = object->dlpi_name;
+    for (const std::string_view known : known_libraries) {
+        if (name.find(known) != name.npos) return 0;
+    }
+    for (int i = 0; i < object->dlpi_phnum; ++i) {
+        const auto& header = object->dlpi_phdr[i];
+        if (header.p_type == PT_TLS) *static_cast<std::size_t*>(context) += header.p_memsz;
+    }
+    return 0;
+}
+
 }  // namespace
+
+std::size_t thread_local_bytes() noexcept {
+    std::size_t bytes = 0;
+    ::dl_iterate_phdr(&add_thread_locals, &bytes);
+    return bytes;
+}
 
 bool is_interposed(const Row& row) noexcept {
     void* const first = ::dlsym(RTLD_DEFAULT, row.name);

@@ -1,13 +1,16 @@
 // What happens as the library is loaded. Layer: hooks. Uses: libc.
 #include "hooks/start.hpp"
 #include "hooks/caller.hpp"
+#include "hooks/fiber_thread.hpp"
 #include "hooks/process.hpp"
 
 #include <weft/deadline.hpp>
+#include <weft/hooks.hpp>
 
 #include <dlfcn.h>
 #include <link.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -39,25 +42,43 @@ TextRange text_with(void* function) noexcept {
     return search.found;
 }
 
-bool is_preloaded() noexcept {
-    const char* const list = std::getenv("LD_PRELOAD");
+/// getenv() before libc knows its environment: we are initialised first.
+const char* setting(char** environment, std::string_view name) noexcept {
+    for (; *environment != nullptr; ++environment) {
+        const std::string_view each{*environment};
+        if (each.size() > name.size() && each.starts_with(name) && each[name.size()] == '=') {
+            return *environment + name.size() + 1;
+        }
+    }
+    return nullptr;
+}
+
+bool is_preloaded(char** environment) noexcept {
+    const char* const list = setting(environment, "LD_PRELOAD");
     return list != nullptr &&
            std::string_view{list}.find("libweft-hooks") != std::string_view::npos;
 }
 
 // Before the constructors of others, as far as that goes; who comes first anyway finds
-// originals that look themselves up.
-[[gnu::constructor(101)]] void start() noexcept {
+// originals that look themselves up. The arguments are glibc's way to call constructors.
+[[gnu::constructor(101)]] void start(int, char**, char** environment) noexcept {
     resolve_originals();
     note_mask_of_program();
     weft_text = text_with(reinterpret_cast<void*>(&weft::detail::now));
     hooks_text = text_with(reinterpret_cast<void*>(&start));
-    const char* const list = std::getenv("WEFT_HOOKS");
+    if (setting(environment, "WEFT_RUN_THREADS") != nullptr) make_threads_fibers();
+    const char* const list = setting(environment, "WEFT_HOOKS");
     if (list != nullptr) {
         patch_named(list);
-    } else if (is_preloaded()) {
+    } else if (is_preloaded(environment)) {
         patch_named("all");
     }
+}
+
+// By option, when all is over.
+[[gnu::destructor(101)]] void end() {
+    if (std::getenv("WEFT_HOOKS_REPORT") == nullptr) return;
+    std::fputs(report().text().c_str(), stderr);
 }
 
 }  // namespace

@@ -50,6 +50,8 @@ inline constexpr Category c_file = 16;
 inline constexpr Category c_process = 32;
 inline constexpr Category c_threads = 64;
 inline constexpr Category c_any_fd = c_socket | c_file;
+/// Not patched but switched on, as the program starts.
+inline constexpr Category c_runner = 128;
 /// What keeps the others right, whichever they are.
 inline constexpr Category c_always = 127;
 
@@ -170,11 +172,34 @@ inline constexpr Category c_always = 127;
     HOOK(c_process, int, sigwaitinfo, (const sigset_t* set, siginfo_t* info)) \
     HOOK(c_process, int, sigtimedwait, (const sigset_t* set, siginfo_t* info, const timespec* timeout))
 
+// Of weft-run --threads: what names a thread, which may be a fiber.
+#define WEFT_FIBER_THREAD_HOOKS(HOOK) \
+    HOOK(c_runner, int, __libc_start_main, (int (*program)(int, char**, char**), int count, char** arguments, void (*begin)(), void (*end)(), void (*loader_end)(), void* stack)) \
+    HOOK(c_runner, int, pthread_create, (pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument)) \
+    HOOK(c_runner, int, pthread_join, (pthread_t thread, void** result)) \
+    HOOK(c_runner, int, pthread_tryjoin_np, (pthread_t thread, void** result)) \
+    HOOK(c_runner, int, pthread_timedjoin_np, (pthread_t thread, void** result, const timespec* moment)) \
+    HOOK(c_runner, int, pthread_clockjoin_np, (pthread_t thread, void** result, clockid_t clock, const timespec* moment)) \
+    HOOK(c_runner, int, pthread_detach, (pthread_t thread)) \
+    HOOK(c_runner, void, pthread_exit, (void* result)) \
+    HOOK(c_runner, pthread_t, pthread_self, ()) \
+    HOOK(c_runner, int, pthread_kill, (pthread_t thread, int signal)) \
+    HOOK(c_runner, int, pthread_cancel, (pthread_t thread)) \
+    HOOK(c_runner, int, pthread_setname_np, (pthread_t thread, const char* name)) \
+    HOOK(c_runner, int, pthread_getname_np, (pthread_t thread, char* name, size_t room)) \
+    HOOK(c_runner, int, pthread_getattr_np, (pthread_t thread, pthread_attr_t* attributes)) \
+    HOOK(c_runner, int, pthread_setaffinity_np, (pthread_t thread, size_t size, const cpu_set_t* cpus)) \
+    HOOK(c_runner, int, pthread_getaffinity_np, (pthread_t thread, size_t size, cpu_set_t* cpus)) \
+    HOOK(c_runner, int, pthread_setschedparam, (pthread_t thread, int policy, const sched_param* parameters)) \
+    HOOK(c_runner, int, pthread_getschedparam, (pthread_t thread, int* policy, sched_param* parameters)) \
+    HOOK(c_runner, int, pthread_getcpuclockid, (pthread_t thread, clockid_t* clock))
+
 #define WEFT_HOOKS(HOOK) \
     WEFT_SOCKET_HOOKS(HOOK) \
     WEFT_FILE_HOOKS(HOOK) \
     WEFT_SELECT_HOOKS(HOOK) \
     WEFT_TIME_HOOKS(HOOK) \
     WEFT_DNS_HOOKS(HOOK) \
-    WEFT_PROCESS_HOOKS(HOOK)
+    WEFT_PROCESS_HOOKS(HOOK) \
+    WEFT_FIBER_THREAD_HOOKS(HOOK)
 // clang-format on

@@ -29,14 +29,15 @@ nanoseconds duration_of(const timespec& time) noexcept {
     return std::chrono::seconds{time.tv_sec} + nanoseconds{time.tv_nsec};
 }
 
-/// 0, or ECANCELED with what is left in `left`.
+/// 0, or ECANCELED or EINTR with what is left in `left`.
 int sleep_for(nanoseconds time, timespec* left) noexcept {
     const Deadline deadline{time};
-    if (sleep_foreign(deadline, "sleep") == 0) return 0;
+    const int ended = -sleep_foreign(deadline, "sleep");
+    if (ended == 0) return 0;
     if (left != nullptr) {
         *left = weft::detail::to_timespec<timespec>(weft::detail::time_left(deadline));
     }
-    return ECANCELED;
+    return ended;
 }
 
 /// Of clocks that run like the steady one, though they may be set.
@@ -102,5 +103,6 @@ int hook_thrd_sleep(const timespec* time, timespec* left) {
     if (time == nullptr || WEFT_TAKEN(thrd_sleep) == nullptr || !is_valid(*time)) {
         return WEFT_ORIGINAL(thrd_sleep)(time, left);
     }
-    return sleep_for(duration_of(*time), left) == 0 ? 0 : -2;
+    const int error = sleep_for(duration_of(*time), left);
+    return error == 0 ? 0 : error == EINTR ? -1 : -2;
 }

@@ -42,10 +42,40 @@ private:
 
 constinit std::array<std::atomic<std::uint32_t>, InFlight::slots> InFlight::counts{};
 
+// The one fiber that signals interrupt, and whether it waits in a foreign call: written by it.
+constinit std::atomic<FiberCore*> signal_taker{nullptr};
+constinit std::atomic<bool> exposed{false};
+constinit std::atomic<Interruption> interruption{Interruption::all};
+
+/// Around a wait that a signal may end.
+class Exposed {
+public:
+    Exposed() noexcept
+        : is_taker_{signal_taker.load(std::memory_order_relaxed) == Worker::current()->fiber()} {
+        if (is_taker_) exposed.store(true, std::memory_order_seq_cst);
+    }
+    Exposed(const Exposed&) = delete;
+    Exposed& operator=(const Exposed&) = delete;
+    ~Exposed() {
+        if (is_taker_) exposed.store(false, std::memory_order_seq_cst);
+    }
+
+private:
+    const bool is_taker_;
+};
+
+/// What ended a wait before what it was for, as libc says it.
 int reason_of_end(Wake wake) noexcept {
-    if (wake == Wake::cancelled) return -ECANCELED;
     if (wake == Wake::timed_out) return -ETIMEDOUT;
-    return -EBADF;  // whoever closes it ended the operation
+    if (wake != Wake::cancelled) return -EBADF;  // whoever closes it ended the operation
+    const Party& me = this_party();
+    const bool by_signal = !me.interrupt_pending() && me.timeouts() == nullptr;
+    return by_signal ? -EINTR : -ECANCELED;
+}
+
+/// Whether a call that was to end with `result` goes on, since the handler wants it so.
+bool is_restarted(int result, Interruption needed) noexcept {
+    return result == -EINTR && interruption.load(std::memory_order_relaxed) < needed;
 }
 
 }  // namespace
@@ -53,12 +83,16 @@ int reason_of_end(Wake wake) noexcept {
 int perform_foreign(const Request& request, Deadline deadline, const char* reason) noexcept {
     const this_fiber::Pin pin;
     const InFlight counted{request.fd};
+    const bool polls = request.code == Request::Code::poll;
+    const auto needed = polls ? Interruption::never_restarted : Interruption::all;
     for (;;) {
         Operation operation{request};
+        const Exposed to_signals;
         const Wake wake =
             operation.carry_out_in_fiber(*Worker::current(), deadline, Cancellable::yes, reason);
-        if (operation.ended_early(wake)) return reason_of_end(wake);
-        if (operation.result_ != -EINTR) return operation.result_;
+        const bool early = operation.ended_early(wake);
+        const int result = early ? reason_of_end(wake) : operation.result_;
+        if (early ? !is_restarted(result, needed) : result != -EINTR) return result;
     }
 }
 
@@ -84,6 +118,7 @@ public:
     Polls& operator=(const Polls&) = delete;
 
     int wait(Deadline deadline, const char* reason) noexcept {
+        const Exposed to_signals;
         const Wake wake = Completion::wait_any({completions_.data(), count_}, deadline,
                                                Cancellable::yes, {reason, this});
         return finish(wake);
@@ -122,9 +157,25 @@ int wait_any_ready(std::span<const pollfd> fds, Deadline deadline, const char* r
 
 int sleep_foreign(Deadline deadline, const char* reason) noexcept {
     const this_fiber::Pin pin;
+    const Exposed to_signals;
     Completion never;
     const Wake wake = never.wait(deadline, Cancellable::yes, {reason, nullptr});
-    return wake == Wake::cancelled ? -ECANCELED : 0;
+    return wake == Wake::cancelled ? reason_of_end(wake) : 0;
+}
+
+void take_signals(FiberCore& fiber) noexcept {
+    signal_taker.store(&fiber, std::memory_order_release);
+}
+
+// The second look at `exposed`: if the call ended in between and a native wait began, whose
+// epoch this would be, it says so; and if one has begun after that, the epoch is over.
+void interrupt_foreign_call(Interruption which) noexcept {
+    FiberCore* const taker = signal_taker.load(std::memory_order_acquire);
+    if (taker == nullptr || !exposed.load(std::memory_order_seq_cst)) return;
+    interruption.store(which, std::memory_order_relaxed);
+    const std::uint64_t epoch = taker->word().cancellable_epoch();
+    if (epoch == 0 || !exposed.load(std::memory_order_seq_cst)) return;
+    end_wait(*taker, epoch, Wake::cancelled);
 }
 
 void end_foreign_calls(int fd) noexcept {

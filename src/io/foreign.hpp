@@ -22,9 +22,12 @@
 #include <poll.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace weft::detail {
+
+class FiberCore;
 
 /// The result of `request`: >= 0, or -errno; -ETIMEDOUT when the deadline ended it.
 /// Blocks: the fiber, until the operation is over.
@@ -39,8 +42,18 @@ WEFT_API int wait_any_ready(std::span<const pollfd> fds, Deadline deadline,
                             const char* reason) noexcept;
 inline constexpr std::size_t most_polled = 8;
 
-/// Waits for nothing but the deadline: 0, or -ECANCELED.
+/// Waits for nothing but the deadline: 0, or -ECANCELED, or -EINTR.
 WEFT_API int sleep_foreign(Deadline deadline, const char* reason) noexcept;
+
+/// Which of a fiber's foreign calls a signal ends, with -EINTR.
+enum class Interruption : std::uint8_t {
+    never_restarted,  // poll, select, sleep ..., whatever the handler's SA_RESTART says
+    all,
+};
+/// `fiber` is the one whose calls interrupt_foreign_call() ends from now on; it is never gone.
+WEFT_API void take_signals(FiberCore& fiber) noexcept;
+/// Any thread, after a signal was handled: ends the foreign call that it waits in, if any.
+WEFT_API void interrupt_foreign_call(Interruption which) noexcept;
 
 /// Any thread. Ends what fibers of the caller's runtime wait for on the number `fd` by
 /// foreign calls, with -EBADF. Outside a fiber it does nothing, as in libc.

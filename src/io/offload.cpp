@@ -2,6 +2,7 @@
 #include "io/offload.hpp"
 
 #include "base/futex.hpp"
+#include "base/own_thread.hpp"
 #include "io/attempt.hpp"
 
 #include <pthread.h>
@@ -112,7 +113,7 @@ std::size_t Offload::threads() noexcept {
 void Offload::start(Slot& slot) noexcept {
     try {
         const SignalsBlocked blocked;
-        slot.thread = std::thread{[this, &slot] { serve(slot); }};
+        slot.thread = start_own_thread([this, &slot] { serve(slot); });
     } catch (const std::exception&) {
         // EAGAIN or no memory: the process may have no more threads. Those that
         // run will come to the operation; without any, the caller carries it out.

@@ -2,6 +2,7 @@
 #include "os/signal_dispatcher.hpp"
 
 #include "base/assert.hpp"
+#include "base/own_thread.hpp"
 #include "base/sanitizer.hpp"
 #include "os/call.hpp"
 #include "sched/fault.hpp"
@@ -82,7 +83,7 @@ void SignalDispatcher::unsubscribe(SignalSubscriber& subscriber) noexcept {
 
 void SignalDispatcher::add(SignalSubscriber& subscriber) {
     const std::lock_guard hold{membership_};
-    if (members_ == 0) thread_ = std::thread{[this] { serve(); }};
+    if (members_ == 0) thread_ = weft::detail::start_own_thread([this] { serve(); });
     ++members_;
     subscriber.dispatcher_ = this;
     {

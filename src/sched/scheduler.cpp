@@ -3,6 +3,7 @@
 
 #include "base/assert.hpp"
 #include "base/futex.hpp"
+#include "base/own_thread.hpp"
 #include "base/sanitizer.hpp"
 #include "sched/fault.hpp"
 
@@ -62,7 +63,7 @@ void Scheduler::start() {
     try {
         for (auto& worker : workers_) {
             running_workers_.fetch_add(1, std::memory_order_relaxed);
-            threads_.emplace_back([this, &w = *worker] { run_worker(w); });
+            threads_.push_back(start_own_thread([this, &w = *worker] { run_worker(w); }));
         }
         watchdog_.start();
     } catch (...) {

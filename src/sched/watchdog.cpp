@@ -2,6 +2,7 @@
 #include "sched/watchdog.hpp"
 
 #include "base/futex.hpp"
+#include "base/own_thread.hpp"
 #include "base/sanitizer.hpp"
 #include "sched/fault.hpp"
 #include "sched/scheduler.hpp"
@@ -17,7 +18,7 @@ namespace weft::detail {
 
 void Watchdog::start() {
     seen_.resize(scheduler_.workers());
-    thread_ = std::thread{[this] { run(); }};
+    thread_ = start_own_thread([this] { run(); });
 }
 
 void Watchdog::stop() noexcept {

@@ -7,6 +7,7 @@
 // could be had.
 #include <weft/thread_pool.hpp>
 
+#include "base/own_thread.hpp"
 #include "sched/fault.hpp"
 
 #include <weft/lock.hpp>
@@ -73,7 +74,7 @@ void ThreadPool::start_thread_if_needed() {
     state_->threads.reserve(number + 1);
     state_->alive.add(1);
     try {
-        state_->threads.emplace_back([this, number] { serve(number); });
+        state_->threads.push_back(detail::start_own_thread([this, number] { serve(number); }));
     } catch (const std::system_error&) {
         state_->alive.done();
         if (number == 0) throw;  // else those that are will do

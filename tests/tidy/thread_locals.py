@@ -16,6 +16,7 @@ import sys
 # Functions that may, each with its reason.
 ALLOWED = {
     "weft::detail::(anonymous namespace)::clock_of_thread()": "accessor",
+    "weft::detail::(anonymous namespace)::count()": "accessor; who starts a thread",
     "weft::detail::(anonymous namespace)::map_of_thread()": "accessor; FiberLocals of a plain thread",
     "weft::detail::(anonymous namespace)::need_map_of_thread()": "plain threads only",
     "weft::detail::ThreadParty::of_this_thread()": "accessor; the party of a plain thread",

@@ -1,0 +1,379 @@
+// Layer: hooks. Uses: runtime.
+#include "hooks/fiber_thread.hpp"
+
+#include "base/own_thread.hpp"
+#include "hooks/caller.hpp"
+#include "hooks/obstacles.hpp"
+#include "hooks/start.hpp"
+#include "io/foreign.hpp"
+#include "io/system_call.hpp"
+
+#include <weft/cancelled.hpp>
+#include <weft/local.hpp>
+#include <weft/this_fiber.hpp>
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <optional>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+constinit std::atomic<bool> wanted{false};
+// The runtime of main() and its threads; never destroyed.
+constinit std::atomic<Runtime*> program{nullptr};
+
+FiberLocal<FiberThread*>& own_thread() {
+    static auto& own = *new FiberLocal<FiberThread*>;
+    return own;
+}
+
+/// The caller's, or null: it is a thread of libc's.
+FiberThread* this_fiber_thread() noexcept {
+    if (program.load(std::memory_order_acquire) == nullptr) return nullptr;
+    Worker* const worker = Worker::current();
+    if (worker == nullptr || worker->fiber() == nullptr) return nullptr;
+    return own_thread().has_value() ? own_thread().get() : nullptr;
+}
+
+void drop(FiberThread& thread) noexcept {
+    if (thread.references.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+    thread.mark = 0;
+    delete &thread;
+}
+
+/// Whatever else leaves it ends the process, as it would have from a thread.
+void* call_body(FiberThread& thread) noexcept {
+    try {
+        return thread.body(thread.argument);
+    } catch (const ThreadExit& exit) {
+        return exit.result;
+    } catch (const Cancelled&) {
+        return PTHREAD_CANCELED;
+    }
+}
+
+void run_thread(FiberThread* thread) noexcept {
+    own_thread().get() = thread;
+    thread->result.store(call_body(*thread), std::memory_order_release);
+    drop(*thread);
+}
+
+// --- starting ---
+
+std::size_t usual_stack_size() noexcept {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_STACK, &limit);
+    constexpr rlim_t most = 64 << 20;
+    return limit.rlim_cur == RLIM_INFINITY ? 8 << 20 : std::min(limit.rlim_cur, most);
+}
+
+struct Wishes {
+    std::size_t stack_size = usual_stack_size();
+    bool detached = false;
+};
+
+Wishes wishes_of(const pthread_attr_t* attributes) noexcept {
+    Wishes wishes;
+    if (attributes == nullptr) return wishes;
+    std::size_t size = 0;
+    if (::pthread_attr_getstacksize(attributes, &size) == 0 && size > 0) wishes.stack_size = size;
+    int state = 0;
+    ::pthread_attr_getdetachstate(attributes, &state);
+    wishes.detached = state == PTHREAD_CREATE_DETACHED;
+    return wishes;
+}
+
+int start_thread(Runtime& runtime, pthread_t* thread, const Wishes& wishes, void* (*body)(void*),
+                 void* argument) noexcept {
+    try {
+        auto made = std::make_unique<FiberThread>();
+        made->body = body;
+        made->argument = argument;
+        FiberThread* const own = made.get();
+        const SpawnOptions options{.stack_size = wishes.stack_size, .daemon = true};
+        auto* const core = weft::detail::make_fiber(&runtime, options, [own] { run_thread(own); });
+        Fiber<void> handle{core};
+        (void)made.release();
+        // All before it runs: it may detach itself at once.
+        *thread = reinterpret_cast<pthread_t>(own);
+        if (wishes.detached) {
+            own->references.store(1, std::memory_order_relaxed);
+        } else {
+            own->fiber = std::move(handle);
+        }
+        weft::detail::start_fiber(core);
+        return 0;
+    } catch (const std::exception&) {
+        return EAGAIN;
+    }
+}
+
+weft::Deadline deadline_at(clockid_t clock, const timespec* moment) noexcept {
+    if (moment == nullptr) return Deadline::never();
+    timespec now{};
+    ::clock_gettime(clock, &now);
+    return std::chrono::seconds{moment->tv_sec - now.tv_sec} +
+           std::chrono::nanoseconds{moment->tv_nsec - now.tv_nsec};
+}
+
+// --- main ---
+
+struct Program {
+    int (*main)(int, char**, char**) = nullptr;
+    int count = 0;
+    char** arguments = nullptr;
+    int result = 0;
+    int ended = -1;  // an eventfd
+};
+constinit Program the_program;
+
+/// Whether a handler that is not to restart calls is installed.
+bool any_handler_interrupts() noexcept {
+    for (int signal = 1; signal < NSIG; ++signal) {
+        struct sigaction action {};
+        if (::sigaction(signal, nullptr, &action) != 0) continue;
+        const bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+        if (handled && (action.sa_flags & SA_RESTART) == 0 && signal != SIGURG) return true;
+    }
+    return false;
+}
+
+/// Waits for the end of main(), on the thread that takes the signals.
+void wait_for_end() noexcept {
+    for (;;) {
+        pollfd ended{the_program.ended, POLLIN, 0};
+        const long ready = ::syscall(SYS_ppoll, &ended, 1L, nullptr, nullptr, 0L);
+        if (ready > 0) return;
+        // A handler has run here.
+        const auto how = any_handler_interrupts() ? weft::detail::Interruption::all
+                                                  : weft::detail::Interruption::never_restarted;
+        weft::detail::interrupt_foreign_call(how);
+    }
+}
+
+void tell_end() noexcept {
+    const std::uint64_t one = 1;
+    (void)weft::detail::system_call<::syscall>(SYS_write, the_program.ended, &one, sizeof one);
+}
+
+void* call_main(void*) {
+    the_program.result = the_program.main(the_program.count, the_program.arguments, environ);
+    return nullptr;
+}
+
+void warn_of_thread_locals() noexcept {
+    const std::size_t bytes = thread_local_bytes();
+    if (bytes == 0) return;
+    std::fprintf(stderr,
+                 "weft-run: warning: the program has %zu bytes of thread-local variables, which "
+                 "fibers of one worker share\n",
+                 bytes);
+}
+
+int run_program(int count, char** arguments, char**) {
+    warn_of_thread_locals();
+    the_program.count = count;
+    the_program.arguments = arguments;
+    the_program.ended = ::eventfd(0, EFD_CLOEXEC);
+    auto* const runtime = new Runtime;
+    program.store(runtime, std::memory_order_release);
+    auto* const main = new FiberThread;
+    main->body = &call_main;
+    std::strcpy(main->name, "main");
+    bool left_by_exit = true;
+    const SpawnOptions options{.name = "main", .stack_size = runtime->main_stack_size()};
+    auto fiber = runtime->spawn(options, [main, &left_by_exit] {
+        own_thread().get() = main;
+        weft::detail::take_signals(*Worker::current()->fiber());
+        try {
+            main->body(main->argument);
+            left_by_exit = false;
+        } catch (const ThreadExit&) {
+            // The others go on; the process ends with the last of them.
+        }
+        tell_end();
+    });
+    wait_for_end();
+    fiber.join();
+    if (left_by_exit) {
+        for (const FiberRef& each : runtime->fibers()) each.join();
+        return 0;
+    }
+    return the_program.result;
+}
+
+}  // namespace
+
+FiberThread* fiber_thread_of(pthread_t thread) noexcept {
+    if (program.load(std::memory_order_acquire) == nullptr) return nullptr;
+    auto* const found = reinterpret_cast<FiberThread*>(thread);
+    return found->mark == FiberThread::is_one ? found : nullptr;
+}
+
+int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) noexcept {
+    if (this_fiber_thread() == &thread) return EDEADLK;
+    {
+        const this_fiber::Shield shield;  // pthread_join() does not fail
+        if (!thread.fiber.join(deadline)) return ETIMEDOUT;
+    }
+    if (result != nullptr) *result = thread.result.load(std::memory_order_acquire);
+    drop(thread);
+    return 0;
+}
+
+void make_threads_fibers() noexcept { wanted.store(true, std::memory_order_relaxed); }
+
+}  // namespace weft::hooks::detail
+
+using namespace weft::hooks::detail;
+
+// --- the hooks ---
+
+int hook___libc_start_main(int (*main)(int, char**, char**), int count, char** arguments,
+                           void (*begin)(), void (*end)(), void (*loader_end)(), void* stack) {
+    the_program.main = main;
+    auto* const body = wanted.load(std::memory_order_relaxed) ? &run_program : main;
+    return WEFT_ORIGINAL(__libc_start_main)(body, count, arguments, begin, end, loader_end, stack);
+}
+
+int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
+                        void* argument) {
+    weft::Runtime* const runtime = program.load(std::memory_order_acquire);
+    if (runtime == nullptr || weft::detail::starts_own_thread()) {
+        return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
+    }
+    return start_thread(*runtime, thread, wishes_of(attributes), body, argument);
+}
+
+int hook_pthread_join(pthread_t thread, void** result) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_join)(thread, result);
+    return join_fiber_thread(*own, result, weft::Deadline::never());
+}
+
+int hook_pthread_tryjoin_np(pthread_t thread, void** result) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_tryjoin_np)(thread, result);
+    if (!own->fiber.done()) return EBUSY;
+    return join_fiber_thread(*own, result, weft::Deadline::never());
+}
+
+int hook_pthread_timedjoin_np(pthread_t thread, void** result, const timespec* moment) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_timedjoin_np)(thread, result, moment);
+    return join_fiber_thread(*own, result, deadline_at(CLOCK_REALTIME, moment));
+}
+
+int hook_pthread_clockjoin_np(pthread_t thread, void** result, clockid_t clock,
+                              const timespec* moment) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_clockjoin_np)(thread, result, clock, moment);
+    return join_fiber_thread(*own, result, deadline_at(clock, moment));
+}
+
+int hook_pthread_detach(pthread_t thread) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_detach)(thread);
+    own->fiber = weft::Fiber<void>{};
+    drop(*own);
+    return 0;
+}
+
+void hook_pthread_exit(void* result) {
+    if (this_fiber_thread() != nullptr) throw ThreadExit{result};
+    WEFT_ORIGINAL(pthread_exit)(result);
+}
+
+pthread_t hook_pthread_self() {
+    FiberThread* const own = this_fiber_thread();
+    return own != nullptr ? reinterpret_cast<pthread_t>(own) : WEFT_ORIGINAL(pthread_self)();
+}
+
+// To the process, whose first thread takes it: no worker takes signals.
+int hook_pthread_kill(pthread_t thread, int signal) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_kill)(thread, signal);
+    if (signal == 0) return 0;
+    return ::kill(::getpid(), signal) == 0 ? 0 : errno;
+}
+
+int hook_pthread_cancel(pthread_t thread) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_cancel)(thread);
+    own->fiber.cancel();
+    return 0;
+}
+
+int hook_pthread_setname_np(pthread_t thread, const char* name) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_setname_np)(thread, name);
+    if (std::strlen(name) >= sizeof own->name) return ERANGE;
+    std::strcpy(own->name, name);
+    return 0;
+}
+
+int hook_pthread_getname_np(pthread_t thread, char* name, size_t room) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_getname_np)(thread, name, room);
+    if (room <= std::strlen(own->name)) return ERANGE;
+    std::strcpy(name, own->name);
+    return 0;
+}
+
+// Of the caller's own stack, which is what is asked for.
+int hook_pthread_getattr_np(pthread_t thread, pthread_attr_t* attributes) {
+    FiberThread* const own = fiber_thread_of(thread);
+    if (own == nullptr) return WEFT_ORIGINAL(pthread_getattr_np)(thread, attributes);
+    if (own != this_fiber_thread()) return ENOSYS;
+    const weft::detail::Stack stack = Worker::current()->fiber()->running_stack();
+    ::pthread_attr_init(attributes);
+    return ::pthread_attr_setstack(attributes, stack.bottom(), stack.size());
+}
+
+int hook_pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t* cpus) {
+    if (fiber_thread_of(thread) == nullptr) {
+        return WEFT_ORIGINAL(pthread_setaffinity_np)(thread, size, cpus);
+    }
+    return 0;  // fibers run wherever a worker does
+}
+
+int hook_pthread_getaffinity_np(pthread_t thread, size_t size, cpu_set_t* cpus) {
+    if (fiber_thread_of(thread) == nullptr) {
+        return WEFT_ORIGINAL(pthread_getaffinity_np)(thread, size, cpus);
+    }
+    return ::sched_getaffinity(::getpid(), size, cpus) == 0 ? 0 : errno;
+}
+
+int hook_pthread_setschedparam(pthread_t thread, int policy, const sched_param* parameters) {
+    if (fiber_thread_of(thread) == nullptr) {
+        return WEFT_ORIGINAL(pthread_setschedparam)(thread, policy, parameters);
+    }
+    return policy == SCHED_OTHER ? 0 : EPERM;
+}
+
+int hook_pthread_getschedparam(pthread_t thread, int* policy, sched_param* parameters) {
+    if (fiber_thread_of(thread) == nullptr) {
+        return WEFT_ORIGINAL(pthread_getschedparam)(thread, policy, parameters);
+    }
+    *policy = SCHED_OTHER;
+    parameters->sched_priority = 0;
+    return 0;
+}
+
+int hook_pthread_getcpuclockid(pthread_t thread, clockid_t* clock) {
+    if (fiber_thread_of(thread) != nullptr) return ENOENT;  // a fiber has none
+    return WEFT_ORIGINAL(pthread_getcpuclockid)(thread, clock);
+}
