@@ -21,6 +21,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <ranges>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -446,6 +447,9 @@ TEMPLATE_LIST_TEST_CASE("what waits for imap_unordered is told when the pool is 
     });
 }
 
+static_assert(
+    std::ranges::input_range<decltype(std::declval<FiberPool&>().imap(square, std::vector{1}))>);
+
 // --- close, terminate, join ---
 
 TEMPLATE_LIST_TEST_CASE("a pool is closed before it is joined", "[pool][close]", Pools) {
@@ -547,6 +551,9 @@ TEMPLATE_LIST_TEST_CASE("tasks of a pool whose initializer throws fail with that
         } catch (const std::runtime_error&) {
             // submit() came after the thread that was to be set up.
         }
+        const std::vector<int> items{1, 2};
+        TestType another{1, {}, [] { throw std::runtime_error{"no set-up"}; }};
+        CHECK_THROWS_WITH(another.imap_unordered(square, items).next(), "no set-up");
         pool.close();
         CHECK(pool.join());
     });

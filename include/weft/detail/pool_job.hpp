@@ -21,6 +21,10 @@ public:
     virtual void drop(std::exception_ptr error) noexcept = 0;
 };
 
+/// A callable with a `dropped(std::exception_ptr) noexcept`, which is called instead of it
+/// when it fails without being called.
+struct KnowsOfDrop {};
+
 template <class F>
 class Job final : public PoolJob {
 public:
@@ -48,6 +52,7 @@ public:
         if (error == nullptr) {
             promise_.cancel();
         } else if (promise_.start()) {
+            if constexpr (std::is_base_of_v<KnowsOfDrop, F>) function_.dropped(error);
             promise_.set_exception(std::move(error));
         }
     }
