@@ -37,16 +37,7 @@ public:
 
     void run() noexcept override {
         if (!promise_.start()) return;
-        try {
-            if constexpr (std::is_void_v<Result>) {
-                function_();
-                promise_.set_value();
-            } else {
-                promise_.set_value(function_());
-            }
-        } catch (...) {
-            promise_.set_exception(std::current_exception());
-        }
+        promise_.run([](void* job) { static_cast<Job*>(job)->call(); }, this);
     }
     void drop(std::exception_ptr error) noexcept override {
         if (error == nullptr) {
@@ -58,6 +49,15 @@ public:
     }
 
 private:
+    void call() {
+        if constexpr (std::is_void_v<Result>) {
+            function_();
+            promise_.set_value();
+        } else {
+            promise_.set_value(function_());
+        }
+    }
+
     F function_;
     Promise<Result> promise_;
 };
