@@ -20,9 +20,9 @@ import subprocess
 import sys
 
 LINES = (
-    "switch switch1000 yield2 yield1000 spawn_one spawn_many skynet_join100k skynet_chan100k mutex8 mutex64 mutex_unc "
-    "mutex8y mutex64y generator sem_pp cond_pp chan_pp mpmc select8 select8_wait sleep100k sleep_idle idle100k idle1m foreign_lat foreign_wake "
-    "idle_cpu"
+    "switch switch1000 yield2 yield1000 spawn_one spawn_many skynet_join100k skynet_join1m skynet_chan100k "
+    "skynet_chan1m mutex8 mutex64 mutex_unc mutex8y mutex64y generator sem_pp cond_pp chan_pp mpmc select8 "
+    "select8_wait sleep100k sleep_idle idle100k idle1m foreign_lat foreign_wake idle_cpu"
 ).split()
 PEERS = "weft boost_fiber go std_thread thread_pool fcontext coroutine2".split()
 
@@ -31,6 +31,8 @@ BESIDE = {
     "spawn_many": ["cold_ns", "spawn_only_ns", "peak_rss_mb"],
     "skynet_join100k": ["cpu_ms", "peak_rss_mb"],
     "skynet_chan100k": ["cpu_ms", "peak_rss_mb"],
+    "skynet_join1m": ["cpu_ms", "peak_rss_mb"],
+    "skynet_chan1m": ["cpu_ms", "peak_rss_mb"],
     "sleep100k": ["late_median_us", "late_p99_us", "wall_ms"],
     "sleep_idle": ["late_p99_us", "cpu_ns_per_sleep"],
     "idle100k": ["page_tables_b_per_fiber", "maps_per_fiber", "park_ns", "release_ns"],

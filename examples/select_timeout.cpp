@@ -5,7 +5,6 @@
 #include <weft/fiber.hpp>
 #include <weft/runtime.hpp>
 #include <weft/select.hpp>
-#include <weft/this_fiber.hpp>
 
 #include <chrono>
 #include <cstdio>
@@ -19,9 +18,10 @@ using weft::on_send;
 using weft::otherwise;
 
 int main() {
-    weft::run([] {
+    const auto listen = [] {
         weft::Channel<int> ticks;
         weft::Channel<const char*> news;
+        weft::Event quiet;
         weft::Event stop;
 
         auto clock = weft::spawn([&] {
@@ -29,9 +29,10 @@ int main() {
             ticks.close();
         });
         auto reporter = weft::spawn([&] {
-            weft::this_fiber::sleep_for(450ms);  // long after the last tick
+            quiet.wait();
+            quiet.clear();
             news.send("late news");
-            weft::this_fiber::sleep_for(450ms);
+            quiet.wait();
             stop.set();
         });
 
@@ -43,7 +44,10 @@ int main() {
             ticking = {};  // nil: never ready again
         };
         const auto on_news = [](std::optional<const char*> text) { std::puts(*text); };
-        const auto warn = [] { std::puts("nothing for 300 ms"); };
+        const auto warn = [&] {
+            std::puts("nothing for 300 ms");
+            quiet.set();
+        };
         while (!over) {
             weft::select(on_recv(ticking, on_tick), on_recv(news, on_news), after(300ms, warn),
                          on_event(stop, [&] { over = true; }));
@@ -51,5 +55,6 @@ int main() {
 
         weft::select(on_send(news, "nobody listens", [] { std::puts("sent"); }),
                      otherwise([] { std::puts("nobody there to send to"); }));
-    });
+    };
+    weft::run(listen, {.workers = 1});  // so that no fiber is held up while time goes by
 }

@@ -49,6 +49,7 @@ void add_spawning(Lines& lines) {
     // Not for a pool: its task would hold a thread while it waits for its children.
     if constexpr (Yields<Peer>) {
         lines["skynet_join100k"] = [](JsonLine& r) { skynet_line<Peer>(r, 100'000); };
+        lines["skynet_join1m"] = [](JsonLine& r) { skynet_line<Peer>(r, 1'000'000); };
     }
 }
 
@@ -78,6 +79,7 @@ template <class Peer>
 void add_channels(Lines& lines) {
     lines["chan_pp"] = [](JsonLine& r) { meeting_line<Peer>(r, scaled(300e3)); };
     lines["skynet_chan100k"] = [](JsonLine& r) { channel_skynet_line<Peer>(r, 100'000); };
+    lines["skynet_chan1m"] = [](JsonLine& r) { channel_skynet_line<Peer>(r, 1'000'000); };
     if constexpr (Selects<Peer>) {
         lines["select8"] = [](JsonLine& r) { select_line<Peer, 8>(r, scaled(2e6)); };
         lines["select8_wait"] = [](JsonLine& r) { select_line<Peer, 1>(r, scaled(2e6)); };

@@ -7,6 +7,7 @@
 
 #include <exception>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -115,6 +116,14 @@ public:
     /// Blocks as wait(); null also when `deadline` passes first.
     std::exception_ptr exception(Deadline deadline = Deadline::never()) const {
         return wait(deadline) ? outcome_->error() : nullptr;
+    }
+
+    /// Where what it failed with was thrown, or thrown again: the return addresses of the
+    /// calls, the innermost first, as backtrace_symbols() takes them. Of a pool's task;
+    /// else, and when it is not known, there are none. Never blocks.
+    /// Lifetime: of a Future or the Promise.
+    std::span<void* const> thrown_at() const noexcept {
+        return done() ? outcome_->stack() : std::span<void* const>{};
     }
 
     /// Makes it done, as cancelled, unless it is done or its Promise was started.

@@ -37,8 +37,9 @@ struct PoolOptions {
 /// A limited number of fibers or threads that run tasks: FiberPool and ThreadPool have this
 /// face. (gevent.pool.Pool, multiprocessing.pool.ThreadPool, ThreadPoolExecutor.)
 ///
-/// Who gives a pool work waits while it is full. What a task throws is kept in its Future,
-/// whose cancel() keeps a task from beginning, but does not end one.
+/// Who gives a pool work waits while it is full. What a task throws is kept in its Future, with
+/// where it was thrown (thrown_at()). Its cancel() keeps a task from beginning, but does not
+/// end one.
 ///
 /// At its end, as in Python: close() or terminate(), then join(). A pool that is destroyed is
 /// terminated and waited for.

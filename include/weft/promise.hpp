@@ -8,6 +8,11 @@
 
 namespace weft {
 
+namespace detail {
+template <class F>
+class Job;
+}
+
 /// The side of a Future that sets it. `T` may be void, a reference, or move-only.
 ///
 /// Move-only. One that goes without having set anything is broken: whoever waits gets
@@ -82,6 +87,10 @@ public:
     bool cancelled() const noexcept { return outcome_->cancelled(); }
 
 private:
+    template <class F>
+    friend class detail::Job;
+
+    void run(void (*call)(void*), void* what) noexcept { outcome_->run(call, what); }
     void give_up() noexcept {
         if (outcome_) outcome_->break_promise();
     }

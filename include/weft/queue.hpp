@@ -283,7 +283,8 @@ public:
     using difference_type = std::ptrdiff_t;
 
     explicit Iterator(Queue& queue) : queue_{&queue} { ++*this; }
-    T& operator*() noexcept { return *item_; }
+    T& operator*() const noexcept { return *item_; }
+    T* operator->() const noexcept { return &*item_; }
     Iterator& operator++() {
         item_.reset();
         Taking taking{queue_->core_, Deadline::never(), detail::WhenClosed::ends};
@@ -295,7 +296,7 @@ public:
 
 private:
     Queue* queue_;
-    std::optional<T> item_;
+    mutable std::optional<T> item_;
 };
 
 }  // namespace weft

@@ -193,7 +193,6 @@ void TaskGroup::note_failure(Child& whose, std::exception_ptr error) noexcept {
         ++failure_count_;
     }
     end_all();
-    interrupt_owner();
 }
 
 void TaskGroup::cancel() noexcept {
@@ -203,7 +202,6 @@ void TaskGroup::cancel() noexcept {
         ++alive_;
     }
     end_all();
-    interrupt_owner();
     release();
 }
 
@@ -212,6 +210,8 @@ void TaskGroup::end_all() noexcept {
         const Held held{waiters_.lock()};
         if (std::exchange(cancelled_, true)) return;
     }
+    // First, lest a body that waits for a child's result gets that child's Cancelled.
+    interrupt_owner();
     while (detail::FiberCore* const child = condemn_one()) {
         detail::cancel(child);
         detail::drop_reference(child);
@@ -231,7 +231,8 @@ detail::FiberCore* TaskGroup::condemn_one() noexcept {
 void TaskGroup::interrupt_owner() noexcept {
     {
         const Held held{waiters_.lock()};
-        if (!interrupts_owner_ || std::exchange(interrupted_owner_, true)) return;
+        if (!interrupts_owner_) return;
+        interrupted_owner_ = true;
     }
     try {
         detail::throw_in(*owner_, interrupt_);

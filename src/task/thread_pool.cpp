@@ -4,7 +4,8 @@
 // threads: it does the waiting, the order and the end.
 //
 // Invariant: there is a thread for each unfinished job, or there are `size`, or no more
-// could be had.
+// could be had. A job counts from before its thread is looked for until it is done, lest
+// two givers at once make do with one thread.
 #include <weft/thread_pool.hpp>
 
 #include "base/own_thread.hpp"
@@ -16,6 +17,7 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -32,12 +34,28 @@ struct ThreadPool::State {
     const std::string name;
     // --- any thread ---
     Queue<std::unique_ptr<detail::PoolJob>> jobs;
-    WaitGroup alive;  // threads
+    WaitGroup alive;                     // threads
+    std::atomic<std::size_t> givers{0};  // who is about to put a job, or just did
     Lock lock;
     // --- guarded by lock ---
     std::vector<std::thread> threads;
     std::exception_ptr broken;  // what the initializer threw
 };
+
+namespace {
+
+class Giving {
+public:
+    explicit Giving(std::atomic<std::size_t>& givers) noexcept : givers_{givers} { ++givers_; }
+    Giving(const Giving&) = delete;
+    Giving& operator=(const Giving&) = delete;
+    ~Giving() { --givers_; }
+
+private:
+    std::atomic<std::size_t>& givers_;
+};
+
+}  // namespace
 
 ThreadPool::State* ThreadPool::make(const PoolOptions& options) { return new State{options}; }
 
@@ -55,6 +73,7 @@ ThreadPool::~ThreadPool() {
 }
 
 bool ThreadPool::take(std::unique_ptr<detail::PoolJob> job, Deadline deadline) {
+    const Giving giving{state_->givers};
     start_thread_if_needed();
     try {
         if (deadline == detail::at_once) return state_->jobs.try_put(std::move(job));
@@ -70,7 +89,9 @@ void ThreadPool::start_thread_if_needed() {
     const std::lock_guard hold{state_->lock};
     const std::size_t number = state_->threads.size();
     if (number == size() || state_->jobs.closed()) return;
-    if (number > state_->jobs.unfinished()) return;
+    // In this order: whose job is put is a giver no more.
+    const std::size_t others = state_->givers - 1;
+    if (number > others + state_->jobs.unfinished()) return;
     state_->threads.reserve(number + 1);
     state_->alive.add(1);
     try {

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <ranges>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -787,6 +788,9 @@ TEMPLATE_LIST_TEST_CASE("a loop over a queue ends when it is closed and empty", 
         for ([[maybe_unused]] const int item : queue) FAIL("it is closed and empty");
     });
 }
+
+static_assert(std::ranges::input_range<Queue<int>>);
+static_assert(std::ranges::input_range<Queue<std::unique_ptr<int>>>);
 
 TEST_CASE("several loops share the items, and each takes what it has left", "[queue][iterate]") {
     everywhere([] {

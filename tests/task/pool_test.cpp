@@ -6,6 +6,7 @@
 
 #include "support/catch.hpp"
 #include "support/journal.hpp"
+#include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/waiting.hpp"
 
@@ -21,12 +22,16 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <ranges>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include <unwind.h>
 
 using namespace std::chrono_literals;
 using weft::FiberPool;
@@ -42,8 +47,10 @@ using Pools = std::tuple<FiberPool, ThreadPool>;
 
 int square(int n) { return n * n; }
 
+[[noreturn, gnu::noinline]] void throw_three() { throw std::runtime_error{"three"}; }
+
 int fails_at_three(int n) {
-    if (n == 3) throw std::runtime_error{"three"};
+    if (n == 3) throw_three();
     return n;
 }
 
@@ -97,6 +104,57 @@ TEMPLATE_LIST_TEST_CASE("what a task throws is kept in its Future", "[pool]", Po
         CHECK_THROWS_WITH(future.get(), "three");
         CHECK_THROWS_AS(pool.apply(fails_at_three, 3), std::runtime_error);
         CHECK(pool.apply(fails_at_three, 4) == 4);
+    });
+}
+
+TEMPLATE_LIST_TEST_CASE("a Future of a task knows where what that threw was thrown", "[pool]",
+                        Pools) {
+    const auto is_in = [](void* function, std::span<void* const> stack) {
+        return std::any_of(stack.begin(), stack.end(), [&](void* at) {
+            return _Unwind_FindEnclosingFunction(static_cast<char*>(at) - 1) == function;
+        });
+    };
+    on_workers([&] {
+        TestType pool{2};
+        auto future = pool.submit(fails_at_three, 3);
+        auto other = pool.submit([] { throw std::logic_error{"other"}; });
+        CHECK_THROWS_WITH(future.get(), "three");
+        CHECK_THROWS_WITH(other.get(), "other");
+        auto* const thrower = reinterpret_cast<void*>(&throw_three);
+        CHECK(is_in(thrower, future.thrown_at()));
+        CHECK_FALSE(is_in(thrower, other.thrown_at()));
+        if (!weft::test::under_sanitizer) {
+            const auto first = future.thrown_at().first(1);
+            CHECK(is_in(thrower, first));  // not what throwing itself is made of
+        }
+
+        auto pointer = pool.submit([] { throw &square; });
+        pointer.wait();
+        CHECK(pointer.thrown_at().empty());
+        auto value = pool.submit(square, 3);
+        value.wait();
+        CHECK(value.thrown_at().empty());
+    });
+}
+
+TEMPLATE_LIST_TEST_CASE("of tasks that throw at once each has its own stack", "[pool]", Pools) {
+    on_workers([&] {
+        TestType pool{4};
+        std::vector<weft::Future<int>> futures;
+        for (int i = 0; i < 100; ++i) {
+            futures.push_back(pool.submit([i] {
+                struct Slow {
+                    ~Slow() { weft::this_fiber::yield(); }
+                } slow;
+                if (i % 2 == 0) throw i;
+                return fails_at_three(3);
+            }));
+        }
+        for (int i = 0; i < 100; ++i) {
+            futures[i].wait();
+            REQUIRE(futures[i].exception());
+            CHECK_FALSE(futures[i].thrown_at().empty());
+        }
     });
 }
 
@@ -446,6 +504,9 @@ TEMPLATE_LIST_TEST_CASE("what waits for imap_unordered is told when the pool is 
     });
 }
 
+static_assert(
+    std::ranges::input_range<decltype(std::declval<FiberPool&>().imap(square, std::vector{1}))>);
+
 // --- close, terminate, join ---
 
 TEMPLATE_LIST_TEST_CASE("a pool is closed before it is joined", "[pool][close]", Pools) {
@@ -547,6 +608,9 @@ TEMPLATE_LIST_TEST_CASE("tasks of a pool whose initializer throws fail with that
         } catch (const std::runtime_error&) {
             // submit() came after the thread that was to be set up.
         }
+        const std::vector<int> items{1, 2};
+        TestType another{1, {}, [] { throw std::runtime_error{"no set-up"}; }};
+        CHECK_THROWS_WITH(another.imap_unordered(square, items).next(), "no set-up");
         pool.close();
         CHECK(pool.join());
     });

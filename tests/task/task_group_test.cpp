@@ -17,7 +17,9 @@
 #include <weft/timeout.hpp>
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -333,6 +335,31 @@ TEST_CASE("a group that is cancelled ends its children and its body, and is no f
                             return 1;
                         }),
                         weft::Cancelled);
+    });
+}
+
+TEST_CASE("a cancelled group ends a body that waits for a child's result, and is no failure",
+          "[task_group][cancel]") {
+    on_workers([] {
+        std::atomic<bool> body_ended{false};
+        std::optional<std::stop_callback<std::function<void()>>> hold_up;
+        std::thread canceller;
+        task_group([&](TaskGroup& group) {
+            // Who cancels comes to the child first, then to its sibling, and there waits.
+            auto sibling = group.start_soon(wait_for_ever);
+            auto child = group.start_soon(wait_for_ever);
+            until_waiting(child);
+            hold_up.emplace(weft::stop_token_of(sibling), [&] {
+                while (!body_ended) std::this_thread::yield();
+            });
+            canceller = std::thread{[&] { group.cancel(); }};
+            struct AtEnd {
+                ~AtEnd() { ended = true; }
+                std::atomic<bool>& ended;
+            } at_end{body_ended};
+            child.get();
+        });
+        canceller.join();
     });
 }
 

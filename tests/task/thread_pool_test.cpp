@@ -63,6 +63,24 @@ TEST_CASE("tasks run on threads that are no workers, with a name and a number", 
     });
 }
 
+TEST_CASE("tasks that are given at once have a thread each", "[thread_pool]") {
+    constexpr int rounds = weft::test::under_sanitizer ? 200 : 2000;
+    for (int round = 0; round < rounds; ++round) {
+        std::latch givers{2};
+        std::latch together{2};  // who waits for the other needs it to run
+        ThreadPool pool{2};
+        const auto give = [&] {
+            givers.arrive_and_wait();
+            pool.submit([&] { together.arrive_and_wait(); });
+        };
+        std::thread first{give};
+        std::thread second{give};
+        first.join();
+        second.join();
+        together.wait();
+    }
+}
+
 TEST_CASE("threads are started as they are needed, and end with the pool", "[thread_pool]") {
     const std::size_t before = weft::test::threads();
     {

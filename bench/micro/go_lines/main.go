@@ -18,11 +18,11 @@ import (
 	"time"
 )
 
-const leaves = 100_000
-
 var lines = map[string]func() string{
-	"skynet_join100k": func() string { return tree(sumOfTree) },
-	"skynet_chan100k": func() string { return tree(sumByChannels) },
+	"skynet_join100k": func() string { return tree(sumOfTree, 100_000) },
+	"skynet_join1m":   func() string { return tree(sumOfTree, 1_000_000) },
+	"skynet_chan100k": func() string { return tree(sumByChannels, 100_000) },
+	"skynet_chan1m":   func() string { return tree(sumByChannels, 1_000_000) },
 	"mpmc":            func() string { return calibrated(4_000_000, 400, sharedQueue) },
 	"chan_pp":         func() string { return calibrated(300_000, 10, pingPong) },
 	"select8":         func() string { return calibrated(2_000_000, 8, selectOf(8)) },
@@ -98,7 +98,7 @@ func nsEach(start time.Time, operations int) float64 {
 	return float64(time.Since(start)) / float64(operations)
 }
 
-func tree(sumOf func(first, size uint64) uint64) string {
+func tree(sumOf func(first, size uint64) uint64, leaves uint64) string {
 	cpu, start := cpuNs(), time.Now()
 	sum := sumOf(0, leaves)
 	wall := time.Since(start)

@@ -9,10 +9,12 @@
 #include <weft/detail/wait_queue.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <new>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -39,6 +41,8 @@ public:
     void finish_value() noexcept;
     void abandon_value() noexcept;
     bool set_error(std::exception_ptr error);
+    /// Calls; what that throws is the error, of which is noted where it was thrown.
+    void run(void (*call)(void*), void* what) noexcept;
     /// Nobody will set it any more.
     void break_promise() noexcept;
 
@@ -50,6 +54,8 @@ public:
     bool wait(Deadline deadline);
     /// The error, also of a cancellation; null when there is a value. Requires: done.
     std::exception_ptr error() const noexcept;
+    /// Where it was thrown, if that is known. Requires: done.
+    std::span<void* const> stack() const noexcept { return {stack_.get(), stack_size_}; }
     /// Throws the error, if it is one. Requires: done.
     void rethrow() const;
     /// Throws std::future_error when it is not the first.
@@ -80,7 +86,10 @@ private:
     std::atomic<bool> taken_{false};
     Follower* followers_ = nullptr;   // guarded by waiters_.lock()
     FiberCore* callbacks_ = nullptr;  // guarded by waiters_.lock(); the last comes first
-    std::exception_ptr error_;        // written before the phase says so, read after
+    // --- written before the phase says so, read after ---
+    std::exception_ptr error_;
+    std::unique_ptr<void*[]> stack_;
+    std::size_t stack_size_ = 0;
 };
 
 /// With a place for the value.

@@ -21,6 +21,10 @@ public:
     virtual void drop(std::exception_ptr error) noexcept = 0;
 };
 
+/// A callable with a `dropped(std::exception_ptr) noexcept`, which is called instead of it
+/// when it fails without being called.
+struct KnowsOfDrop {};
+
 template <class F>
 class Job final : public PoolJob {
 public:
@@ -33,26 +37,27 @@ public:
 
     void run() noexcept override {
         if (!promise_.start()) return;
-        try {
-            if constexpr (std::is_void_v<Result>) {
-                function_();
-                promise_.set_value();
-            } else {
-                promise_.set_value(function_());
-            }
-        } catch (...) {
-            promise_.set_exception(std::current_exception());
-        }
+        promise_.run([](void* job) { static_cast<Job*>(job)->call(); }, this);
     }
     void drop(std::exception_ptr error) noexcept override {
         if (error == nullptr) {
             promise_.cancel();
         } else if (promise_.start()) {
+            if constexpr (std::is_base_of_v<KnowsOfDrop, F>) function_.dropped(error);
             promise_.set_exception(std::move(error));
         }
     }
 
 private:
+    void call() {
+        if constexpr (std::is_void_v<Result>) {
+            function_();
+            promise_.set_value();
+        } else {
+            promise_.set_value(function_());
+        }
+    }
+
     F function_;
     Promise<Result> promise_;
 };

@@ -4,6 +4,7 @@
 #include <weft/cancelled.hpp>
 #include <weft/deadline.hpp>
 #include <weft/detail/invoke.hpp>
+#include <weft/detail/pool_job.hpp>
 #include <weft/future.hpp>
 #include <weft/queue.hpp>
 
@@ -70,7 +71,7 @@ class AsTheyCome {
     };
 
     template <class Call>
-    class Delivery {
+    class Delivery : public KnowsOfDrop {
     public:
         Delivery(Call call, std::shared_ptr<Shared> to)
             : call_(std::move(call)), to_{std::move(to)} {}
@@ -86,6 +87,9 @@ class AsTheyCome {
                 outcome.error = std::current_exception();
             }
             deliver(std::move(outcome));
+        }
+        void dropped(std::exception_ptr error) noexcept {
+            deliver({std::nullopt, std::move(error)});
         }
 
     private:
@@ -164,7 +168,8 @@ public:
         using value_type = Mapped::value_type;
         using difference_type = std::ptrdiff_t;
         explicit Iterator(Mapped& results) : results_{&results}, value_{results.next()} {}
-        value_type& operator*() noexcept { return *value_; }
+        value_type& operator*() const noexcept { return *value_; }
+        value_type* operator->() const noexcept { return &*value_; }
         Iterator& operator++() {
             value_.reset();
             auto next = results_->next();
@@ -176,7 +181,7 @@ public:
 
     private:
         Mapped* results_;
-        std::optional<value_type> value_;
+        mutable std::optional<value_type> value_;
     };
     Iterator begin() { return Iterator{*this}; }
     Last end() noexcept { return {}; }
