@@ -14,6 +14,10 @@
 
 namespace weft::io {
 
+namespace detail {
+struct DescriptorOf;
+}
+
 /// What may be done with a file, and what opening it does to it. Joined by |.
 enum class OpenMode : std::uint32_t {
     read = 1,
@@ -194,6 +198,7 @@ public:
     int release() noexcept { return descriptor_.release(); }
 
 private:
+    friend struct detail::DescriptorOf;
     File(int fd, std::string path) noexcept;
     std::size_t read_at(std::span<const MutableBuffer> buffers, std::int64_t offset,
                         Deadline deadline);
