@@ -87,6 +87,9 @@ public:
 
     /// Opens `path`. `permissions` are those of a file that is created, less
     /// the process's umask.
+    ///
+    /// Blocks: for the disk; of a FIFO, until somebody has its other end open, which the
+    /// system does not always tell: it is looked at after 1 ms, later every 64 ms.
     /// Throws std::system_error; std::invalid_argument for a `mode` with neither
     /// read nor write or a path with a zero byte in it.
     static File open(std::string_view path, OpenMode mode = OpenMode::read,
