@@ -22,7 +22,8 @@ WEFT_API void become_main() noexcept;
 
 /// What the workers sleep on and I/O goes through.
 enum class Io : std::uint8_t {
-    automatic,  ///< io_uring where the kernel allows it, else epoll; a warning says why
+    automatic,  ///< io_uring where the kernel allows it and has memory for it, else epoll; a
+                ///< warning says why
     uring,      ///< io_uring, or the Runtime's constructor throws std::system_error
     epoll,      ///< epoll for sockets and a few threads for files
 };

@@ -32,6 +32,7 @@
 #include <weft/io/send_file.hpp>
 #include <weft/io/signals.hpp>
 #include <weft/io/socket.hpp>
+#include <weft/io/splice.hpp>
 #include <weft/io/stream.hpp>
 #include <weft/io/stream_server.hpp>
 #include <weft/io/stream_socket.hpp>

@@ -70,6 +70,19 @@ int socket_option(int fd, int option) noexcept {
     return result < 0 ? result : value;
 }
 
+/// As io_uring does: a FIFO is opened though nobody is at its other end, for whom os/fifo.hpp
+/// waits; nothing could end a call that waits here.
+int open_at_once(const Request& request) noexcept {
+    const auto flags = static_cast<int>(request.flags);
+    const auto open = [&request](int how) noexcept {
+        return call(SYS_openat, request.fd, request.buffer, how, request.length);
+    };
+    const int fd = open(flags | O_NONBLOCK);
+    if (fd == -EWOULDBLOCK) return open(flags);  // who has a lease on it is to give that up
+    if (fd >= 0) call(SYS_fcntl, fd, F_SETFL, static_cast<long>(flags));
+    return fd;
+}
+
 // --- sockets ---
 
 /// recv or send; with MSG_WAITALL, on a stream, until all of it is through.
@@ -285,8 +298,7 @@ int carry_out(const Request& request) noexcept {
             return here ? call(SYS_writev, fd, request.buffer, size)
                         : call(SYS_pwritev, fd, request.buffer, size, request.offset, 0L);
         case Code::fsync: return call(request.flags == 1 ? SYS_fdatasync : SYS_fsync, fd);
-        case Code::openat:
-            return call(SYS_openat, fd, request.buffer, request.flags, request.length);
+        case Code::openat: return open_at_once(request);
         case Code::statx:
             return call(SYS_statx, fd, request.buffer, request.flags, request.length,
                         request.extra);

@@ -267,7 +267,8 @@ void EpollDriver::cancel(Operation& operation) noexcept {
             record.waiting.remove(operation);
             // One that was not tried may have what it waits for: that wins.
             int result = 0;
-            const bool over = record.kept_for != 0 && try_kept(record, operation, result);
+            const bool over = record.kept_for != 0 ? try_kept(record, operation, result)
+                                                   : attempt_again(operation, result);
             finish(operation, over ? result : result_when_ended(operation, -ECANCELED), finished);
         }
     }

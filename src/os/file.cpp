@@ -12,6 +12,7 @@
 #include <weft/io/file.hpp>
 
 #include "os/call.hpp"
+#include "os/fifo.hpp"
 #include "os/file_status.hpp"
 #include "os/path.hpp"
 #include "os/pieces.hpp"
@@ -186,8 +187,10 @@ File File::open(std::string_view path, OpenMode mode, std::uint32_t permissions,
                           .buffer = name.c_str(),
                           .length = permissions,
                           .flags = open_flags(mode)};
-    const int fd = detail::perform_on_path(request, path, "open", deadline);
-    return File{fd, std::move(name)};
+    File file{detail::open_path(request, path, deadline), std::move(name)};
+    const bool writes = has(mode, OpenMode::write) || has(mode, OpenMode::append);
+    if (!writes) detail::wait_for_writer(file.descriptor_, path, deadline);
+    return file;
 }
 
 bool File::direct() const noexcept { return (flags_ & O_DIRECT) != 0; }

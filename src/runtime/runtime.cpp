@@ -80,6 +80,8 @@ std::unique_ptr<Driver> make_driver(RuntimeParts& parts) {
 
 std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime) {
     const Settings& settings = parts.settings;
+    const bool may_fall_back = settings.io == Io::automatic;
+    choose_io(parts);
     Scheduler::Setup setup;
     setup.workers = settings.workers;
     setup.stack_shift = StackPool::shift_for(settings.stack_size);
@@ -92,7 +94,17 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
     setup.throw_interrupt = &throw_interrupt;
     setup.at_rest = &look_for_stall;
     setup.runtime = runtime;
-    return std::make_unique<Scheduler>(setup, [&](std::uint32_t) { return make_driver(parts); });
+    const auto make = [&parts](std::uint32_t) { return make_driver(parts); };
+    try {
+        return std::make_unique<Scheduler>(setup, make);
+    } catch (const std::system_error& error) {
+        // That there is io_uring does not mean that there is memory for as many rings as
+        // workers: RLIMIT_MEMLOCK counts all rings of the user.
+        if (!may_fall_back || settings.io == Io::epoll) throw;
+        parts.settings.io = Io::epoll;
+        warn_once_about_epoll(error.what());
+    }
+    return std::make_unique<Scheduler>(setup, make);
 }
 
 }  // namespace
@@ -103,7 +115,6 @@ Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts} {
         parts_->settings = detail::resolve(options);
         if (parts_->settings.detect_cycles) detail::watch_cycles();
         if (parts_->settings.watch_lock_order) detail::watch_lock_order();
-        detail::choose_io(*parts_);
         parts_->scheduler = detail::make_scheduler(*parts_, this);
         parts_->scheduler->start();
     } catch (...) {

@@ -5,6 +5,8 @@
 // calls may give, do half of what was asked, or let somebody in just before the
 // owner of a ring falls asleep.
 #include "support/catch.hpp"
+#include "support/errors.hpp"
+#include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
 
@@ -12,6 +14,7 @@
 
 #include <weft/cancelled.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -322,4 +325,46 @@ TEST_CASE("a ring makes do with the memory there is", "[io][uring][fault]") {
     most_entries = 1;
     CHECK_THROWS_AS((Ring{256, 1024}), std::system_error);
     most_entries = 0;
+}
+
+namespace {
+
+/// A runtime of many workers in a process that has memory for a small ring, but for none of
+/// theirs.
+int without_memory_for_rings(Io io) {
+    if (!uring_support()) return 0;
+    ::unsetenv("WEFT_IO");
+    most_entries = 1;
+    const std::size_t before = open_fds();
+    bool works = false;
+    weft::run(
+        [&works] {
+            auto [client, server] = connection();
+            client.write_all("x");
+            works = weft::Runtime::current().io() == Io::epoll && read_text(server) == "x";
+        },
+        {.workers = 3, .io = io});
+    return works && open_fds() == before ? 0 : 3;
+}
+
+const Child poor{"no memory for rings", [] { return without_memory_for_rings(Io::automatic); }};
+const Child insisting{"no memory for rings, which it insists on", [] {
+                          try {
+                              return without_memory_for_rings(Io::uring);
+                          } catch (const std::system_error& error) {
+                              return is(error.code(), std::errc::not_enough_memory) ? 0 : 4;
+                          }
+                      }};
+
+}  // namespace
+
+TEST_CASE("a runtime without memory for its rings goes by epoll, and says so once",
+          "[io][uring][fault]") {
+    if (!uring_support()) return;
+    const Outcome outcome = poor.run();
+    INFO(outcome.describe());
+    CHECK(outcome.exited_with(0));
+    CHECK(outcome.says("io_uring_setup: Cannot allocate memory"));
+    CHECK(std::count(outcome.errors.begin(), outcome.errors.end(), '\n') == 1);
+    CHECK(insisting.run().exited_with(0));
 }

@@ -9,6 +9,7 @@
 #include <weft/io/directory.hpp>
 #include <weft/io/file.hpp>
 #include <weft/io/file_system.hpp>
+#include <weft/io/unix.hpp>
 
 #include <algorithm>
 #include <array>
@@ -449,19 +450,69 @@ TEST_CASE("a lock on a file is shared or not, is waited for, and goes with it",
     });
 }
 
-TEST_CASE("opening that lasts keeps no worker", "[os][file]") {
+TEST_CASE("opening a FIFO waits for its other end, and keeps no worker", "[os][file]") {
     on_workers_and_io([] {
         const Scratch scratch;
-        REQUIRE(::mkfifo(scratch.path().c_str(), 0600) == 0);
-        // Each lasts until the other one has begun.
-        auto reader = weft::spawn([&] {
-            auto file = File::open(scratch.path());
+        const std::string path = scratch.path();
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        const auto read = [&] {
+            auto file = File::open(path);
+            CHECK((::fcntl(file.fd(), F_GETFL) & O_NONBLOCK) == 0);
             return text_of(file);
-        });
+        };
+        auto first = weft::spawn(read);
         until_in_flight(1);
-        File::open(scratch.path(), OpenMode::write).write_all("through");
-        REQUIRE(reader.get() == "through");
+        REQUIRE_FALSE(first.done());
+        File::open(path, OpenMode::write).write_all("through");
+        REQUIRE(first.get() == "through");
+
+        auto writer = weft::spawn([&] { File::open(path, OpenMode::append).write_all("again"); });
+        weft::this_fiber::sleep_for(3ms);
+        REQUIRE_FALSE(writer.done());
+        REQUIRE(read() == "again");
+        writer.get();
+
+        auto late = weft::spawn(read);
+        int fd = -1;
+        while (fd < 0) {
+            fd = ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            weft::this_fiber::yield();
+        }
+        REQUIRE(::write(fd, "gone", 4) == 4);
+        ::close(fd);
+        REQUIRE(late.get() == "gone");
     });
+}
+
+TEST_CASE("a FIFO without another end is given up, and told from what is not there", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string path = scratch.path();
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        const std::size_t before = open_fds();
+        for (const OpenMode mode : {OpenMode::read, OpenMode::write}) {
+            REQUIRE(is(error_of([&] { File::open(path, mode, 0, 3ms); }), std::errc::timed_out));
+            auto cancelled = weft::spawn([&] { File::open(path, mode); });
+            weft::this_fiber::yield();
+            cancelled.cancel();
+            REQUIRE_THROWS_AS(cancelled.get(), weft::Cancelled);
+        }
+        REQUIRE(open_fds() == before);
+        weft::io::UnixListener socket{weft::io::UnixAddress{scratch.path("socket")}};
+        REQUIRE(is(error_of([&] { File::open(scratch.path("socket"), OpenMode::write); }),
+                   std::errc::no_such_device_or_address));
+    });
+}
+
+TEST_CASE("plain threads wait for the other end of a FIFO, too", "[os][file]") {
+    const Scratch scratch;
+    REQUIRE(::mkfifo(scratch.path().c_str(), 0600) == 0);
+    REQUIRE(is(error_of([&] { File::open(scratch.path(), OpenMode::read, 0, 3ms); }),
+               std::errc::timed_out));
+    std::thread writer{[&] { File::open(scratch.path(), OpenMode::write).write_all("through"); }};
+    auto file = File::open(scratch.path());
+    CHECK(text_of(file) == "through");
+    writer.join();
 }
 
 TEST_CASE("nothing of a file is left open", "[os][file]") {

@@ -1,6 +1,7 @@
 #include "support/errors.hpp"
 #include "support/fd.hpp"
 #include "support/runtime.hpp"
+#include "support/scratch.hpp"
 #include "support/tcp.hpp"
 
 #include <weft/cancelled.hpp>
@@ -9,7 +10,9 @@
 #include <array>
 #include <thread>
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 using namespace std::chrono_literals;
 using namespace weft::test;
@@ -174,6 +177,21 @@ TEST_CASE("reads and writes of a pipe end at their deadline and lose nothing", "
         REQUIRE(reader.read_exactly(got) == filled);
         writer.write_all("y");
         REQUIRE(text_of(reader) == "y");
+    });
+}
+
+TEST_CASE("what is there beats a deadline that has passed, of a FIFO, too",
+          "[os][pipe][deadline]") {
+    on_workers_and_io([] {
+        const Scratch scratch;  // of a FIFO nothing can be asked without waiting (RWF_NOWAIT)
+        REQUIRE(::mkfifo(scratch.path().c_str(), 0600) == 0);
+        PipeReader reader{::open(scratch.path().c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
+        PipeWriter writer{::open(scratch.path().c_str(), O_WRONLY | O_CLOEXEC)};
+        const weft::Deadline passed{weft::Deadline::Clock::time_point{}};
+        REQUIRE(writer.write(pattern(3), passed) == 3);
+        std::array<std::byte, 10> room{};
+        REQUIRE(reader.read(room, passed) == 3);
+        REQUIRE(is(error_of([&] { reader.read(room, passed); }), std::errc::timed_out));
     });
 }
 

@@ -14,6 +14,10 @@
 
 namespace weft::io {
 
+namespace detail {
+struct DescriptorOf;
+}
+
 /// What may be done with a file, and what opening it does to it. Joined by |.
 enum class OpenMode : std::uint32_t {
     read = 1,
@@ -83,6 +87,9 @@ public:
 
     /// Opens `path`. `permissions` are those of a file that is created, less
     /// the process's umask.
+    ///
+    /// Blocks: for the disk; of a FIFO, until somebody has its other end open, which the
+    /// system does not always tell: it is looked at after 1 ms, later every 64 ms.
     /// Throws std::system_error; std::invalid_argument for a `mode` with neither
     /// read nor write or a path with a zero byte in it.
     static File open(std::string_view path, OpenMode mode = OpenMode::read,
@@ -194,6 +201,7 @@ public:
     int release() noexcept { return descriptor_.release(); }
 
 private:
+    friend struct detail::DescriptorOf;
     File(int fd, std::string path) noexcept;
     std::size_t read_at(std::span<const MutableBuffer> buffers, std::int64_t offset,
                         Deadline deadline);

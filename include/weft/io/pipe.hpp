@@ -13,6 +13,10 @@
 
 namespace weft::io {
 
+namespace detail {
+struct DescriptorOf;
+}
+
 /// The end of a pipe that is read; also of a FIFO or a terminal.
 ///
 /// Blocking calls suspend the calling fiber, on a plain thread the thread. Each is a
@@ -73,6 +77,7 @@ public:
     void expires_at(Deadline deadline) noexcept { expiry_ = deadline; }
 
 private:
+    friend struct detail::DescriptorOf;
     // >= 0 or -errno; throws Cancelled.
     std::int64_t receive(std::span<const MutableBuffer> buffers, Deadline deadline);
 
@@ -133,6 +138,7 @@ public:
     void expires_at(Deadline deadline) noexcept { expiry_ = deadline; }
 
 private:
+    friend struct detail::DescriptorOf;
     // >= 0 or -errno; throws Cancelled.
     std::int64_t send(std::span<const ConstBuffer> buffers, Deadline deadline);
 

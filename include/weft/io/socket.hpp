@@ -5,6 +5,10 @@
 
 namespace weft::io {
 
+namespace detail {
+struct DescriptorOf;
+}
+
 /// What all sockets have in common. There is none by itself: see TcpStream,
 /// TcpListener, UnixStream, UnixListener, UdpSocket.
 ///
@@ -51,6 +55,7 @@ protected:
     weft::detail::Descriptor& descriptor() const noexcept { return descriptor_; }
 
 private:
+    friend struct detail::DescriptorOf;
     mutable weft::detail::Descriptor descriptor_;
 };
 
