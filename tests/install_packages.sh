@@ -6,7 +6,8 @@ set -eu
 # Of alternatives one is enough; the first is installed when there is none.
 needed="g++ meson ninja-build pkg-config python3 liburing-dev
     libboost1.81-dev|libboost1.74-dev libboost-context1.81-dev|libboost-context1.74-dev"
-[ "${1:-}" = tests ] && needed="$needed catch2 clang-format binutils cmake wrk curl libssl-dev openssl tinyproxy-bin"
+[ "${1:-}" = tests ] && needed="$needed catch2 clang-format binutils cmake wrk curl libssl-dev openssl
+    valgrind tinyproxy-bin"
 
 is_installed() {
     dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'

@@ -87,6 +87,8 @@ public:
     /// Blocks: until the fiber ended. Cancellation point.
     /// Throws what the fiber threw; Cancelled if it was cancelled, or if the
     /// caller is; Deadlock, as join(); std::logic_error when the result was taken before.
+    /// (A caller that ends by the Cancelled of another fiber has failed, and is
+    /// reported like one; this_fiber::check_cancelled() tells whose it is.)
     R get() { return detail::moved_out<R>(detail::take_result(core_)); }
 
     /// Asks the fiber to end: from now on each of its cancellation points

@@ -3,6 +3,7 @@
 
 #include "base/assert.hpp"
 #include "base/sanitizer.hpp"
+#include "base/valgrind.hpp"
 
 #include <sys/mman.h>
 
@@ -164,7 +165,10 @@ std::uint32_t StackPool::acquire(std::uint8_t shift, Stack* out, std::uint32_t c
             is_fresh = true;
         }
     }
-    if (is_fresh) install_guard(out[0].slot());
+    if (is_fresh) {
+        install_guard(out[0].slot());
+        valgrind_register_stack(out[0].bottom(), out[0].end);
+    }
     in_use_.fetch_add(taken, std::memory_order_relaxed);
     return taken;
 }

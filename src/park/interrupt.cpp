@@ -196,7 +196,8 @@ Timeout::Timeout(Deadline deadline) noexcept
 }
 
 Timeout::~Timeout() {
-    WEFT_ASSERT(party_ == &detail::this_party());
+    WEFT_REQUIRE(party_ == &detail::this_party(),
+                 "a Timeout is destroyed by another fiber or thread than it was made by");
     detail::Timeouts::remove(*this);
 }
 

@@ -167,6 +167,9 @@ void SpinLock::lock_contended() noexcept {
 
 // --- WaitList ---
 
-WaitList::~WaitList() { WEFT_ASSERT(Scheduler::any_halted() || empty()); }
+WaitList::~WaitList() {
+    WEFT_REQUIRE(Scheduler::any_halted() || empty(),
+                 "what somebody waits for is destroyed: a lock, an Event, a Queue or the like");
+}
 
 }  // namespace weft::detail

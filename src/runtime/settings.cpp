@@ -4,6 +4,8 @@
 #include "context/stack.hpp"
 #include "runtime/cpus.hpp"
 
+#include <weft/cancelled.hpp>
+
 #include <cxxabi.h>
 #include <charconv>
 #include <cstdio>
@@ -71,6 +73,12 @@ std::size_t resolve_stack_size(std::size_t asked) {
                          number_from("WEFT_STACK_SIZE").value_or(default_stack_size));
 }
 
+std::string readable_name(const std::type_info& type) {
+    const std::unique_ptr<char, decltype(&std::free)> name{
+        abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr), &std::free};
+    return name != nullptr ? name.get() : type.name();
+}
+
 // The default of Options::on_unhandled. Put together first and written at once,
 // so that reports of several workers do not mix.
 void report_on_stderr(std::uint64_t id, std::string_view name, std::exception_ptr error) {
@@ -80,13 +88,11 @@ void report_on_stderr(std::uint64_t id, std::string_view name, std::exception_pt
     try {
         std::rethrow_exception(error);
     } catch (const std::exception& e) {
-        int status = 0;
-        const std::unique_ptr<char, decltype(&std::free)> type{
-            abi::__cxa_demangle(typeid(e).name(), nullptr, nullptr, &status), &std::free};
-        text += status == 0 ? type.get() : typeid(e).name();
-        text += std::string{": "} + e.what();
+        text += readable_name(typeid(e)) + ": " + e.what();
+    } catch (const Cancelled&) {
+        text += "weft::Cancelled, of another fiber or a future: this one was not cancelled";
     } catch (...) {
-        text += "of a type that is no std::exception";
+        text += readable_name(*abi::__cxa_current_exception_type());
     }
     text += "\n";
     std::fputs(text.c_str(), stderr);

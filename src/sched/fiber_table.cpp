@@ -10,7 +10,8 @@ namespace weft::detail {
 FiberTable::~FiberTable() {
     for (const auto& chunk : chunks_) {
         for (const FiberCore& fiber : chunk->slots) {
-            WEFT_ASSERT(fiber.references.load(std::memory_order_relaxed) == 0);
+            WEFT_REQUIRE(fiber.references.load(std::memory_order_relaxed) == 0,
+                         "a Fiber or FiberRef outlives its Runtime; was one returned by run()?");
         }
     }
 }

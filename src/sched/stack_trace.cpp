@@ -4,6 +4,7 @@
 #include "base/sanitizer.hpp"
 #include "context/switch.hpp"
 
+#include <cxxabi.h>
 #include <execinfo.h>
 
 #include <algorithm>
@@ -30,6 +31,18 @@ void leave_out(StackTrace& stack, int first, int frames) noexcept {
 void collect(void* trace) {
     auto* const stack = static_cast<StackTrace*>(trace);
     stack->count += backtrace(stack->frames + stack->count, StackTrace::most_frames - stack->count);
+}
+
+// `library(_ZN4weft4Lock6unlockEv+0x12) [0x...]`, with the name as it is written.
+std::string readable(std::string line) {
+    const std::size_t begin = line.find("(_Z") + 1;
+    const std::size_t end = line.find('+', begin);
+    if (begin == 0 || end == std::string::npos) return line;
+    const std::unique_ptr<char, decltype(&std::free)> name{
+        abi::__cxa_demangle(line.substr(begin, end - begin).c_str(), nullptr, nullptr, nullptr),
+        &std::free};
+    if (name != nullptr) line.replace(begin, end - begin, name.get());
+    return line;
 }
 
 // Runs on the parked fiber's stack.
@@ -64,7 +77,9 @@ void append(std::string& text, const StackTrace& stack) {
     const std::unique_ptr<char*, decltype(&std::free)> lines{
         backtrace_symbols(stack.frames, stack.count), &std::free};
     if (lines == nullptr) return;
-    for (int i = 0; i < stack.count; ++i) text.append("    ").append(lines.get()[i]).append("\n");
+    for (int i = 0; i < stack.count; ++i) {
+        text.append("    ").append(readable(lines.get()[i])).append("\n");
+    }
 }
 
 }  // namespace weft::detail

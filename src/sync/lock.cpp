@@ -111,7 +111,8 @@ inline bool Lock::give_up(Caller caller) noexcept {
 }
 
 Lock::~Lock() {
-    WEFT_ASSERT(detail::Scheduler::any_halted() || !locked());
+    WEFT_REQUIRE(detail::Scheduler::any_halted() || !locked(),
+                 "a Lock or RLock is destroyed while it is held");
     detail::note_destroyed(this);
 }
 

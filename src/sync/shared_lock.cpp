@@ -26,8 +26,9 @@ using detail::lock_order::Orders;
 }
 
 SharedLock::~SharedLock() {
-    WEFT_ASSERT(detail::Scheduler::any_halted() ||
-                (writer_.load(std::memory_order_relaxed) == nullptr && readers_ == 0));
+    const bool held = writer_.load(std::memory_order_relaxed) != nullptr || readers_ != 0;
+    WEFT_REQUIRE(detail::Scheduler::any_halted() || !held,
+                 "a SharedLock is destroyed while it is held");
     detail::note_destroyed(this);
 }
 

@@ -104,8 +104,10 @@ Party* joined(const void* fiber) noexcept {
 
 }  // namespace
 
+// A fiber that ends because it was cancelled does what it was asked to. One that ends by
+// the Cancelled of another, out of get(), fails as by any other exception.
 void report_unhandled(FiberCore& fiber, const std::exception_ptr& error) noexcept {
-    if (is_cancellation(error)) return;
+    if (fiber.cancel_pending() && is_cancellation(error)) return;
     fiber.scheduler->setup().unhandled(fiber.id.load(std::memory_order_relaxed), name_of(&fiber),
                                        error);
 }

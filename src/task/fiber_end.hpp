@@ -18,7 +18,8 @@ void remove_follower(FiberCore* fiber, Follower& follower) noexcept;
 /// There was none to start it with: it never runs.
 [[noreturn]] void throw_no_memory_for(FiberCore* unrun);
 
-/// To the runtime's handler, unless it is Cancelled: what nobody takes from `fiber`.
+/// To the runtime's handler: what nobody takes from `fiber`, unless that was cancelled and
+/// it is Cancelled.
 void report_unhandled(FiberCore& fiber, const std::exception_ptr& error) noexcept;
 
 /// Whether `error` is Cancelled.

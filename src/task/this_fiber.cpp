@@ -65,7 +65,7 @@ Pin::Pin() noexcept {
 Pin::~Pin() {
     auto* fiber = self();
     if (fiber == nullptr) return;
-    WEFT_ASSERT(fiber->pins > 0);
+    WEFT_REQUIRE(fiber->pins > 0, "a Pin is destroyed by another fiber than it was made by");
     if (--fiber->pins == 0) fiber->home = detail::FiberCore::anywhere;
 }
 

@@ -1,6 +1,7 @@
 // What a dump tells about every fiber, and that it harms none.
 #include <weft/diag.hpp>
 
+#include "sched/stack_trace.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
@@ -21,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
@@ -193,6 +195,17 @@ TEST_CASE("a dump shows the stack of a fiber that waits", "[dump]") {
         event.set();
         fiber.join();
     });
+}
+
+TEST_CASE("a stack tells functions by the names they are written with", "[dump]") {
+    weft::detail::StackTrace stack;
+    stack.frames[0] = dlsym(RTLD_DEFAULT, "_ZSt9terminatev");
+    stack.count = 1;
+    std::string text;
+    append(text, stack);
+    INFO(text);
+    CHECK(has(text, "(std::terminate()+0"));
+    CHECK(has(text, "[" + hex(stack.frames[0]) + "]"));
 }
 
 TEST_CASE("a dump shows a generator's body and who asked it", "[dump][generator]") {
