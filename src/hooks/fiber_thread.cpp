@@ -137,6 +137,7 @@ struct Program {
     char** arguments = nullptr;
     int result = 0;
     int ended = -1;  // an eventfd
+    pid_t owner = 0;
 };
 constinit Program the_program;
 
@@ -164,7 +165,9 @@ void wait_for_end() noexcept {
     }
 }
 
+// In a child of fork() nobody waits for it: there main() ends the process itself.
 void tell_end() noexcept {
+    if (::getpid() != the_program.owner) std::exit(the_program.result);
     const std::uint64_t one = 1;
     (void)weft::detail::system_call<::syscall>(SYS_write, the_program.ended, &one, sizeof one);
 }
@@ -188,6 +191,9 @@ int run_program(int count, char** arguments, char**) {
     the_program.count = count;
     the_program.arguments = arguments;
     the_program.ended = ::eventfd(0, EFD_CLOEXEC);
+    the_program.owner = ::getpid();
+    ::pthread_atfork(nullptr, nullptr, [] { program.store(nullptr, std::memory_order_relaxed); });
+    ::unsetenv("WEFT_RUN_THREADS");  // of this program, not of those it starts
     auto* const runtime = new Runtime;
     program.store(runtime, std::memory_order_release);
     auto* const main = new FiberThread;

@@ -6,6 +6,9 @@
 // begins with a word that no thread of libc's begins with. Threads that were made before
 // main(), and weft's own, are libc's.
 //
+// A child of fork() is a plain program again: its threads are libc's, its main() goes on where
+// it stood, and ends the process when it returns.
+//
 // The thread that was the program's first runs nothing: it waits for main()'s fiber, and takes
 // the signals. A handler that ran there interrupts what main() waits for, with EINTR, as it
 // would have interrupted main() itself.

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <thread>
+#include <vector>
 
 using namespace std::chrono_literals;
 using weft::Deadline;
@@ -146,6 +147,66 @@ TEST_CASE("fibers that make it happen and fibers that wait agree", "[park][compl
             }
             REQUIRE(completion.happened());
             maker.join();
+        }
+    });
+}
+
+// --- the first of several ---
+
+namespace {
+
+Wake wait_for_any(std::vector<Completion>& all, Deadline deadline = Deadline::never(),
+                  Cancellable cancellable = Cancellable::yes) {
+    std::vector<Completion*> each;
+    for (Completion& completion : all) each.push_back(&completion);
+    return Completion::wait_any(each, deadline, cancellable, {"a test", &all});
+}
+
+}  // namespace
+
+TEST_CASE("a wait for any of several ends with the first, before or meanwhile",
+          "[park][completion][any]") {
+    also_migrating([] {
+        std::vector<Completion> all(4);
+        all[2].happen();
+        CHECK(wait_for_any(all) == Wake::notified);
+        all[2].reset();
+        auto waiter = weft::spawn([&] { return wait_for_any(all); });
+        until_waiting(waiter);
+        all[3].happen();
+        CHECK(waiter.get() == Wake::notified);
+        CHECK_FALSE(all[2].happened());
+        // Late for that wait, and in time for the next.
+        all[0].happen();
+        CHECK(wait_for(all[0]) == Wake::notified);
+    });
+}
+
+TEST_CASE("a wait for any of several ends at its deadline and by a cancellation",
+          "[park][completion][any][deadline][cancel]") {
+    weft::simulate(1, [] {
+        std::vector<Completion> all(3);
+        CHECK(wait_for_any(all, Deadline{-1s}) == Wake::timed_out);
+        CHECK(wait_for_any(all, Deadline{10ms}) == Wake::timed_out);
+        auto waiter = weft::spawn([&] { return wait_for_any(all); });
+        until_waiting(waiter);
+        waiter.cancel();
+        CHECK(waiter.get() == Wake::cancelled);
+    });
+}
+
+// Goal: a wait is ended once, by whichever of those that happen at once, and each of them is
+// known to have happened. Method: all on the waiter's stack, each made to happen by a fiber.
+TEST_CASE("several that happen at once end a wait for any of them once",
+          "[park][completion][any][race]") {
+    also_migrating([] {
+        for (int round = 0; round < rounds / 4; ++round) {
+            std::vector<Completion> all(3);
+            std::vector<weft::Fiber<>> makers;
+            for (Completion& each : all) makers.push_back(weft::spawn([&each] { each.happen(); }));
+            REQUIRE(wait_for_any(all) == Wake::notified);
+            for (Completion& each : all) REQUIRE(wait_for(each) == Wake::notified);
+            weft::join_all(makers);
         }
     });
 }
