@@ -48,14 +48,17 @@ std::optional<std::uint8_t> opcode_of(Code code) noexcept {
     return std::nullopt;
 }
 
-void prepare(io_uring_sqe& entry, const Request& request) noexcept {
+void prepare(io_uring_sqe& entry, const Request& request, std::uint16_t accept_flags) noexcept {
     entry.opcode = *opcode_of(request.code);
     entry.fd = request.fd;
     const auto address = reinterpret_cast<std::uint64_t>(request.buffer);
     switch (request.code) {
         case Code::nop:
         case Code::close: return;
-        case Code::accept: entry.accept_flags = request.flags; return;
+        case Code::accept:
+            entry.accept_flags = request.flags;
+            entry.ioprio = accept_flags;
+            return;
         case Code::connect:
             entry.addr = address;
             entry.off = request.length;
