@@ -48,7 +48,7 @@ std::optional<std::uint8_t> opcode_of(Code code) noexcept {
     return std::nullopt;
 }
 
-void prepare(io_uring_sqe& entry, const Request& request) noexcept {
+void prepare(io_uring_sqe& entry, const Request& request, std::uint16_t accept_flags) noexcept {
     entry.opcode = *opcode_of(request.code);
     entry.fd = request.fd;
     const auto address = reinterpret_cast<std::uint64_t>(request.buffer);
@@ -59,6 +59,7 @@ void prepare(io_uring_sqe& entry, const Request& request) noexcept {
             entry.addr = address;
             entry.addr2 = reinterpret_cast<std::uint64_t>(request.extra);
             entry.accept_flags = request.flags;
+            entry.ioprio = accept_flags;
             return;
         case Code::connect:
             entry.addr = address;

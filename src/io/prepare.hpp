@@ -14,6 +14,7 @@ namespace weft::detail {
 std::optional<std::uint8_t> opcode_of(Request::Code code) noexcept;
 
 /// Requires: there is an opcode for it; `entry` is zeroed. Leaves its user_data and flags alone.
-void prepare(io_uring_sqe& entry, const Request& request) noexcept;
+/// `accept_flags`: IORING_ACCEPT_*, for those that accept.
+void prepare(io_uring_sqe& entry, const Request& request, std::uint16_t accept_flags) noexcept;
 
 }  // namespace weft::detail

@@ -82,6 +82,22 @@ bool takes_absolute_timeouts(Ring& ring) noexcept {
     return ring.enter(0, 1, flags, long_ago) == -ETIME;
 }
 
+/// Flags are looked at before the descriptor: without this one the answer is EINVAL.
+bool accepts_poll_first(Ring& ring) noexcept {
+    io_uring_sqe* entry = ring.push();
+    entry->opcode = IORING_OP_ACCEPT;
+    entry->fd = -1;
+    entry->ioprio = accept_poll_first;
+    ring.publish();
+    while (!ring.has_completions()) {
+        const int result = ring.enter(ring.unsubmitted(), 1, IORING_ENTER_GETEVENTS);
+        if (result < 0 && result != -EINTR) return false;
+    }
+    const int result = ring.front()->res;
+    ring.pop();
+    return result == -EBADF;
+}
+
 }  // namespace
 
 UringSupport probe_uring() {
@@ -102,6 +118,7 @@ UringSupport probe_uring() {
         if (!support) return support;
         support.message_ring = takes_messages(ring);
         support.absolute_timeout = takes_absolute_timeouts(ring);
+        support.accept_polls_first = accepts_poll_first(ring);
         support.no_iowait = (ring.features() & feature_no_iowait) != 0;
     } catch (const std::system_error& error) {
         support.refusal = error.what();

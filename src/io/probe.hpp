@@ -10,11 +10,12 @@
 namespace weft::detail {
 
 struct UringSupport {
-    std::string refusal;            // why io_uring cannot be used; empty: it can
-    bool message_ring = false;      // wake-ups by REGISTER_SEND_MSG_RING
-    bool absolute_timeout = false;  // waits until a moment, not for a time
-    bool no_iowait = false;         // waits that do not count as waiting for a disk
-    std::uint64_t operations = 0;   // a bit for each IORING_OP_* there is, of the first 64
+    std::string refusal;              // why io_uring cannot be used; empty: it can
+    bool message_ring = false;        // wake-ups by REGISTER_SEND_MSG_RING
+    bool absolute_timeout = false;    // waits until a moment, not for a time
+    bool no_iowait = false;           // waits that do not count as waiting for a disk
+    bool accept_polls_first = false;  // an accept may be told that nobody is there yet
+    std::uint64_t operations = 0;     // a bit for each IORING_OP_* there is, of the first 64
 
     explicit operator bool() const noexcept { return refusal.empty(); }
 };

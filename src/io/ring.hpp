@@ -27,6 +27,7 @@ namespace weft::detail {
 inline constexpr unsigned setup_no_sq_array = 1u << 16;
 inline constexpr unsigned enter_absolute_timer = 1u << 5;
 inline constexpr unsigned enter_no_iowait = 1u << 7;
+inline constexpr std::uint16_t accept_poll_first = 1u << 2;
 inline constexpr unsigned feature_no_iowait = 1u << 17;
 inline constexpr unsigned register_send_message_ring = 31;
 

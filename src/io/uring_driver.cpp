@@ -67,6 +67,7 @@ UringDriver::UringDriver(const UringSupport& support, Offload& offload, unsigned
       operations_{support.operations},
       message_ring_{support.message_ring},
       absolute_timeout_{support.absolute_timeout},
+      accept_flags_{support.accept_polls_first ? accept_poll_first : std::uint16_t{0}},
       wait_flags_{IORING_ENTER_GETEVENTS | (support.no_iowait ? enter_no_iowait : 0) |
                   (support.absolute_timeout ? enter_absolute_timer : 0)},
       ring_{sq_entries, sq_entries * cq_factor} {
@@ -175,7 +176,7 @@ void UringDriver::submit(Operation& operation) noexcept {
             const std::lock_guard lock{lock_};
             if (io_uring_sqe* entry = ring_.push()) {
                 operation.driver_flags = submitted;
-                prepare(*entry, operation.request());
+                prepare(*entry, operation.request(), accept_flags_);
                 entry->user_data = tag_of(operation);
                 ring_.publish();
                 in_flight_.store(unfinished() + 1, std::memory_order_relaxed);

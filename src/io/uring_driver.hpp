@@ -120,6 +120,7 @@ private:
     const std::uint64_t operations_;  // as UringSupport's
     const bool message_ring_;
     const bool absolute_timeout_;
+    const std::uint16_t accept_flags_;
     const unsigned wait_flags_;
     int wake_event_ = -1;  // an eventfd, where there are no messages between rings
 

@@ -13,6 +13,7 @@
 #include <array>
 #include <atomic>
 #include <stdexcept>
+#include <string>
 
 namespace weft::io {
 
@@ -40,7 +41,8 @@ SignalSet set_of(std::initializer_list<int> numbers) {
     SignalSet set = 0;
     for (const int number : numbers) {
         if (!can_be_waited_for(number)) {
-            throw std::invalid_argument("weft: a signal that cannot be waited for");
+            throw std::invalid_argument("weft: signal " + std::to_string(number) +
+                                        " cannot be waited for");
         }
         set |= bit_of(number);
     }

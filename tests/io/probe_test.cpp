@@ -46,6 +46,7 @@ TEST_CASE("a probe agrees with itself", "[io][probe]") {
     REQUIRE(once.message_ring == again.message_ring);
     REQUIRE(once.absolute_timeout == again.absolute_timeout);
     REQUIRE(once.no_iowait == again.no_iowait);
+    REQUIRE(once.accept_polls_first == again.accept_polls_first);
 }
 
 TEST_CASE("a forbidden io_uring is noticed, and why", "[io][probe]") {
