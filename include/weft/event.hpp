@@ -18,7 +18,8 @@ class EventCase;
 /// once. What happened before set() is visible after the wait() it ended.
 ///
 /// Thread safety: every member, from any fiber or plain thread.
-/// Lifetime: must outlive its waiters; the destructor asserts that none wait.
+/// Lifetime: must outlive its waiters; the destructor asserts that none wait. Whom
+/// wait() let through may destroy it, not who only saw is_set(): set() may be at it still.
 class WEFT_API Event {
 public:
     Event() noexcept = default;

@@ -26,7 +26,9 @@ class Party;
 /// (Handing over always, eight fibers on two workers that lock, count and unlock
 /// form a convoy: 75 ns a turn. So it takes 14 to 21.)
 ///
-/// Thread safety: every member. Lifetime: must outlive its waiters.
+/// Thread safety: every member. Lifetime: must outlive its waiters. A fiber must not
+/// end while it holds one: nobody could unlock it, and a later fiber in the same memory
+/// would be taken for its holder.
 class WEFT_API Lock {
 public:
     Lock() noexcept = default;

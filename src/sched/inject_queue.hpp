@@ -34,6 +34,19 @@ public:
         unlock();
     }
 
+    /// Any thread. The same, behind those pushed so before and ahead of all others: for what
+    /// is late already.
+    void push_urgent(T* first, T* last, std::size_t count) noexcept {
+        lock();
+        T*& before = urgent_ == nullptr ? head_ : urgent_->*next;
+        last->*next = before;
+        before = first;
+        if (last->*next == nullptr) tail_ = last;
+        urgent_ = last;
+        size_.store(size_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+        unlock();
+    }
+
     /// Any thread. Takes up to `most` from the head as a chain that ends in
     /// null; null when empty.
     T* pop(std::size_t most) noexcept {
@@ -46,8 +59,10 @@ public:
         }
         T* last = first;
         std::size_t count = 1;
+        if (last == urgent_) urgent_ = nullptr;
         while (count < most && last->*next != nullptr) {
             last = last->*next;
+            if (last == urgent_) urgent_ = nullptr;
             ++count;
         }
         head_ = last->*next;
@@ -74,6 +89,7 @@ private:
     typename Sync::template atomic<std::size_t> size_{0};  // written under the lock
     T* head_ = nullptr;                                    // guarded by held_
     T* tail_ = nullptr;                                    // guarded by held_
+    T* urgent_ = nullptr;  // the last of the urgent ones, if any; guarded by held_
 };
 
 }  // namespace weft::detail

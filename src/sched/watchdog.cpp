@@ -82,7 +82,7 @@ void Watchdog::rescue(Worker& worker) noexcept {
     rescues_now_ = true;
     worker.set_stuck(true);
     worker.ask_for_attention();
-    const bool timers = worker.serve_timers() > 0;
+    const bool timers = worker.rescue_timers() > 0;
     const bool completions = worker.driver().rescue(worker.tid());
     if (timers || completions) rescues_.fetch_add(1, std::memory_order_relaxed);
     if (worker.has_stranded_work()) scheduler_.wake_one();

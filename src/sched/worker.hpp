@@ -151,9 +151,8 @@ public:
     StackCache& stacks() noexcept { return stacks_; }
     FiberCache& fibers() noexcept { return fibers_; }
 
-    /// Expires what is due; by the owner, or by the watchdog for a stuck owner.
-    /// Returns how many fibers were resumed.
-    std::size_t serve_timers() noexcept;
+    /// The watchdog, for a stuck owner: expires what is due. Returns how many fibers run on.
+    std::size_t rescue_timers() noexcept;
 
     /// The watchdog: the owner has not come back to its loop for a while.
     void ask_for_attention() noexcept { attention_.store(true, std::memory_order_relaxed); }
@@ -191,6 +190,10 @@ private:
     static constexpr std::uint32_t budget_per_turn = 128;
     static constexpr std::size_t timer_batch = 64;
     static constexpr std::size_t inject_batch = 32;
+    // The same while the queue is crowded: fewer together than run between two rounds.
+    static constexpr std::uint32_t crowd = queue_capacity / 2;
+    static constexpr std::size_t crowded_batch = 32;
+    static constexpr std::size_t crowded_inject = 4;
     static constexpr std::int64_t lone_wake_interval_ns = 500'000;
     static constexpr std::int64_t spin_limit_ns = 50'000;
     static constexpr std::int64_t lone_patience_ns = 5'000;
@@ -206,6 +209,7 @@ private:
     void recycle(FiberCore& departed) noexcept;
     void prepare_first_run(FiberCore& fiber) noexcept;
 
+    bool is_crowded() const noexcept { return queue_.size() >= crowd; }
     FiberCore* take_local() noexcept;
     FiberCore* take_lifo() noexcept;
     FiberCore* find_work() noexcept;
@@ -217,6 +221,9 @@ private:
     void overflow(FiberCore& fiber) noexcept;
     void notify(bool lone) noexcept;
     void serve() noexcept;
+    void serve_timers() noexcept;
+    template <class Ready>
+    std::size_t expire_timers(TimePoint now, std::size_t most, Ready&& ready) noexcept;
     void rest() noexcept;
     bool spin_pays() const noexcept;
     bool spin_for_work() noexcept;

@@ -16,21 +16,57 @@ void Worker::serve() noexcept {
     driver_->poll();
 }
 
-std::size_t Worker::serve_timers() noexcept {
-    if (timers_.next() == TimePoint::max()) return 0;
+// While the queue is crowded only some at a time: what more is due is better off in the
+// heap, by the order of its times, than shed with half of the queue behind all who were
+// injected. (100,000 fibers begun at once that sleep up to 0.1 s, 99th percentile on one
+// worker: 284 ms late, 5 so.)
+void Worker::serve_timers() noexcept {
+    if (timers_.next() == TimePoint::max()) return;
     const TimePoint now = detail::now();
-    std::size_t resumed = 0;
-    Ticket due[timer_batch];
-    while (const std::size_t count = timers_.expire(now, due, timer_batch)) {
-        for (std::size_t i = 0; i < count; ++i) {
-            WaitWord<StdSync>& word = due[i].party->word();
-            const Claim claim = word.claim(due[i].epoch, Wake::timed_out);
-            if (claim == Claim::lost || !word.resume(claim)) continue;
-            scheduler_.make_ready(static_cast<FiberCore&>(*due[i].party), Turn::in_order);
-            ++resumed;
-        }
+    for (bool enough = false; !enough;) {
+        enough = is_crowded();
+        const std::size_t most = enough ? crowded_batch : timer_batch;
+        const std::size_t count = expire_timers(
+            now, most, [&](FiberCore& fiber) { scheduler_.make_ready(fiber, Turn::in_order); });
+        if (count == 0) return;
     }
+}
+
+// What is due here waited for nothing but the time, and has waited longer: before all
+// who were injected.
+std::size_t Worker::rescue_timers() noexcept {
+    FiberCore* first = nullptr;
+    FiberCore* last = nullptr;
+    std::size_t resumed = 0;
+    std::size_t linked = 0;
+    const auto link = [&](FiberCore& fiber) {
+        ++resumed;
+        if (fiber.is_pinned()) return scheduler_.worker(fiber.home).enqueue_pinned(fiber);
+        (first == nullptr ? first : last->next) = &fiber;
+        last = &fiber;
+        ++linked;
+    };
+    const TimePoint now = detail::now();
+    while (expire_timers(now, timer_batch, link) != 0) continue;
+    if (first == nullptr) return resumed;
+    scheduler_.injected().push_urgent(first, last, linked);
+    full_fence();  // as an outsider: see Idle::announce()
+    scheduler_.wake(scheduler_.idle().notify());
     return resumed;
+}
+
+// Claims up to `most` that are due and hands on those that may run. Returns how many were due.
+template <class Ready>
+std::size_t Worker::expire_timers(TimePoint now, std::size_t most, Ready&& ready) noexcept {
+    Ticket due[timer_batch];
+    const std::size_t count = timers_.expire(now, due, most);
+    for (std::size_t i = 0; i < count; ++i) {
+        WaitWord<StdSync>& word = due[i].party->word();
+        const Claim claim = word.claim(due[i].epoch, Wake::timed_out);
+        if (claim == Claim::lost || !word.resume(claim)) continue;
+        ready(static_cast<FiberCore&>(*due[i].party));
+    }
+    return count;
 }
 
 FiberCore* Worker::find_work() noexcept {

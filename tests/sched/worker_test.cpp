@@ -12,6 +12,7 @@
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <set>
 #include <string>
@@ -185,6 +186,31 @@ TEST_CASE("deadlines are served among fibers that yield", "[worker][deadline]") 
         for (int i = 0; i < 20; ++i) weft::this_fiber::sleep_for(100us);
         over = true;
         weft::join_all(yielding);
+    });
+}
+
+// Goal: who has slept long enough does not queue behind thousands that have not begun.
+// Method: one worker, kept busy until 2,000 are due and 20,000 are spawned: both more than
+// its queue holds. Then all new ones count themselves, and who wakes looks at the count.
+TEST_CASE("fibers whose time has come go before crowds that have not begun",
+          "[worker][order][deadline]") {
+    on_one_worker([] {
+        int begun = 0;
+        int most = 0;
+        const weft::Deadline deadline{5ms};
+        std::vector<weft::Fiber<>> fibers;
+        for (int i = 0; i < 2'000; ++i) {
+            fibers.push_back(weft::spawn([&] {
+                weft::this_fiber::sleep_until(deadline);
+                most = std::max(most, begun);
+            }));
+        }
+        until_waiting(fibers.back());
+        hog_until([&] { return deadline.passed(); });
+        for (int i = 0; i < 20'000; ++i) fibers.push_back(weft::spawn([&] { ++begun; }));
+        weft::join_all(fibers);
+        CHECK(begun == 20'000);
+        CHECK(most < 10'000);
     });
 }
 
