@@ -31,7 +31,8 @@ Outcome* outcome_of(const Future<T>&) noexcept;
 /// What happened before it was set is visible to whoever saw it done.
 ///
 /// Thread safety: const members may be called at once, also on one object.
-/// Lifetime: needs no runtime, but that of whoever waits, and for on_done().
+/// Lifetime: needs no runtime, but that of whoever waits. A runtime that on_done() was called in
+/// must not end before the outcome is there.
 template <class T>
 class Future {
     static constexpr bool is_void = std::is_void_v<T>;

@@ -126,6 +126,8 @@ private:
 /// closed and all was taken.
 template <class T, class F>
 auto on_recv(RecvOnly<T> channel, F callback) {
+    static_assert(std::is_invocable_v<F&, std::optional<T>>,
+                  "the callback gets a std::optional, with nothing from a closed channel");
     return detail::RecvCase<T, F>{detail::core_of(channel), std::move(callback)};
 }
 

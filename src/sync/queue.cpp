@@ -139,7 +139,7 @@ private:
     bool is_full() const noexcept { return store_.size() >= limit_; }
     bool may_put(Held& held);
     bool refuse() const;
-    void provide(Held& held);
+    void provide(Held& held, std::size_t need);
     void accept(Held& held, void* item);
     bool land(void* item, WakeList& woken);
     void wake_for_stored(WakeList& woken);
@@ -166,7 +166,11 @@ private:
 bool QueueCore::put(void* item, Deadline deadline) {
     check_interrupt();
     Held held = lock_patiently(waiters_.lock());
-    if (!may_put(held)) return wait_for_room(held, item, deadline);
+    while (!may_put(held)) {
+        // Who makes room for it cannot provide memory, too.
+        if (store_.has_room_for(limit_)) return wait_for_room(held, item, deadline);
+        provide(held, limit_);
+    }
     accept(held, item);
     Worker::consume_budget();
     return true;
@@ -185,7 +189,7 @@ inline bool QueueCore::may_put(Held& held) {
         if (!is_full() && store_.is_supplied()) [[likely]]
             return true;
         if (is_full()) return refuse();
-        provide(held);
+        provide(held, store_.heap_need());
     }
 }
 
@@ -194,9 +198,8 @@ bool QueueCore::refuse() const {
     return false;
 }
 
-// Memory for one item more; allocates and frees without the lock.
-void QueueCore::provide(Held& held) {
-    const std::size_t need = store_.heap_need();
+// Memory for one item more, and a heap of `need`; allocates and frees without the lock.
+void QueueCore::provide(Held& held, std::size_t need) {
     held.unlock();
     {
         QueueStore::Supply supply{store_.type()};

@@ -55,6 +55,10 @@ public:
     };
     /// Whether put() has the memory it needs.
     bool is_supplied() const noexcept { return free_ != nullptr && room_ > heap_size_; }
+    /// Whether the heap holds `items`, wherever those that are here lie now.
+    bool has_room_for(std::size_t items) const noexcept {
+        return order_ != QueueOrder::by_priority || room_ >= items;
+    }
     /// How large a heap the next item needs, if the one there is too small.
     std::size_t heap_need() const noexcept {
         return order_ == QueueOrder::by_priority ? heap_size_ + 1 : 0;

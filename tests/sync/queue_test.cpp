@@ -424,6 +424,43 @@ TEST_CASE("who cannot move a waiting putter's item in is told, and the next is l
         {.workers = 1});
 }
 
+TEST_CASE("who makes room by an item that was put back has room for a waiting putter's",
+          "[queue][throws]") {
+    // An item that was put back lies beside the heap: so a queue may be full, and its
+    // memory for a heap the 16 that it began with.
+    weft::run(
+        [] {
+            moves_left = 1'000'000'000;
+            weft::PriorityQueue<Fickle> queue{17};
+            const auto put_back = [&](int number) {
+                std::vector<weft::Fiber<>> getters;
+                for (int i = 0; i < number; ++i) {
+                    getters.push_back(weft::spawn([&] { queue.get(); }));
+                    until_waiting(getters.back());
+                }
+                for (int i = 0; i < number; ++i) {
+                    Fickle item{100};
+                    moves_left = 1;  // into the queue, and not out of it
+                    queue.put(std::move(item));
+                }
+                for (auto& getter : getters) CHECK_THROWS_AS(getter.get(), TooManyMoves);
+                moves_left = 1'000'000'000;
+            };
+            put_back(17);  // cells for all, while there is nothing in the heap
+            for (int i = 0; i < 17; ++i) CHECK(queue.get().value() == 100);
+            put_back(1);
+            for (int i = 1; i <= 16; ++i) queue.put(Fickle{i});
+            CHECK(queue.full());
+            auto putter = weft::spawn([&] { queue.put(Fickle{17}); });
+            until_waiting(putter);
+            CHECK(queue.get().value() == 100);
+            putter.join();
+            for (int i = 1; i <= 17; ++i) CHECK(queue.get().value() == i);
+        },
+        {.workers = 1});
+    CHECK(Fickle::alive == 0);
+}
+
 namespace {
 
 // Many put and get what throws now and then: what was put is what was got.
