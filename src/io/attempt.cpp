@@ -32,7 +32,7 @@ using Outcome = Attempt::Outcome;
 /// A raw call; every argument is as wide as the register it goes in.
 template <class... Args>
 int call(long number, Args... args) noexcept {
-    return static_cast<int>(system_call<::syscall>(number, args...));
+    return static_cast<int>(kernel_call(number, args...));
 }
 
 // Not to be repeated: Linux has given the number up even when it says EINTR.

@@ -15,11 +15,6 @@ namespace weft::detail {
 
 IoDriver& driver_of(Worker& worker) noexcept { return static_cast<IoDriver&>(worker.driver()); }
 
-void Operation::complete(int result) noexcept {
-    result_ = result;
-    completion_.happen();
-}
-
 int Operation::await() noexcept {
     const Wake wake = completion_.wait(Deadline::never(), Cancellable::no,
                                        {"an operation that must end first", this});
@@ -36,45 +31,54 @@ void Operation::end_early() noexcept {
     (void)system_call<::syscall>(SYS_write, interrupter_, &one, sizeof one);
 }
 
-void Operation::begin(IoDriver& driver) noexcept {
+inline Wake Operation::carry_out_by(IoDriver& driver, Deadline deadline, Cancellable cancellable,
+                                    const char* reason) noexcept {
     completion_.reset();
     driver_ = &driver;
     if (use_ != nullptr) use_->begin(*this);
     driver.submit(*this);
-}
-
-Wake Operation::carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
-                                   const char* reason) noexcept {
-    begin(driver_of(worker));
-    if (use_ != nullptr && use_->closing()) driver_->cancel(*this);
+    if (use_ != nullptr && use_->closing()) [[unlikely]]
+        driver.cancel(*this);
     const Wake wake = completion_.wait(deadline, cancellable, {reason, this});
-    if (wake != Wake::notified) {
-        driver_->cancel(*this);
-        await();
-    }
+    if (wake != Wake::notified) [[unlikely]]
+        end_in_vain();
     if (use_ != nullptr) use_->end();
     return wake;
 }
 
-// A system call that was under way on a kernel thread ends with -EINTR.
-bool Operation::ended_early(Wake wake) const noexcept {
-    return result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
-}
-
-int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
+inline int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
     Worker* const worker = Worker::current();
-    if (worker == nullptr) return perform_on_thread(*this, deadline);
-    const Wake wake = carry_out_in_fiber(*worker, deadline, cancellable, reason);
-    if (!ended_early(wake)) return result_;
-    if (wake == Wake::cancelled) throw_interrupt();
-    return wake == Wake::timed_out ? -ETIMEDOUT : -EBADF;
+    if (worker == nullptr) [[unlikely]]
+        return perform_on_thread(*this, deadline);
+    const Wake wake = carry_out_by(driver_of(*worker), deadline, cancellable, reason);
+    if (ended_early(wake)) [[unlikely]]
+        return result_of_end(wake);
+    return result_;
 }
 
-int perform(Operation& operation, Deadline deadline, Cancellable cancellable, const char* reason) {
-    if (cancellable == Cancellable::yes) check_interrupt();
+Wake Operation::carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
+                                   const char* reason) noexcept {
+    return carry_out_by(driver_of(worker), deadline, cancellable, reason);
+}
+
+[[gnu::cold]] void Operation::end_in_vain() noexcept {
+    driver_->cancel(*this);
+    await();
+}
+
+[[gnu::cold]] int Operation::result_of_end(Wake why) {
+    if (why == Wake::cancelled) throw_interrupt();
+    return why == Wake::timed_out ? -ETIMEDOUT : -EBADF;
+}
+
+[[gnu::hot]] int perform(Operation& operation, Deadline deadline, Cancellable cancellable,
+                         const char* reason) {
+    if (cancellable == Cancellable::yes) [[likely]]
+        check_interrupt();
     for (;;) {
         const int result = operation.carry_out(deadline, cancellable, reason);
-        if (result != -EINTR) return result;
+        if (result != -EINTR) [[likely]]
+            return result;
     }
 }
 

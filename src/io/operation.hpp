@@ -25,6 +25,7 @@
 
 #include <weft/detail/export.hpp>
 
+#include <cerrno>
 #include <cstdint>
 
 struct iovec;
@@ -98,7 +99,7 @@ class Operation {
 public:
     /// With `use`, closing its descriptor ends the operation.
     explicit Operation(const Request& request, Use* use = nullptr) noexcept
-        : request_{request}, use_{use} {}
+        : use_{use}, request_{request} {}
     Operation(const Operation&) = delete;
     Operation& operator=(const Operation&) = delete;
 
@@ -108,7 +109,10 @@ public:
 
     /// Any thread, once, by the driver: hands the result (>= 0, or -errno) to
     /// the waiter. The operation may be gone when this returns.
-    void complete(int result) noexcept;
+    void complete(int result) noexcept {
+        result_ = result;
+        completion_.happen();
+    }
 
     /// Owner, after the driver took it. Waits, shielded, for complete() and
     /// returns the result it brought.
@@ -116,12 +120,6 @@ public:
 
     /// Any thread, while a Use names it: cancels it where it is.
     void end_early() noexcept;
-
-    // --- the driver's own, between submit() and complete() ---
-    Operation* next = nullptr;  // in the driver's lists
-    Operation* prev = nullptr;
-    void* driver_data = nullptr;
-    std::uint32_t driver_flags = 0;
 
 private:
     friend int perform(Operation& operation, Deadline deadline, Cancellable cancellable,
@@ -131,18 +129,37 @@ private:
     friend int perform_foreign(const Request& request, Deadline deadline,
                                const char* reason) noexcept;
 
-    /// In a fiber: gives it to the worker's driver.
+    /// In a fiber: gives it, which has no Use, to the worker's driver.
     void begin(IoDriver& driver) noexcept;
+    /// In a fiber: until it is over. Tells what ended the wait.
     Wake carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
                             const char* reason) noexcept;
-    bool ended_early(Wake wake) const noexcept;
+    Wake carry_out_by(IoDriver& driver, Deadline deadline, Cancellable cancellable,
+                      const char* reason) noexcept;
+    // A system call that was under way on a kernel thread ends with -EINTR.
+    bool ended_early(Wake wake) const noexcept {
+        return result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
+    }
     int carry_out(Deadline deadline, Cancellable cancellable, const char* reason);
-    const Request request_;
-    Use* const use_;
-    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
-    int interrupter_ = -1;        // on a plain thread: the eventfd beside its poll()
-    int result_ = 0;              // the driver's until completion_ has happened
+    void end_in_vain() noexcept;
+    static int result_of_end(Wake why);
+
+    // What a completion touches, in one place.
     Completion completion_;
+    int result_ = 0;  // the driver's until completion_ has happened
+
+public:
+    // --- the driver's own, between submit() and complete() ---
+    std::uint32_t driver_flags = 0;
+    Operation* next = nullptr;  // in the driver's lists
+    Operation* prev = nullptr;
+    void* driver_data = nullptr;
+
+private:
+    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
+    Use* const use_;
+    const Request request_;
+    int interrupter_ = -1;  // on a plain thread: the eventfd beside its poll()
 };
 
 /// A Driver that carries operations out.
@@ -161,6 +178,12 @@ public:
     /// its complete() announced. Called before a close.
     virtual void cancel_fd(int fd) noexcept = 0;
 };
+
+inline void Operation::begin(IoDriver& driver) noexcept {
+    completion_.reset();
+    driver_ = &driver;
+    driver.submit(*this);
+}
 
 /// Carries `operation` out and waits for its result: >= 0, or -errno;
 /// -ETIMEDOUT when the deadline ended it. Works in a fiber, through its

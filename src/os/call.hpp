@@ -16,6 +16,7 @@ namespace weft::io {
 
 using weft::detail::Cancellable;
 using weft::detail::Descriptor;
+using weft::detail::kernel_call;
 using weft::detail::Operation;
 using weft::detail::perform;
 using weft::detail::Request;

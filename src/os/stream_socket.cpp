@@ -42,8 +42,7 @@ std::int64_t receive_pieces(Use& use, Pieces& pieces, Deadline deadline) {
 /// One send that does not wait.
 std::int64_t try_send_piece(const Use& use, const void* data, std::size_t size) {
     return detail::try_on(use, [=](int fd) {
-        return system_call<::syscall>(SYS_sendto, fd, data, size, detail::without_waiting, nullptr,
-                                      0L);
+        return kernel_call(SYS_sendto, fd, data, size, detail::without_waiting, nullptr, 0L);
     });
 }
 
@@ -101,7 +100,7 @@ std::int64_t StreamSocket::send(std::span<const ConstBuffer> buffers, Deadline d
     return sent == -EAGAIN ? send_pieces(use, pieces, 0, deadline) : sent;
 }
 
-std::size_t StreamSocket::read(std::span<std::byte> buffer, Deadline deadline) {
+[[gnu::hot]] std::size_t StreamSocket::read(std::span<std::byte> buffer, Deadline deadline) {
     if (buffer.empty()) return 0;
     Use use{descriptor()};
     return value_or_throw(receive_piece(use, buffer.data(), buffer.size(), deadline), reading);
@@ -134,11 +133,12 @@ std::size_t StreamSocket::write(std::span<const ConstBuffer> buffers, Deadline d
     return value_or_throw(send(buffers, deadline), writing);
 }
 
-void StreamSocket::write_all(std::span<const std::byte> data, Deadline deadline) {
+[[gnu::hot]] void StreamSocket::write_all(std::span<const std::byte> data, Deadline deadline) {
     if (data.empty()) return;
     Use use{descriptor()};
     const std::int64_t sent = try_send_piece(use, data.data(), data.size());
-    if (sent == static_cast<std::int64_t>(data.size())) return;  // nearly always
+    if (sent == static_cast<std::int64_t>(data.size())) [[likely]]
+        return;
     const std::size_t some = sent == -EAGAIN ? 0 : value_or_throw(sent, writing);
     const ConstBuffer all[] = {{data.data(), data.size()}};
     value_or_throw(send_rest(use, all, some, true, deadline), writing);
