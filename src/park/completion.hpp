@@ -97,7 +97,8 @@ inline bool Completion::publish(const Ticket& ticket) noexcept {
 
 inline Wake Completion::wait(Deadline deadline, Cancellable cancellable,
                              const Purpose& purpose) noexcept {
-    if (happened()) [[unlikely]] return Wake::notified;
+    if (happened()) [[unlikely]]
+        return Wake::notified;
     Party& me = this_party();
     const Limit limit{me, deadline, cancellable};
     if (const auto ended = limit.over()) return *ended;

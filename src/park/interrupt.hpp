@@ -38,7 +38,8 @@ inline bool may_throw_here() noexcept { return !is_deaf(this_party()); }
 void throw_if_interrupted(Party& me);
 inline void check_interrupt() {
     Party& me = this_party();
-    if (me.may_be_interrupted()) [[unlikely]] throw_if_interrupted(me);
+    if (me.may_be_interrupted()) [[unlikely]]
+        throw_if_interrupted(me);
 }
 
 /// After a wait that ended with Wake::cancelled.
@@ -71,7 +72,8 @@ class Limit {
 public:
     Limit(Party& me, Deadline deadline, Cancellable cancellable) noexcept
         : me_{me}, deadline_{deadline}, cancellable_{cancellable} {
-        if (cancellable == Cancellable::no) [[unlikely]] return;
+        if (cancellable == Cancellable::no) [[unlikely]]
+            return;
         if (is_deaf(me)) [[unlikely]] {
             cancellable_ = Cancellable::no;
         } else if (me.timeouts() != nullptr) [[unlikely]] {
