@@ -14,8 +14,8 @@ void Descriptor::close() noexcept {
     if (get() < 0) return;
     Held held{users_.lock()};
     if (get() < 0 || closing_.load(std::memory_order_relaxed)) return;
-    closing_.store(true, std::memory_order_release);
-    const bool in_use = uses_ != nullptr;
+    closing_.store(true, std::memory_order_seq_cst);  // pairs with Use::Use()
+    const bool in_use = mark_seats() || uses_ != nullptr;
     held.unlock();
     if (in_use) {
         StdSync::heavy_fence();  // pairs with Use::begin() and end()
@@ -26,18 +26,41 @@ void Descriptor::close() noexcept {
     close_number(fd);
 }
 
+/// Requires: users_.lock(), and closing_ is set. Whether any was taken; who sits there is
+/// waited for then, and leaves under the lock.
+bool Descriptor::mark_seats() noexcept {
+    bool any = false;
+    for (auto& seat : seats_) {
+        std::uintptr_t taken_by = seat.load(std::memory_order_seq_cst);
+        while (taken_by != 0 && (taken_by & Use::seat_is_marked) == 0 &&
+               !seat.compare_exchange_weak(taken_by, taken_by | Use::seat_is_marked,
+                                           std::memory_order_seq_cst)) {
+        }
+        any |= taken_by != 0;
+    }
+    return any;
+}
+
+/// Requires: users_.lock(), so that neither the Use nor its operation ends.
+void Descriptor::end_early(const Use& use) noexcept {
+    Operation* const operation = use.operation_.load(std::memory_order_acquire);
+    if (operation != nullptr) operation->end_early();
+}
+
 void Descriptor::finish_users() noexcept {
     Held held{users_.lock()};
-    for (Use* each = uses_; each != nullptr; each = each->next_) {
-        Operation* operation = each->operation_.load(std::memory_order_acquire);
-        if (operation != nullptr) operation->end_early();
+    for (auto& seat : seats_) {
+        const std::uintptr_t taken_by = seat.load(std::memory_order_acquire);
+        if ((taken_by & Use::seat_is_marked) == 0) continue;
+        end_early(*reinterpret_cast<const Use*>(taken_by & ~Use::seat_is_marked));
     }
+    for (const Use* each = uses_; each != nullptr; each = each->next_) end_early(*each);
     while (auto sleeper = users_.claim_front()) {
         held.unlock();
         std::move(*sleeper).resume();
         held.lock();
     }
-    while (uses_ != nullptr) {
+    while (uses_ != nullptr || mark_seats()) {
         Waiter self;
         park(held, users_, self, Deadline::never(), Cancellable::no,
              {"closing a descriptor in use", this});
@@ -45,17 +68,18 @@ void Descriptor::finish_users() noexcept {
     }
 }
 
-Use::Use(Descriptor& descriptor) noexcept : descriptor_{descriptor} {
-    const std::lock_guard lock{descriptor.users_.lock()};
-    if (descriptor.closing_.load(std::memory_order_relaxed)) return;
-    fd_ = descriptor.get();
+/// No seat is free, or somebody closes.
+void Use::join_the_others() noexcept {
+    const std::lock_guard lock{descriptor_.users_.lock()};
+    if (descriptor_.closing_.load(std::memory_order_relaxed)) return;
+    fd_ = descriptor_.get();
     if (fd_ < 0) return;
-    next_ = descriptor.uses_;
+    next_ = descriptor_.uses_;
     if (next_ != nullptr) next_->prev_ = this;
-    descriptor.uses_ = this;
+    descriptor_.uses_ = this;
 }
 
-Use::~Use() {
+void Use::leave_the_others() noexcept {
     if (fd_ < 0) return;
     Held held{descriptor_.users_.lock()};
     if (next_ != nullptr) next_->prev_ = prev_;
@@ -64,6 +88,20 @@ Use::~Use() {
     auto closer = descriptor_.users_.claim_front();
     held.unlock();
     if (closer) std::move(*closer).resume();
+}
+
+/// The closer, which looks again whether anybody is left, is the only one on users_, or is
+/// not there yet and will look before it waits.
+void Use::leave_marked(std::atomic<std::uintptr_t>& seat) noexcept {
+    Held held{descriptor_.users_.lock()};
+    seat.store(0, std::memory_order_release);
+    auto closer = descriptor_.users_.claim_front();
+    held.unlock();
+    if (closer) std::move(*closer).resume();
+}
+
+void Use::let_the_closer_pass() noexcept {
+    const std::lock_guard after_the_closer{descriptor_.users_.lock()};
 }
 
 std::uint64_t Use::serial() const noexcept {
@@ -81,17 +119,6 @@ bool Use::sleep(Deadline deadline, const char* reason) {
     if (descriptor_.closing_.load(std::memory_order_relaxed)) return false;
     Waiter self;
     return !park_or_throw(held, descriptor_.users_, self, deadline, {reason, &descriptor_});
-}
-
-void Use::begin(Operation& operation) noexcept {
-    operation_.store(&operation, std::memory_order_release);
-    StdSync::light_fence();  // pairs with Descriptor::close()
-}
-
-void Use::end() noexcept {
-    operation_.store(nullptr, std::memory_order_release);
-    StdSync::light_fence();  // pairs with Descriptor::close()
-    if (closing()) const std::lock_guard after_the_closer{descriptor_.users_.lock()};
 }
 
 }  // namespace weft::detail

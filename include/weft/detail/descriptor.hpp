@@ -42,14 +42,21 @@ public:
 
 private:
     friend class Use;
+    static constexpr unsigned seat_count = 2;  // one who reads, one who writes
+
+    bool mark_seats() noexcept;
+    void end_early(const Use& use) noexcept;
     void finish_users() noexcept;
 
     std::atomic<int> fd_{-1};           // written under users_.lock() once it is shared
     std::atomic<bool> closing_{false};  // the same
     // Of what is open here, no other's ever; 0: nobody asked yet. See Use::serial().
     std::atomic<std::uint64_t> serial_{0};
-    Use* uses_ = nullptr;  // those under way; guarded by users_.lock()
-    WaitQueue users_;      // while open: users who wait for nothing but close(); then: its caller
+    // Those under way: in a seat the address of a Use, 0 when it is free, with a mark once
+    // its leaving is waited for; the others in a list, guarded by users_.lock().
+    std::atomic<std::uintptr_t> seats_[seat_count]{};
+    Use* uses_ = nullptr;
+    WaitQueue users_;  // while open: users who wait for nothing but close(); then: its caller
 };
 
 }  // namespace weft::detail
