@@ -49,8 +49,11 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 // For the functions around a switch, which begin on one stack and end on another.
 #define WEFT_NO_TSAN __attribute__((no_sanitize("thread")))
+// Those of them to be inlined, which is impossible where the callers are instrumented.
+#define WEFT_SWITCH_INLINE WEFT_NO_TSAN
 #else
 #define WEFT_NO_TSAN
+#define WEFT_SWITCH_INLINE [[gnu::always_inline]] inline
 #endif
 
 namespace weft::detail {

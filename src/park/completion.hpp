@@ -19,6 +19,9 @@
 //  that it has happened.
 #pragma once
 
+#include "base/assert.hpp"
+#include "base/sanitizer.hpp"
+#include "park/park.hpp"
 #include "sched/party.hpp"
 
 #include <weft/deadline.hpp>
@@ -52,5 +55,57 @@ private:
     std::atomic<Party*> party_{nullptr};  // written by the owner, before state_
     std::atomic<std::uint64_t> state_{nobody};
 };
+
+// --- inline: the way of every operation ---
+
+inline void Completion::happen() noexcept {
+    tsan_release(this);
+    Party* party = nullptr;
+    std::uint64_t awaited = state_.load(std::memory_order_acquire);
+    do {
+        WEFT_ASSERT(awaited != over);
+        party = party_.load(std::memory_order_relaxed);
+    } while (!state_.compare_exchange_weak(awaited, over, std::memory_order_acq_rel,
+                                           std::memory_order_acquire));
+    if (awaited != nobody) end_wait(*party, awaited, Wake::notified);
+}
+
+inline bool Completion::happened() const noexcept {
+    if (state_.load(std::memory_order_acquire) != over) return false;
+    tsan_acquire(this);
+    return true;
+}
+
+inline bool Completion::publish(const Ticket& ticket) noexcept {
+    party_.store(ticket.party, std::memory_order_relaxed);
+    // Failing, it is the acquire that pairs with happen().
+    std::uint64_t before = state_.load(std::memory_order_acquire);
+    while (before != over) {
+        if (state_.compare_exchange_weak(before, ticket.epoch, std::memory_order_release,
+                                         std::memory_order_acquire)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+inline Wake Completion::wait(Deadline deadline, Cancellable cancellable,
+                             const Purpose& purpose) noexcept {
+    if (happened()) [[unlikely]]
+        return Wake::notified;
+    Party& me = this_party();
+    const Limit limit{me, deadline, cancellable};
+    if (const auto ended = limit.over()) return *ended;
+    me.set_awaits_owner(false);
+    const Ticket ticket{&me, me.word().arm(limit.cancellable())};
+    // It happened meanwhile: unless a canceller was faster, who will resume us, there
+    // is nobody to wait for.
+    const bool late = !publish(ticket);
+    if (late && me.word().claim(ticket.epoch, Wake::notified) != Claim::lost) {
+        tsan_acquire(this);
+        return me.word().finish();
+    }
+    return suspend(ticket, limit, purpose);
+}
 
 }  // namespace weft::detail

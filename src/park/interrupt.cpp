@@ -136,12 +136,6 @@ void stop_tokens(FiberCore& fiber) noexcept {
     if (source != nullptr) source->request_stop();
 }
 
-bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept {
-    const Claim claim = party.word().claim(epoch, why);
-    resume_claimed(party, claim);
-    return claim != Claim::lost;
-}
-
 void throw_in(FiberCore& fiber, std::exception_ptr error) {
     auto node = std::make_unique<ThrownIn::Node>();
     node->error = std::move(error);
@@ -173,18 +167,12 @@ void bring_back_timeouts(Party& me, Timeout& innermost) noexcept {
 
 // --- Limit ---
 
-void Limit::look_at_timeouts() noexcept {
-    Timeout* const first = Timeouts::first(me_);
-    if (first == nullptr || first->deadline() >= deadline_) return;
-    deadline_ = first->deadline();
-    timeout_ = first;
+Timeout* Limit::first_timeout(const Party& me, Deadline deadline) noexcept {
+    Timeout* const first = Timeouts::first(me);
+    return first != nullptr && first->deadline() < deadline ? first : nullptr;
 }
 
-Wake Limit::meaning() const noexcept {
-    if (timeout_ == nullptr) return Wake::timed_out;
-    Timeouts::set_due(*timeout_);
-    return Wake::cancelled;
-}
+void Limit::set_due(Timeout& timeout) noexcept { Timeouts::set_due(timeout); }
 
 }  // namespace detail
 

@@ -18,6 +18,7 @@
 #include "park/this_party.hpp"
 
 #include <weft/deadline.hpp>
+#include <weft/timeout.hpp>
 
 #include <exception>
 #include <optional>
@@ -37,7 +38,8 @@ inline bool may_throw_here() noexcept { return !is_deaf(this_party()); }
 void throw_if_interrupted(Party& me);
 inline void check_interrupt() {
     Party& me = this_party();
-    if (me.may_be_interrupted()) throw_if_interrupted(me);
+    if (me.may_be_interrupted()) [[unlikely]]
+        throw_if_interrupted(me);
 }
 
 /// After a wait that ended with Wake::cancelled.
@@ -70,11 +72,15 @@ class Limit {
 public:
     Limit(Party& me, Deadline deadline, Cancellable cancellable) noexcept
         : me_{me}, deadline_{deadline}, cancellable_{cancellable} {
-        if (cancellable == Cancellable::no) return;
-        if (is_deaf(me)) {
+        if (cancellable == Cancellable::no) [[unlikely]]
+            return;
+        if (is_deaf(me)) [[unlikely]] {
             cancellable_ = Cancellable::no;
-        } else if (me.timeouts() != nullptr) {
-            look_at_timeouts();
+        } else if (me.timeouts() != nullptr) [[unlikely]] {
+            if (Timeout* const first = first_timeout(me, deadline)) {
+                timeout_ = first;
+                deadline_ = first->deadline();
+            }
         }
     }
 
@@ -87,10 +93,16 @@ public:
         return std::nullopt;
     }
     /// What it means that deadline() has come: an answer, or an open Timeout.
-    Wake meaning() const noexcept;
+    Wake meaning() const noexcept {
+        if (timeout_ == nullptr) return Wake::timed_out;
+        set_due(*timeout_);
+        return Wake::cancelled;
+    }
 
 private:
-    void look_at_timeouts() noexcept;
+    /// The open Timeout whose time comes first, if that is before `deadline`.
+    static Timeout* first_timeout(const Party& me, Deadline deadline) noexcept;
+    static void set_due(Timeout& timeout) noexcept;
 
     const Party& me_;
     Deadline deadline_;

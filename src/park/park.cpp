@@ -3,7 +3,6 @@
 
 #include "base/assert.hpp"
 #include "base/sanitizer.hpp"
-#include "park/completion.hpp"
 #include "park/deadlock.hpp"
 #include "park/interrupt.hpp"
 #include "park/thread_party.hpp"
@@ -11,32 +10,22 @@
 
 namespace weft::detail {
 
-void make_ready(Party& party, Turn turn) noexcept {
-    if (party.kind() == Party::Kind::thread) return static_cast<ThreadParty&>(party).make_ready();
-    auto& fiber = static_cast<FiberCore&>(party);
-    fiber.scheduler->make_ready(fiber, turn);
-}
+void make_thread_ready(Party& party) noexcept { static_cast<ThreadParty&>(party).make_ready(); }
 
 Party& party_of_this_thread() noexcept { return ThreadParty::of_this_thread(); }
 
-Wake suspend(Ticket ticket, const Limit& limit, const Purpose& purpose) noexcept {
+void suspend_otherwise(Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept {
     Party& me = *ticket.party;
-    const Deadline deadline = limit.deadline();
     purpose_of(me) = &purpose;
     if (me.kind() == Party::Kind::thread) {
-        static_cast<ThreadParty&>(me).suspend(ticket, deadline);
-    } else {
-        Worker* const worker = Worker::current();
-        TimerQueue::Spare spare;
-        if (!deadline.is_never()) worker->timers().add(deadline.at(), ticket, spare);
-        worker->park_fiber();
-        // `worker` may be another one's by now; the timer's entry is still there.
-        const bool early = !deadline.is_never() && !me.word().ended_by(Wake::timed_out);
-        if (early) worker->timers().left_behind(spare);
+        return static_cast<ThreadParty&>(me).suspend(ticket, deadline);
     }
-    const Wake why = me.word().finish();
-    tsan_acquire(&me);
-    return why == Wake::timed_out ? limit.meaning() : why;
+    Worker* const worker = Worker::current();
+    TimerQueue::Spare spare;
+    worker->timers().add(deadline.at(), ticket, spare);
+    worker->park_fiber();
+    // `worker` may be another one's by now; the timer's entry is still there.
+    if (!me.word().ended_by(Wake::timed_out)) worker->timers().left_behind(spare);
 }
 
 Wake park(Held& held, WaitList& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
@@ -95,56 +84,6 @@ void sleep_until_deadline(Deadline deadline, const Purpose& purpose) {
     const Ticket ticket{&me, me.word().arm(limit.cancellable())};
     const Wake why = suspend(ticket, limit, purpose);
     if (why == Wake::cancelled) throw_interrupt();
-}
-
-// --- Completion ---
-
-void Completion::happen() noexcept {
-    tsan_release(this);
-    Party* party = nullptr;
-    std::uint64_t awaited = state_.load(std::memory_order_acquire);
-    do {
-        WEFT_ASSERT(awaited != over);
-        party = party_.load(std::memory_order_relaxed);
-    } while (!state_.compare_exchange_weak(awaited, over, std::memory_order_acq_rel,
-                                           std::memory_order_acquire));
-    if (awaited != nobody) end_wait(*party, awaited, Wake::notified);
-}
-
-bool Completion::happened() const noexcept {
-    if (state_.load(std::memory_order_acquire) != over) return false;
-    tsan_acquire(this);
-    return true;
-}
-
-bool Completion::publish(const Ticket& ticket) noexcept {
-    party_.store(ticket.party, std::memory_order_relaxed);
-    // Failing, it is the acquire that pairs with happen().
-    std::uint64_t before = state_.load(std::memory_order_acquire);
-    while (before != over) {
-        if (state_.compare_exchange_weak(before, ticket.epoch, std::memory_order_release,
-                                         std::memory_order_acquire)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-Wake Completion::wait(Deadline deadline, Cancellable cancellable, const Purpose& purpose) noexcept {
-    if (happened()) return Wake::notified;
-    Party& me = this_party();
-    const Limit limit{me, deadline, cancellable};
-    if (const auto ended = limit.over()) return *ended;
-    me.set_awaits_owner(false);
-    const Ticket ticket{&me, me.word().arm(limit.cancellable())};
-    // It happened meanwhile: unless a canceller was faster, who will resume us, there
-    // is nobody to wait for.
-    const bool late = !publish(ticket);
-    if (late && me.word().claim(ticket.epoch, Wake::notified) != Claim::lost) {
-        tsan_acquire(this);
-        return me.word().finish();
-    }
-    return suspend(ticket, limit, purpose);
 }
 
 // --- SpinLock ---

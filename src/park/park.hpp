@@ -30,6 +30,7 @@
 #include "park/this_party.hpp"
 #include "sched/fiber_core.hpp"
 #include "sched/party.hpp"
+#include "sched/scheduler.hpp"
 
 #include <weft/deadline.hpp>
 #include <weft/detail/wait_queue.hpp>
@@ -109,14 +110,45 @@ bool notified_or_throw(Wake why);
 /// Own party, which armed the wait of `ticket` with `limit` and holds no lock:
 /// until it is resumed. Tells why it was.
 Wake suspend(Ticket ticket, const Limit& limit, const Purpose& purpose) noexcept;
+/// The same, but neither ends the wait nor tells why: with a deadline, or on a plain thread.
+void suspend_otherwise(Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept;
 
 /// Queues a party whose wait was claimed and is over.
 void make_ready(Party& party, Turn turn) noexcept;
+void make_thread_ready(Party& party) noexcept;
 
 /// Ends the wait of `epoch` from outside its queue. False when it was over.
 bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept;
 
-// --- inline: the way of every notification ---
+// --- inline: the way of every wait and every notification ---
+
+inline void make_ready(Party& party, Turn turn) noexcept {
+    if (party.kind() == Party::Kind::thread) [[unlikely]]
+        return make_thread_ready(party);
+    auto& fiber = static_cast<FiberCore&>(party);
+    fiber.scheduler->make_ready(fiber, turn);
+}
+
+inline bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept {
+    const Claim claim = party.word().claim(epoch, why);
+    if (claim == Claim::lost) return false;
+    tsan_release(&party);
+    if (party.word().resume(claim)) make_ready(party, Turn::next);
+    return true;
+}
+
+inline Wake suspend(Ticket ticket, const Limit& limit, const Purpose& purpose) noexcept {
+    Party& me = *ticket.party;
+    if (me.kind() == Party::Kind::fiber && limit.deadline().is_never()) [[likely]] {
+        static_cast<FiberCore&>(me).purpose = &purpose;
+        Worker::current()->park_fiber();
+    } else {
+        suspend_otherwise(ticket, limit.deadline(), purpose);
+    }
+    const Wake why = me.word().finish();
+    tsan_acquire(&me);
+    return why == Wake::timed_out ? limit.meaning() : why;
+}
 
 inline Claimed::~Claimed() { WEFT_ASSERT(waiter_ == nullptr); }
 

@@ -14,13 +14,16 @@ Party& party_of_this_thread() noexcept;
 inline Party& this_party() noexcept {
     Worker* const worker = Worker::current();
     FiberCore* const fiber = worker == nullptr ? nullptr : worker->fiber();
-    return fiber != nullptr ? static_cast<Party&>(*fiber) : party_of_this_thread();
+    if (fiber == nullptr) [[unlikely]]
+        return party_of_this_thread();
+    return *fiber;
 }
 
 /// Whether an exception is on its way through the caller.
 inline bool unwinding() noexcept {
     Worker* const worker = Worker::current();
-    if (worker != nullptr && worker->fiber() != nullptr) return worker->unwinding();
+    if (worker != nullptr && worker->fiber() != nullptr) [[likely]]
+        return worker->unwinding();
     return std::uncaught_exceptions() > 0;
 }
 

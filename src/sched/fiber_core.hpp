@@ -88,8 +88,9 @@ public:
     // --- owner only, at every switch ---
     Context context = nullptr;  // null: has not run yet
     FiberCore* next = nullptr;
-    ExceptionState exceptions;
-    std::uint16_t home = anywhere;  // the worker it is pinned to
+    const Purpose* purpose = nullptr;  // on its own stack; for who froze it in a wait
+    Scheduler* scheduler = nullptr;    // fixed from the spawn to the end
+    std::uint16_t home = anywhere;     // the worker it is pinned to
     std::uint16_t pins = 0;
     std::uint8_t stack_shift = 0;              // fixed from the spawn to the end
     bool is_daemon = false;                    // fixed from the spawn to the end
@@ -100,12 +101,10 @@ public:
     std::atomic<std::uint32_t> references{0};  // any thread
 
     // --- owner only ---
-    const Purpose* purpose = nullptr;  // on its own stack; for who froze it in a wait
-    std::byte* stack_end = nullptr;    // null: has no stack
-    SideStack* side = nullptr;         // what it runs on, if that is not its own stack
+    std::byte* stack_end = nullptr;  // null: has no stack
+    SideStack* side = nullptr;       // what it runs on, if that is not its own stack
 
     // --- fixed from the spawn to the end ---
-    Scheduler* scheduler = nullptr;
     const Routine* routine = nullptr;
 
     // --- any thread ---

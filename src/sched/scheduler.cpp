@@ -140,15 +140,6 @@ void Scheduler::close_to_daemons() noexcept {
 
 // --- queues ---
 
-void Scheduler::make_ready(FiberCore& fiber, Turn turn) noexcept {
-    Worker* const here = Worker::current();
-    if (here != nullptr && &here->scheduler() == this) {
-        const Unobserved quiet;
-        return here->make_ready(fiber, turn);
-    }
-    enqueue_from_outside(fiber);
-}
-
 // Once the fiber is queued it may run, end, and be the last one somebody waited
 // for to destroy this. So outsiders are counted while they are inside.
 void Scheduler::enqueue_from_outside(FiberCore& fiber) noexcept {
@@ -184,7 +175,6 @@ FiberCore* Scheduler::create(const Routine& routine, Birth&& birth) {
     fiber->extras.store(extras.release(), std::memory_order_relaxed);
     fiber->next = nullptr;
     fiber->context = nullptr;
-    fiber->exceptions = ExceptionState{};
     fiber->home = FiberCore::anywhere;
     fiber->pins = pinned ? 1 : 0;
     fiber->is_daemon = daemon;

@@ -168,4 +168,13 @@ private:
     Watchdog watchdog_;
 };
 
+inline void Scheduler::make_ready(FiberCore& fiber, Turn turn) noexcept {
+    Worker* const here = Worker::current();
+    if (here == nullptr || &here->scheduler() != this) [[unlikely]] {
+        return enqueue_from_outside(fiber);
+    }
+    const Unobserved quiet;
+    here->make_ready(fiber, turn);
+}
+
 }  // namespace weft::detail

@@ -22,6 +22,8 @@ Worker::Worker(Scheduler& scheduler, std::uint32_t index, std::unique_ptr<Driver
     : scheduler_{scheduler},
       index_{index},
       thieves_{scheduler.setup().workers > 1 ? Thieves::possible : Thieves::none},
+      simulated_{scheduler.setup().simulated},
+      force_migrate_{scheduler.setup().force_migrate},
       driver_{std::move(driver)},
       observed_(scheduler.setup().workers),
       random_{seed},
@@ -95,18 +97,39 @@ bool Worker::step(std::uint64_t& id) noexcept {
 
 // --- switching ---
 
-WEFT_NO_TSAN void Worker::go(FiberCore* next, After after) noexcept {
+// Counts a switch. True: it is time to visit the loop.
+inline bool Worker::tick() noexcept {
+    ticks_.store(ticks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return --next_round_ == 0 || attention_.load(std::memory_order_relaxed) || simulated_;
+}
+
+WEFT_SWITCH_INLINE void Worker::arrive(Worker* worker, Context from) noexcept {
+    FiberCore* const departed = worker->departed_;
+    if (departed == nullptr) {
+        worker->loop_ = from;
+        return;
+    }
+    departed->context = from;
+    if (worker->after_ != After::commit) return worker->after_departure(*departed);
+    const Unobserved quiet;
+    const std::uint64_t epoch = worker->departed_epoch_;
+    const bool claimed = departed->word().commit();
+    // The fiber may be running elsewhere by now.
+    if (claimed || (epoch != 0 && departed->interrupt_pending())) [[unlikely]] {
+        worker->resume_at_once(*departed, claimed, epoch);
+    }
+}
+
+// Inlined, so that a fiber that waits has one frame less on its stack, where each line is
+// a miss of the cache when many others ran meanwhile. What is the thread's lies there too.
+WEFT_SWITCH_INLINE void Worker::go(FiberCore* next, After after) noexcept {
     FiberCore* const self = fiber();
     departed_ = self;
     after_ = after;
     const int saved_errno = *errno_;
-    if (self != nullptr) self->exceptions = *exceptions_;
-    if (next != nullptr) {
-        if (next->context == nullptr) prepare_first_run(*next);
-        *exceptions_ = next->exceptions;
-    } else {
-        *exceptions_ = ExceptionState{};
-    }
+    const ExceptionState saved_exceptions = *exceptions_;
+    if (next != nullptr && next->context == nullptr) [[unlikely]]
+        prepare_first_run(*next);
     fiber_.store(next, std::memory_order_relaxed);
     budget_ = budget_per_turn;
 #if defined(WEFT_ASAN)
@@ -128,37 +151,32 @@ WEFT_NO_TSAN void Worker::go(FiberCore* next, After after) noexcept {
     __sanitizer_finish_switch_fiber(
         self == nullptr ? worker->loop_fake_stack_ : self->asan_fake_stack, nullptr, nullptr);
 #endif
+    *worker->exceptions_ = saved_exceptions;
     arrive(worker, arrival.fctx);
     tsan_acquire(&worker->tsan_loop_);
     if (self != nullptr) *worker->errno_ = saved_errno;
 }
 
-WEFT_NO_TSAN void Worker::arrive(Worker* worker, Context from) noexcept {
-    FiberCore* const departed = worker->departed_;
-    if (departed == nullptr) {
-        worker->loop_ = from;
-        return;
-    }
-    departed->context = from;
-    worker->after_departure(*departed);
-}
-
 void Worker::after_departure(FiberCore& departed) noexcept {
     const Unobserved quiet;
     switch (after_) {
-        case After::nothing: WEFT_ASSERT(!"a fiber left without saying why"); return;
+        case After::nothing:
+        case After::commit: WEFT_ASSERT(!"a fiber left without saying why"); return;
         case After::requeue:
             if (departed.is_pinned()) return enqueue_pinned(departed);
             push_tail(departed);
             return notify(queue_.size() < 2);
         case After::recycle: return recycle(departed);
-        case After::commit: break;
     }
-    const std::uint64_t epoch = departed_epoch_;
-    if (departed.word().commit()) return make_ready(departed, Turn::next);
-    // The fiber may be running elsewhere by now. Its epoch protects it, and a
-    // request_cancel() that found nothing to claim has set the flag before.
-    if (epoch == 0 || !departed.interrupt_pending()) return;
+}
+
+// Its wait was claimed while it left, or it has been interrupted: a request_cancel() that
+// found nothing to claim has set the flag before commit(). The epoch protects a fiber
+// that runs elsewhere by now.
+[[gnu::cold]] void Worker::resume_at_once(FiberCore& departed, bool claimed,
+                                          std::uint64_t epoch) noexcept {
+    const Unobserved quiet;
+    if (claimed) return make_ready(departed, Turn::next);
     const Claim claim = departed.word().claim(epoch, Wake::cancelled);
     if (claim != Claim::lost && departed.word().resume(claim)) make_ready(departed, Turn::next);
 }
@@ -195,6 +213,7 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
 #if defined(WEFT_ASAN)
     __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
+    *worker->exceptions_ = ExceptionState{};
     arrive(worker, arrival.fctx);
     tsan_acquire(self);                 // what its spawner did
     tsan_acquire(self->stack_end - 1);  // what the last fiber did on this stack
@@ -236,12 +255,13 @@ WEFT_NO_TSAN void Worker::finish_fiber() noexcept {
     __builtin_unreachable();
 }
 
-void Worker::park_fiber() noexcept {
+[[gnu::hot]] void Worker::park_fiber() noexcept {
     FiberCore* next = nullptr;
     {
         const Unobserved quiet;
         departed_epoch_ = fiber()->word().cancellable_epoch();
-        if (!tick()) next = take_local();
+        if (!tick()) [[likely]]
+            next = take_local();
     }
     go(next, After::commit);
 }
@@ -257,64 +277,7 @@ void Worker::yield_fiber() noexcept {
     go(next, After::requeue);
 }
 
-WEFT_NO_TSAN void Worker::consume_budget() noexcept {
-    Worker* const worker = current();
-    if (worker == nullptr || worker->fiber() == nullptr) return;
-    if (--worker->budget_ == 0) {
-        worker->budget_ = budget_per_turn;
-        worker->yield_fiber();
-    }
-}
-
-// Counts a switch. True: it is time to visit the loop.
-bool Worker::tick() noexcept {
-    ticks_.store(ticks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    return --next_round_ == 0 || attention_.load(std::memory_order_relaxed) ||
-           scheduler_.setup().simulated;
-}
-
 // --- queues ---
-
-FiberCore* Worker::take_lifo() noexcept {
-    if (lifo_.load(std::memory_order_relaxed) == nullptr) return nullptr;
-    if (thieves_ == Thieves::none) {
-        FiberCore* fiber = lifo_.load(std::memory_order_relaxed);
-        lifo_.store(nullptr, std::memory_order_relaxed);
-        return fiber;
-    }
-    return lifo_.exchange(nullptr, std::memory_order_acq_rel);
-}
-
-FiberCore* Worker::take_local() noexcept {
-    if (ahead_run_ < ahead_limit) {
-        ++ahead_run_;
-        if (FiberCore* fiber = pinned_.pop(1)) return fiber;
-        if (FiberCore* fiber = take_lifo()) return fiber;
-    }
-    ahead_run_ = 0;
-    if (FiberCore* fiber = queue_.pop(thieves_)) {
-        prefetch_next();
-        return fiber;
-    }
-    if (FiberCore* fiber = pinned_.pop(1)) return fiber;
-    return take_lifo();
-}
-
-// With many runnable fibers each one's block and stack are cold: they are asked
-// for while the fibers before it run. Reads what is only a hint by then; a block
-// is never unmapped.
-void Worker::prefetch_next() noexcept {
-    if (const FiberCore* second = queue_.peek(1)) __builtin_prefetch(second, 1);
-    if (const FiberCore* first = queue_.peek(0)) {
-        const auto* const stack = static_cast<const std::byte*>(first->context);
-        __builtin_prefetch(stack, 1);
-        __builtin_prefetch(stack + 64, 1);
-    }
-}
-
-void Worker::push_tail(FiberCore& fiber) noexcept {
-    if (!queue_.push(&fiber)) overflow(fiber);
-}
 
 // The queue is full: its older half and the newcomer go to everybody.
 void Worker::overflow(FiberCore& fiber) noexcept {
@@ -331,27 +294,27 @@ void Worker::overflow(FiberCore& fiber) noexcept {
     scheduler_.injected().push_chain(first, last, count);
 }
 
-void Worker::make_ready(FiberCore& fiber, Turn turn) noexcept {
-    if (fiber.is_pinned()) {
-        if (fiber.home == index_) return pinned_.push(&fiber);
-        return scheduler_.worker(fiber.home).enqueue_pinned(fiber);
-    }
-    if (scheduler_.setup().force_migrate) {
+void Worker::make_ready_elsewhere(FiberCore& fiber) noexcept {
+    if (!fiber.is_pinned()) {  // WEFT_FORCE_MIGRATE
         return scheduler_.worker((index_ + 1) % scheduler_.workers()).enqueue_pinned(fiber);
     }
-    // In the loop nothing is in the cache: completions run in order of arrival.
-    FiberCore* displaced = &fiber;
-    if (turn == Turn::next && this->fiber() != nullptr) {
-        if (thieves_ == Thieves::none) {
-            displaced = lifo_.load(std::memory_order_relaxed);
-            lifo_.store(&fiber, std::memory_order_relaxed);
-        } else {
-            displaced = lifo_.exchange(&fiber, std::memory_order_acq_rel);
-        }
+    if (fiber.home == index_) return pinned_.push(&fiber);
+    scheduler_.worker(fiber.home).enqueue_pinned(fiber);
+}
+
+FiberCore* Worker::take_lifo() noexcept {
+    if (lifo_.load(std::memory_order_relaxed) == nullptr) return nullptr;
+    if (thieves_ == Thieves::none) {
+        FiberCore* fiber = lifo_.load(std::memory_order_relaxed);
+        lifo_.store(nullptr, std::memory_order_relaxed);
+        return fiber;
     }
-    if (displaced == nullptr) return;
-    push_tail(*displaced);
-    notify(queue_.size() < 2);
+    return lifo_.exchange(nullptr, std::memory_order_acq_rel);
+}
+
+FiberCore* Worker::take_ahead() noexcept {
+    if (FiberCore* fiber = pinned_.pop(1)) return fiber;
+    return take_lifo();
 }
 
 void Worker::enqueue_new(FiberCore& fiber) noexcept {
@@ -366,8 +329,7 @@ void Worker::enqueue_pinned(FiberCore& fiber) noexcept {
 }
 
 // `lone`: this worker will get to it in a moment, unless it does not come back.
-void Worker::notify(bool lone) noexcept {
-    if (thieves_ == Thieves::none || resting_) return;
+void Worker::notify_others(bool lone) noexcept {
     auto& idle = scheduler_.idle();
     if (lone) {
         if (idle.sleeping() == 0) return;

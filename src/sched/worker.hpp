@@ -116,7 +116,14 @@ public:
     [[noreturn]] void finish_fiber() noexcept;
     /// One operation succeeded without waiting: now and then that is a yield,
     /// so that a fiber whose operations always succeed leaves room for others.
-    static void consume_budget() noexcept;
+    WEFT_NO_TSAN static void consume_budget() noexcept {
+        Worker* const worker = current();
+        if (worker != nullptr && worker->fiber() != nullptr && --worker->budget_ == 0)
+            [[unlikely]] {
+            worker->budget_ = budget_per_turn;
+            worker->yield_fiber();
+        }
+    }
 
     /// From this worker's thread: makes a claimed fiber runnable, here or where it is pinned.
     void make_ready(FiberCore& fiber, Turn turn) noexcept;
@@ -201,11 +208,14 @@ private:
     void go(FiberCore* next, After after) noexcept;
     static void arrive(Worker* worker, Context from) noexcept;
     void after_departure(FiberCore& departed) noexcept;
+    void resume_at_once(FiberCore& departed, bool claimed, std::uint64_t epoch) noexcept;
     void recycle(FiberCore& departed) noexcept;
     void prepare_first_run(FiberCore& fiber) noexcept;
 
     FiberCore* take_local() noexcept;
     FiberCore* take_lifo() noexcept;
+    FiberCore* take_ahead() noexcept;
+    void make_ready_elsewhere(FiberCore& fiber) noexcept;
     FiberCore* find_work() noexcept;
     FiberCore* search() noexcept;
     FiberCore* steal() noexcept;
@@ -213,7 +223,10 @@ private:
     void prefetch_next() noexcept;
     void push_tail(FiberCore& fiber) noexcept;
     void overflow(FiberCore& fiber) noexcept;
-    void notify(bool lone) noexcept;
+    void notify(bool lone) noexcept {
+        if (thieves_ != Thieves::none && !resting_) notify_others(lone);
+    }
+    void notify_others(bool lone) noexcept;
     void serve() noexcept;
     void rest() noexcept;
     bool spin_pays() const noexcept;
@@ -228,6 +241,8 @@ private:
     Scheduler& scheduler_;
     const std::uint32_t index_;
     const Thieves thieves_;
+    const bool simulated_;
+    const bool force_migrate_;
     std::unique_ptr<Driver> driver_;
     FaultStack fault_stack_;
 
@@ -275,5 +290,57 @@ private:
     FiberQueue pinned_;
     TimerQueue timers_;
 };
+
+// --- inline: the way of every wait and every wake-up ---
+
+inline FiberCore* Worker::take_local() noexcept {
+    if (!pinned_.empty() || lifo_.load(std::memory_order_relaxed) != nullptr) {
+        if (ahead_run_ < ahead_limit) {
+            ++ahead_run_;
+            if (FiberCore* fiber = take_ahead()) return fiber;
+        }
+    }
+    ahead_run_ = 0;
+    if (FiberCore* fiber = queue_.pop(thieves_)) {
+        prefetch_next();
+        return fiber;
+    }
+    return take_ahead();
+}
+
+// With many runnable fibers each one's block and stack are cold: they are asked
+// for while the fibers before it run. Reads what is only a hint by then; a block
+// is never unmapped.
+inline void Worker::prefetch_next() noexcept {
+    if (const FiberCore* second = queue_.peek(1)) __builtin_prefetch(second, 1);
+    if (const FiberCore* first = queue_.peek(0)) {
+        const auto* const stack = static_cast<const std::byte*>(first->context);
+        __builtin_prefetch(stack, 1);
+        __builtin_prefetch(stack + 64, 1);
+    }
+}
+
+inline void Worker::push_tail(FiberCore& fiber) noexcept {
+    if (!queue_.push(&fiber)) [[unlikely]]
+        overflow(fiber);
+}
+
+inline void Worker::make_ready(FiberCore& fiber, Turn turn) noexcept {
+    if (fiber.is_pinned() || force_migrate_) [[unlikely]]
+        return make_ready_elsewhere(fiber);
+    // In the loop nothing is in the cache: completions run in order of arrival.
+    FiberCore* displaced = &fiber;
+    if (turn == Turn::next && this->fiber() != nullptr) {
+        if (thieves_ == Thieves::none) {
+            displaced = lifo_.load(std::memory_order_relaxed);
+            lifo_.store(&fiber, std::memory_order_relaxed);
+        } else {
+            displaced = lifo_.exchange(&fiber, std::memory_order_acq_rel);
+        }
+    }
+    if (displaced == nullptr) return;
+    push_tail(*displaced);
+    notify(queue_.size() < 2);
+}
 
 }  // namespace weft::detail
