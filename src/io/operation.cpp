@@ -20,11 +20,6 @@ IoDriver& driver_of(Worker& worker) noexcept { return static_cast<IoDriver&>(wor
 
 }  // namespace
 
-void Operation::complete(int result) noexcept {
-    result_ = result;
-    completion_.happen();
-}
-
 int Operation::await() noexcept {
     const Wake wake = completion_.wait(Deadline::never(), Cancellable::no,
                                        {"an operation that must end first", this});
@@ -41,34 +36,47 @@ void Operation::end_early() noexcept {
     (void)system_call<::syscall>(SYS_write, interrupter_, &one, sizeof one);
 }
 
-int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
+inline int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
     Worker* const worker = Worker::current();
-    if (worker == nullptr) return perform_on_thread(*this, deadline);
+    if (worker == nullptr) [[unlikely]]
+        return perform_on_thread(*this, deadline);
 
     completion_.reset();
     driver_ = &driver_of(*worker);
     if (use_ != nullptr) use_->begin(*this);
     driver_->submit(*this);
-    if (use_ != nullptr && use_->closing()) driver_->cancel(*this);
-    const Wake wake = completion_.wait(deadline, cancellable, {reason, this});
-    if (wake != Wake::notified) {
+    if (use_ != nullptr && use_->closing()) [[unlikely]]
         driver_->cancel(*this);
-        await();
-    }
+    const Wake wake = completion_.wait(deadline, cancellable, {reason, this});
+    if (wake != Wake::notified) [[unlikely]]
+        end_in_vain();
     if (use_ != nullptr) use_->end();
 
     // A system call that was under way on a kernel thread ends with -EINTR.
     const bool ended_early = result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
-    if (!ended_early) return result_;
-    if (wake == Wake::cancelled) throw_interrupt();
-    return wake == Wake::timed_out ? -ETIMEDOUT : -EBADF;
+    if (ended_early) [[unlikely]]
+        return result_of_end(wake);
+    return result_;
 }
 
-int perform(Operation& operation, Deadline deadline, Cancellable cancellable, const char* reason) {
-    if (cancellable == Cancellable::yes) check_interrupt();
+[[gnu::cold]] void Operation::end_in_vain() noexcept {
+    driver_->cancel(*this);
+    await();
+}
+
+[[gnu::cold]] int Operation::result_of_end(Wake why) {
+    if (why == Wake::cancelled) throw_interrupt();
+    return why == Wake::timed_out ? -ETIMEDOUT : -EBADF;
+}
+
+[[gnu::hot]] int perform(Operation& operation, Deadline deadline, Cancellable cancellable,
+                         const char* reason) {
+    if (cancellable == Cancellable::yes) [[likely]]
+        check_interrupt();
     for (;;) {
         const int result = operation.carry_out(deadline, cancellable, reason);
-        if (result != -EINTR) return result;
+        if (result != -EINTR) [[likely]]
+            return result;
     }
 }
 

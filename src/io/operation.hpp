@@ -95,7 +95,7 @@ class Operation {
 public:
     /// With `use`, closing its descriptor ends the operation.
     explicit Operation(const Request& request, Use* use = nullptr) noexcept
-        : request_{request}, use_{use} {}
+        : use_{use}, request_{request} {}
     Operation(const Operation&) = delete;
     Operation& operator=(const Operation&) = delete;
 
@@ -105,7 +105,10 @@ public:
 
     /// Any thread, once, by the driver: hands the result (>= 0, or -errno) to
     /// the waiter. The operation may be gone when this returns.
-    void complete(int result) noexcept;
+    void complete(int result) noexcept {
+        result_ = result;
+        completion_.happen();
+    }
 
     /// Owner, after the driver took it. Waits, shielded, for complete() and
     /// returns the result it brought.
@@ -114,24 +117,31 @@ public:
     /// Any thread, while a Use names it: cancels it where it is.
     void end_early() noexcept;
 
-    // --- the driver's own, between submit() and complete() ---
-    Operation* next = nullptr;  // in the driver's lists
-    Operation* prev = nullptr;
-    void* driver_data = nullptr;
-    std::uint32_t driver_flags = 0;
-
 private:
     friend int perform(Operation& operation, Deadline deadline, Cancellable cancellable,
                        const char* reason);
     friend int perform_on_thread(Operation& operation, Deadline deadline);
 
     int carry_out(Deadline deadline, Cancellable cancellable, const char* reason);
-    const Request request_;
-    Use* const use_;
-    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
-    int interrupter_ = -1;        // on a plain thread: the eventfd beside its poll()
-    int result_ = 0;              // the driver's until completion_ has happened
+    void end_in_vain() noexcept;
+    static int result_of_end(Wake why);
+
+    // What a completion touches, in one place.
     Completion completion_;
+    int result_ = 0;  // the driver's until completion_ has happened
+
+public:
+    // --- the driver's own, between submit() and complete() ---
+    std::uint32_t driver_flags = 0;
+    Operation* next = nullptr;  // in the driver's lists
+    Operation* prev = nullptr;
+    void* driver_data = nullptr;
+
+private:
+    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
+    Use* const use_;
+    const Request request_;
+    int interrupter_ = -1;  // on a plain thread: the eventfd beside its poll()
 };
 
 /// A Driver that carries operations out.

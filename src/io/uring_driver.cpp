@@ -56,6 +56,15 @@ void judge_enter(int result) noexcept {
     }
 }
 
+/// prepare() for most of all operations, on the way of every request.
+void prepare_receive(io_uring_sqe& entry, const Request& request) noexcept {
+    entry.opcode = IORING_OP_RECV;
+    entry.fd = request.fd;
+    entry.addr = reinterpret_cast<std::uint64_t>(request.buffer);
+    entry.len = request.length;
+    entry.msg_flags = request.flags;
+}
+
 std::uint64_t tag_of(const Operation& operation) noexcept {
     return reinterpret_cast<std::uint64_t>(&operation);
 }
@@ -151,8 +160,9 @@ void UringDriver::send_wake() noexcept {
 }
 
 // Those that weft cannot do without were probed for: there is no ring without.
-bool UringDriver::knows(Request::Code code) const noexcept {
-    if (code < Request::Code::renameat) return true;
+inline bool UringDriver::knows(Request::Code code) const noexcept {
+    if (code < Request::Code::renameat) [[likely]]
+        return true;
     const auto opcode = opcode_of(code);
     return opcode && (operations_ >> *opcode & 1) != 0;
 }
@@ -165,17 +175,20 @@ void UringDriver::hand_over(Operation& operation) noexcept {
     offload_.submit(operation, offloaded_);
 }
 
-void UringDriver::submit(Operation& operation) noexcept {
-    if (!knows(operation.request().code)) {
-        hand_over(operation);
-        return;
-    }
+[[gnu::hot]] void UringDriver::submit(Operation& operation) noexcept {
+    const Request& request = operation.request();
+    if (!knows(request.code)) [[unlikely]]
+        return hand_over(operation);
     for (;;) {
         {
             const std::lock_guard lock{lock_};
-            if (io_uring_sqe* entry = ring_.push()) {
+            if (io_uring_sqe* entry = ring_.push()) [[likely]] {
                 operation.driver_flags = submitted;
-                prepare(*entry, operation.request());
+                if (request.code == Request::Code::recv) [[likely]] {
+                    prepare_receive(*entry, request);
+                } else {
+                    prepare(*entry, request);
+                }
                 entry->user_data = tag_of(operation);
                 ring_.publish();
                 in_flight_.store(unfinished() + 1, std::memory_order_relaxed);
@@ -312,13 +325,42 @@ void UringDriver::enter_and_wait(Deadline deadline) noexcept {
     judge_enter(ring_.enter(submit, 1, wait_flags_, timeout));
 }
 
+/// Requires: lock_. Returns how many operations are in `done`; they are on their way into
+/// the cache.
+inline std::size_t UringDriver::take_completions(Done (&done)[batch], bool& took_wake) noexcept {
+    std::size_t count = 0;
+    for (std::size_t taken = 0; taken < batch; ++taken) {
+        const io_uring_cqe* entry = ring_.front();
+        if (entry == nullptr) break;
+        if (entry->user_data == wake_tag) [[unlikely]] {
+            took_wake = true;
+            if (!message_ring_ && (entry->flags & IORING_CQE_F_MORE) == 0) {
+                wake_event_armed_ = false;
+                has_requests_.store(true, std::memory_order_release);
+            }
+        } else if (entry->user_data != cancel_tag) {
+            auto* operation = reinterpret_cast<Operation*>(entry->user_data);
+            __builtin_prefetch(operation, 1);
+            done[count++] = {operation, entry->res};
+        }
+        ring_.pop();
+    }
+    return count;
+}
+
+/// Requires: lock_. After this nothing but complete() touches it.
+inline void UringDriver::finish(Operation& operation) noexcept {
+    WEFT_ASSERT((operation.driver_flags & is_over) == 0);
+    if ((operation.driver_flags & queued) != 0) [[unlikely]] {
+        requests_.remove(operation);
+        operation.driver_flags &= ~queued;
+    }
+    operation.driver_flags |= is_over;
+}
+
 /// Takes up to `batch` completions out of the queue, then delivers them.
 /// Returns how many of them were operations.
-std::size_t UringDriver::deliver(Who who) noexcept {
-    struct Done {
-        Operation* operation;
-        int result;
-    };
+[[gnu::hot]] std::size_t UringDriver::deliver(Who who) noexcept {
     Done done[batch];
     std::size_t count = 0;
     bool took_wake = false;
@@ -329,22 +371,8 @@ std::size_t UringDriver::deliver(Who who) noexcept {
         } else if (!lock.try_lock()) {
             return 0;
         }
-        for (std::size_t taken = 0; taken < batch; ++taken) {
-            const io_uring_cqe* entry = ring_.front();
-            if (entry == nullptr) break;
-            if (entry->user_data == wake_tag) {
-                took_wake = true;
-                if (!message_ring_ && (entry->flags & IORING_CQE_F_MORE) == 0) {
-                    wake_event_armed_ = false;
-                    has_requests_.store(true, std::memory_order_release);
-                }
-            } else if (entry->user_data != cancel_tag) {
-                auto* operation = reinterpret_cast<Operation*>(entry->user_data);
-                done[count++] = {operation, entry->res};
-                finish(*operation);
-            }
-            ring_.pop();
-        }
+        count = take_completions(done, took_wake);
+        for (std::size_t i = 0; i < count; ++i) finish(*done[i].operation);
         if (count > 0) {
             delivering_.fetch_add(count, std::memory_order_relaxed);
             in_flight_.store(unfinished() - count, std::memory_order_release);
@@ -354,16 +382,6 @@ std::size_t UringDriver::deliver(Who who) noexcept {
     for (std::size_t i = 0; i < count; ++i) done[i].operation->complete(done[i].result);
     if (count > 0) delivering_.fetch_sub(count, std::memory_order_release);
     return count;
-}
-
-/// Requires: lock_. After this nothing but complete() touches it.
-void UringDriver::finish(Operation& operation) noexcept {
-    WEFT_ASSERT((operation.driver_flags & is_over) == 0);
-    if ((operation.driver_flags & queued) != 0) {
-        requests_.remove(operation);
-        operation.driver_flags &= ~queued;
-    }
-    operation.driver_flags |= is_over;
 }
 
 bool UringDriver::rescue(pid_t owner) noexcept {

@@ -107,6 +107,11 @@ private:
     void enter() noexcept;
     void enter_and_wait(Deadline deadline) noexcept;
     void rest(Deadline deadline) noexcept;
+    struct Done {
+        Operation* operation;
+        int result;
+    };
+    std::size_t take_completions(Done (&done)[batch], bool& took_wake) noexcept;
     std::size_t deliver(Who who) noexcept;
     void finish(Operation& operation) noexcept;
     bool knows(Request::Code code) const noexcept;
