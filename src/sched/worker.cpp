@@ -341,7 +341,8 @@ void Worker::notify_others(bool lone) noexcept {
 }
 
 void Worker::adopt_injected() noexcept {
-    FiberCore* fiber = scheduler_.injected().pop(is_crowded() ? crowded_inject : inject_batch);
+    FiberCore* fiber =
+        scheduler_.injected().pop(is_crowded() ? what_fits(crowded_inject) : inject_batch);
     bool any = false;
     while (fiber != nullptr) {
         FiberCore* const next = fiber->next;

@@ -38,6 +38,7 @@
 
 #include <weft/detail/export.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -218,6 +219,11 @@ private:
     void prepare_first_run(FiberCore& fiber) noexcept;
 
     bool is_crowded() const noexcept { return queue_.size() >= crowd; }
+    // Of `wanted`; where nothing does one, lest a full queue shuts the others out for good.
+    std::size_t what_fits(std::size_t wanted) const noexcept {
+        const std::size_t left = queue_capacity - std::min(queue_.size(), queue_capacity);
+        return left > crowded_inject ? std::min(wanted, left - crowded_inject) : 1;
+    }
     FiberCore* take_local() noexcept;
     FiberCore* take_lifo() noexcept;
     FiberCore* take_ahead() noexcept;

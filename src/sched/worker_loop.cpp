@@ -25,7 +25,7 @@ void Worker::serve_timers() noexcept {
     const TimePoint now = detail::now();
     for (bool enough = false; !enough;) {
         enough = is_crowded();
-        const std::size_t most = enough ? crowded_batch : timer_batch;
+        const std::size_t most = enough ? what_fits(crowded_batch) : timer_batch;
         const std::size_t count = expire_timers(
             now, most, [&](FiberCore& fiber) { scheduler_.make_ready(fiber, Turn::in_order); });
         if (count == 0) return;

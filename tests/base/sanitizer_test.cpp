@@ -11,6 +11,7 @@
 #include <weft/runtime.hpp>
 #include <weft/this_fiber.hpp>
 
+#include <atomic>
 #include <mutex>
 
 using weft::test::Child;
@@ -26,7 +27,11 @@ namespace {
 template <class Step>
 int count_in_two_fibers(unsigned workers, Step&& step) {
     long total = 0;
+    // One that begins when the other has ended may get its stack, which orders them.
+    std::atomic<int> begun{0};
     const auto count = [&] {
+        begun.fetch_add(1, std::memory_order_relaxed);
+        while (begun.load(std::memory_order_relaxed) < 2) weft::this_fiber::yield();
         for (int i = 0; i < 100; ++i) {
             step(total);
             weft::this_fiber::yield();
