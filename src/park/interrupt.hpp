@@ -18,6 +18,7 @@
 #include "park/this_party.hpp"
 
 #include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
 #include <weft/timeout.hpp>
 
 #include <exception>
@@ -68,7 +69,7 @@ Timeout* put_by_timeouts(Party& me, Timeout* outer) noexcept;
 void bring_back_timeouts(Party& me, Timeout& innermost) noexcept;
 
 /// How long a wait of the caller's may take, and what may end it.
-class Limit {
+class WEFT_API Limit {
 public:
     Limit(Party& me, Deadline deadline, Cancellable cancellable) noexcept
         : me_{me}, deadline_{deadline}, cancellable_{cancellable} {

@@ -33,6 +33,7 @@
 #include "sched/scheduler.hpp"
 
 #include <weft/deadline.hpp>
+#include <weft/detail/export.hpp>
 #include <weft/detail/wait_queue.hpp>
 
 #include <mutex>
@@ -111,11 +112,11 @@ bool notified_or_throw(Wake why);
 /// until it is resumed. Tells why it was.
 Wake suspend(Ticket ticket, const Limit& limit, const Purpose& purpose) noexcept;
 /// The same, but neither ends the wait nor tells why: with a deadline, or on a plain thread.
-void suspend_otherwise(Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept;
+WEFT_API void suspend_otherwise(Ticket ticket, Deadline deadline, const Purpose& purpose) noexcept;
 
 /// Queues a party whose wait was claimed and is over.
 void make_ready(Party& party, Turn turn) noexcept;
-void make_thread_ready(Party& party) noexcept;
+WEFT_API void make_thread_ready(Party& party) noexcept;
 
 /// Ends the wait of `epoch` from outside its queue. False when it was over.
 bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept;

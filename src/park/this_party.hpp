@@ -1,6 +1,8 @@
 // Who calls: the first thing that every wait asks. Layer: park. Uses: sched.
 #pragma once
 
+#include <weft/detail/export.hpp>
+
 #include "sched/worker.hpp"
 
 #include <exception>
@@ -8,7 +10,7 @@
 namespace weft::detail {
 
 /// The calling thread's own, until it ends.
-Party& party_of_this_thread() noexcept;
+WEFT_API Party& party_of_this_thread() noexcept;
 
 /// The calling fiber's, or the calling thread's own.
 inline Party& this_party() noexcept {

@@ -9,6 +9,8 @@
 //   5. destruction asserts that no stack, block, timer or operation survived
 #pragma once
 
+#include <weft/detail/export.hpp>
+
 #include "base/sync.hpp"
 #include "context/stack.hpp"
 #include "sched/fiber_table.hpp"
@@ -146,7 +148,7 @@ private:
     void return_promise(std::uint8_t shift) noexcept;
     void count_spawned(bool daemon) noexcept;
     void give_home(FiberCore& fiber) noexcept;
-    void enqueue_from_outside(FiberCore& fiber) noexcept;
+    WEFT_API void enqueue_from_outside(FiberCore& fiber) noexcept;
 
     const Setup setup_;
     StackPool stacks_;

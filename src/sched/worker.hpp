@@ -107,10 +107,10 @@ public:
         return fiber_.load(std::memory_order_relaxed);
     }
     /// The running fiber, which armed a wait, leaves until it is resumed.
-    void park_fiber() noexcept;
+    WEFT_API void park_fiber() noexcept;
     /// The running fiber goes to the end of the queue. Returns at once when
     /// there is nothing else to do.
-    void yield_fiber() noexcept;
+    WEFT_API void yield_fiber() noexcept;
     /// Whether an exception is on its way through the running fiber.
     bool unwinding() const noexcept { return exceptions_->uncaught > 0; }
     /// The running fiber's, in the thread's place.
@@ -227,18 +227,18 @@ private:
     FiberCore* take_local() noexcept;
     FiberCore* take_lifo() noexcept;
     FiberCore* take_ahead() noexcept;
-    void make_ready_elsewhere(FiberCore& fiber) noexcept;
+    WEFT_API void make_ready_elsewhere(FiberCore& fiber) noexcept;
     FiberCore* find_work() noexcept;
     FiberCore* search() noexcept;
     FiberCore* steal() noexcept;
     FiberCore* found(FiberCore* fiber) noexcept;
     void prefetch_next() noexcept;
     void push_tail(FiberCore& fiber) noexcept;
-    void overflow(FiberCore& fiber) noexcept;
+    WEFT_API void overflow(FiberCore& fiber) noexcept;
     void notify(bool lone) noexcept {
         if (thieves_ != Thieves::none && !resting_) notify_others(lone);
     }
-    void notify_others(bool lone) noexcept;
+    WEFT_API void notify_others(bool lone) noexcept;
     void serve() noexcept;
     void serve_timers() noexcept;
     template <class Ready>
