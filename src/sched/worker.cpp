@@ -342,7 +342,7 @@ void Worker::notify_others(bool lone) noexcept {
 
 void Worker::adopt_injected() noexcept {
     FiberCore* fiber =
-        scheduler_.injected().pop(is_crowded() ? what_fits(crowded_inject) : inject_batch);
+        scheduler_.injected().pop(behind_ ? what_fits(crowded_inject) : inject_batch);
     bool any = false;
     while (fiber != nullptr) {
         FiberCore* const next = fiber->next;

@@ -198,7 +198,8 @@ private:
     static constexpr std::uint32_t budget_per_turn = 128;
     static constexpr std::size_t timer_batch = 64;
     static constexpr std::size_t inject_batch = 32;
-    // The same while the queue is crowded: fewer together than run between two rounds.
+    // While the queue is crowded, and of what was injected while timers wait for that: fewer
+    // together than run between two rounds.
     static constexpr std::uint32_t crowd = queue_capacity / 2;
     static constexpr std::size_t crowded_batch = 32;
     static constexpr std::size_t crowded_inject = 4;
@@ -218,7 +219,6 @@ private:
     void recycle(FiberCore& departed) noexcept;
     void prepare_first_run(FiberCore& fiber) noexcept;
 
-    bool is_crowded() const noexcept { return queue_.size() >= crowd; }
     // Of `wanted`; where nothing does one, lest a full queue shuts the others out for good.
     std::size_t what_fits(std::size_t wanted) const noexcept {
         const std::size_t left = queue_capacity - std::min(queue_.size(), queue_capacity);
@@ -272,6 +272,7 @@ private:
     std::uint32_t budget_ = budget_per_turn;
     std::uint32_t ahead_run_ = 0;  // pinned and LIFO in a row
     bool resting_ = false;
+    bool behind_ = false;  // there are more timers due than the queue has room for
     std::uint32_t next_round_ = tick_limit;
     int spin_credit_ = 2;
     std::uint64_t next_id_ = 0;
