@@ -41,9 +41,12 @@ struct LookUp {
     }
     int result = 0;
     int failure = -1;
-    int system_error = 0;
+    int system_error = errno;  // the caller's, which stays if nothing goes wrong
     int host_error = 0;
 };
+
+/// On the thread, before the call.
+void take_errors_along(const LookUp& call) noexcept { errno = call.system_error; }
 
 template <class Call>
 void note_errors(Call& call) noexcept {
@@ -74,6 +77,7 @@ struct AddressCall : LookUp {
         if (found != nullptr) ::freeaddrinfo(found);
     }
     void run() noexcept {
+        take_errors_along(*this);
         result = WEFT_ORIGINAL(getaddrinfo)(text_of(host), text_of(service),
                                             hints ? &*hints : nullptr, &found);
         note_errors(*this);
@@ -118,6 +122,7 @@ struct NameCall : LookUp {
         failure = EAI_SYSTEM;
     }
     void run() noexcept {
+        take_errors_along(*this);
         result = WEFT_ORIGINAL(getnameinfo)(reinterpret_cast<const sockaddr*>(&address), length,
                                             host.data(), static_cast<socklen_t>(host.size()),
                                             service.data(), static_cast<socklen_t>(service.size()),
@@ -154,6 +159,7 @@ int look_name_up(const sockaddr* address, socklen_t length, char* host, socklen_
 /// A question about a host, by name or by address.
 struct HostCall : LookUp {
     void run() noexcept {
+        take_errors_along(*this);
         while (ask() == ERANGE) room.resize(2 * room.size());
         note_errors(*this);
     }
@@ -244,6 +250,7 @@ constexpr std::size_t usual_room = 1024;
 struct Query : LookUp {
     enum class Kind { query, search, send };
     void run() noexcept {
+        take_errors_along(*this);
         const int size = static_cast<int>(room.size());
         switch (kind) {
             case Kind::query:
@@ -297,6 +304,7 @@ template <class Body>
 int with_errors(Body&& body) noexcept {
     LookUp errors;
     const long result = on_thread([&] {
+        take_errors_along(errors);
         errors.result = body();
         note_errors(errors);
         return 0;

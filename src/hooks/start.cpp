@@ -1,7 +1,7 @@
 // What happens as the library is loaded. Layer: hooks. Uses: libc.
 #include "hooks/start.hpp"
 #include "hooks/caller.hpp"
-#include "hooks/process.hpp"
+#include "hooks/signals.hpp"
 
 #include <weft/deadline.hpp>
 

@@ -102,8 +102,8 @@ constinit SpinLock blocking_accepts;
 /// keeps weft's other workers from taking the connection that poll() saw.
 Attempt accept_one(const Request& request) noexcept {
     const auto take = [&request]() noexcept {
-        return unless_blocked(
-            call(SYS_accept4, request.fd, request.buffer, request.extra, static_cast<int>(request.flags)));
+        return unless_blocked(call(SYS_accept4, request.fd, request.buffer, request.extra,
+                                   static_cast<int>(request.flags)));
     };
     if (!is_blocking(request.fd)) return take();
     const std::lock_guard hold{blocking_accepts};
@@ -308,14 +308,15 @@ int carry_out(const Request& request) noexcept {
             const auto& made = *static_cast<const BlockingCall*>(request.extra);
             return made.run(made.context);
         }
+        // What epoll does not take: a file, whose readiness never changes.
+        case Code::poll: return -EPERM;
         case Code::nop:
         case Code::accept:
         case Code::connect:
         case Code::recv:
         case Code::send:
         case Code::recvmsg:
-        case Code::sendmsg:
-        case Code::poll: break;
+        case Code::sendmsg: break;
     }
     WEFT_ASSERT(false && "an operation that no thread is needed for");
     return -EINVAL;

@@ -42,8 +42,19 @@ inline constexpr std::size_t most_polled = 8;
 /// Waits for nothing but the deadline: 0, or -ECANCELED.
 WEFT_API int sleep_foreign(Deadline deadline, const char* reason) noexcept;
 
-/// Any thread. Ends what fibers of the caller's runtime wait for on the number `fd` by
-/// foreign calls, with -EBADF. Outside a fiber it does nothing, as in libc.
-WEFT_API void end_foreign_calls(int fd) noexcept;
+/// Around a close of the number `fd`, or something else that puts it in other hands, by a
+/// fiber: what fibers of its runtime wait for on it by foreign calls ends with -EBADF.
+/// What would begin meanwhile waits for the end of it: a poll that looks once more then must
+/// see what became of the number. At that end it is looked again for what slipped through.
+class WEFT_API ClosingNumber {
+public:
+    explicit ClosingNumber(int fd) noexcept;
+    ClosingNumber(const ClosingNumber&) = delete;
+    ClosingNumber& operator=(const ClosingNumber&) = delete;
+    ~ClosingNumber();
+
+private:
+    const int fd_;
+};
 
 }  // namespace weft::detail
