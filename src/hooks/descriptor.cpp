@@ -16,11 +16,15 @@ bool is_readable(const void* data, std::size_t size) noexcept {
     constexpr std::uintptr_t word = sizeof(std::uint64_t);
     const auto begin = reinterpret_cast<std::uintptr_t>(data);
     const std::uintptr_t end = begin + size;
+    const int error = errno;
+    bool readable = true;
+    if (begin < page) return false;  // a null would be no set
     for (std::uintptr_t at = begin; at < end; at = (at & ~(page - 1)) + page) {
         const auto* const probed = reinterpret_cast<const void*>(at & ~(word - 1));
-        if (call(SYS_rt_sigprocmask, -1L, probed, nullptr, word) == -EFAULT) return false;
+        readable = readable && call(SYS_rt_sigprocmask, -1L, probed, nullptr, word) != -EFAULT;
     }
-    return true;
+    errno = error;
+    return readable;
 }
 
 bool returns_at_once(int fd) noexcept {

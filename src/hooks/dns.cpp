@@ -148,10 +148,12 @@ int look_name_up(const sockaddr* address, socklen_t length, char* host, socklen_
     }
     call = look_up(std::move(call));
     if (call == nullptr) return EAI_SYSTEM;
-    if (call->result != 0) return call->result;
-    if (!call->host.empty()) std::strcpy(host, call->host.data());
-    if (!call->service.empty()) std::strcpy(service, call->service.data());
-    return 0;
+    // The one may have been found although the other was not.
+    if (!call->host.empty() && call->host[0] != '\0') std::strcpy(host, call->host.data());
+    if (!call->service.empty() && call->service[0] != '\0') {
+        std::strcpy(service, call->service.data());
+    }
+    return call->result;
 }
 
 // --- hosts ---

@@ -337,7 +337,9 @@ int hook_epoll_pwait(int fd, epoll_event* events, int count, int timeout_ms, con
 
 int hook_epoll_pwait2(int fd, epoll_event* events, int count, const timespec* timeout,
                       const sigset_t* mask) {
-    if (WEFT_TAKEN(epoll_pwait2) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+    const bool bad =
+        timeout != nullptr && (!is_readable(timeout, sizeof *timeout) || !is_valid(*timeout));
+    if (bad || WEFT_TAKEN(epoll_pwait2) == nullptr) {
         return WEFT_ORIGINAL(epoll_pwait2)(fd, events, count, timeout, mask);
     }
     return answer<int>([&] { return epoll_all(fd, events, count, deadline_of(timeout)); });

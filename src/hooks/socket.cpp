@@ -213,7 +213,8 @@ long send_to(int fd, const void* data, std::size_t size, int flags, const sockad
 // --- connections ---
 
 long accept_one(int fd, sockaddr* address, socklen_t* length, int flags) noexcept {
-    if (returns_at_once(fd)) return call(SYS_accept4, fd, address, length, flags);
+    const bool refused = (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0;
+    if (refused || returns_at_once(fd)) return call(SYS_accept4, fd, address, length, flags);
     const Request request{.code = Request::Code::accept,
                           .fd = fd,
                           .buffer = address,

@@ -8,7 +8,6 @@
 #include <dlfcn.h>
 #include <link.h>
 
-#include <cstdlib>
 #include <string_view>
 
 namespace weft::hooks::detail {
@@ -39,23 +38,34 @@ TextRange text_with(void* function) noexcept {
     return search.found;
 }
 
-bool is_preloaded() noexcept {
-    const char* const list = std::getenv("LD_PRELOAD");
+/// Of an environment variable. libc is not initialised yet: getenv() finds nothing.
+const char* value_of(char** environment, std::string_view name) noexcept {
+    for (; environment != nullptr && *environment != nullptr; ++environment) {
+        const std::string_view each{*environment};
+        if (each.starts_with(name) && each.substr(name.size()).starts_with('=')) {
+            return *environment + name.size() + 1;
+        }
+    }
+    return nullptr;
+}
+
+bool is_preloaded(char** environment) noexcept {
+    const char* const list = value_of(environment, "LD_PRELOAD");
     return list != nullptr &&
            std::string_view{list}.find("libweft-hooks") != std::string_view::npos;
 }
 
 // Before the constructors of others, as far as that goes; who comes first anyway finds
 // originals that look themselves up.
-[[gnu::constructor(101)]] void start() noexcept {
+[[gnu::constructor(101)]] void start(int, char**, char** environment) noexcept {
     resolve_originals();
     note_mask_of_program();
     weft_text = text_with(reinterpret_cast<void*>(&weft::detail::now));
     hooks_text = text_with(reinterpret_cast<void*>(&start));
-    const char* const list = std::getenv("WEFT_HOOKS");
+    const char* const list = value_of(environment, "WEFT_HOOKS");
     if (list != nullptr) {
         patch_named(list);
-    } else if (is_preloaded()) {
+    } else if (is_preloaded(environment)) {
         patch_named("all");
     }
 }

@@ -212,8 +212,8 @@ long write_when_ready(int fd, const char* data, std::size_t size, Deadline deadl
             // Nobody reads: once more, for the signal.
             if (result == -EPIPE) result = call(SYS_write, fd, piece.iov_base, piece.iov_len);
         }
-        // Of a pipe the signal comes even if some of it was written.
-        if (result == -EPIPE && done > 0) deliver_pipe_signal();
+        // Of a pipe the signal comes even if some was written before.
+        if (result == -EPIPE) deliver_pipe_signal();
         if (result < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(result, EAGAIN);
         done += static_cast<std::size_t>(result);
     }
@@ -244,7 +244,7 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
             return write_by_operations(fd, data, size, at);
         });
     }
-    if (offset != here) return write_on_thread(fd, span, offset, flags);
+    if (offset != here || flags != 0) return write_on_thread(fd, span, offset, flags);
     const Deadline deadline = deadline_of(fd, Direction::out);
     return go_on(span, here, done, [=](const char* data, std::size_t size, off_t) {
         return write_when_ready(fd, data, size, deadline);
@@ -267,11 +267,10 @@ long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags
         succeeded();
         return result;
     }
-    if (result < 0 && !is_file(fd, about)) return wait_and_read(fd, span, offset, flags);
-    if (flags != 0) {
-        if (result > 0) return result;
+    if (result < 0 && flags != 0) {  // perhaps of those that no operation has, or nobody
         return on_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
     }
+    if (result < 0 && !is_file(fd, about)) return wait_and_read(fd, span, offset, flags);
     return read_rest_of_file(fd, span, offset, result, about);
 }
 

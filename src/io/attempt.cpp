@@ -124,8 +124,11 @@ Attempt begin_connect(const Request& request) noexcept {
 
 Attempt finish_connect(const Request& request) noexcept {
     if (events_now(request.fd, POLLOUT) == 0) return would_block();
-    const int result = socket_option(request.fd, SO_ERROR);
-    return done(result > 0 ? -result : result);
+    // Once more, which waits no longer: SO_ERROR tells as much, but leaves a socket that is
+    // still connecting to who asks it to connect again.
+    const int result = call(SYS_connect, request.fd, request.buffer, request.length);
+    if (result == -EALREADY || result == -EINPROGRESS) return would_block();
+    return done(result == -EISCONN ? 0 : result);
 }
 
 // --- reads and writes ---

@@ -141,6 +141,7 @@ TEST_CASE("hooks: a cancelled call answers ECANCELED, and so does the next", "[h
     weft::hooks::patch_all();
     on_workers_and_io([] {
         const Pair pair = sockets();
+        const auto calls = taken("read");
         std::string errors;
         auto fiber = weft::spawn([&] {
             char byte = 0;
@@ -156,7 +157,7 @@ TEST_CASE("hooks: a cancelled call answers ECANCELED, and so does the next", "[h
             weft::this_fiber::check_cancelled();
             errors += "not thrown";
         });
-        while (taken("read") == 0) weft::this_fiber::yield();
+        while (taken("read") == calls) weft::this_fiber::yield();
         fiber.cancel();
         fiber.join();
         CHECK(errors.substr(0, 4) == "cccc");
@@ -244,18 +245,22 @@ TEST_CASE("hooks: SIGPIPE comes once to a write that waited", "[hooks][signal]")
     ::sigaction(SIGPIPE, &before, nullptr);
 }
 
-const Child broken_pipe{"broken_pipe", [] {
-                            weft::hooks::patch_all();
-                            weft::run([] {
-                                Pair pair = sockets();
-                                pair.b.reset();
-                                (void)!::write(pair.a, "x", 1);
-                            });
-                            return 0;
-                        }};
+int write_to_nobody() {
+    ::signal(SIGPIPE, SIG_DFL);  // whatever the tests were started with
+    weft::hooks::patch_all();
+    weft::run([] {
+        Pair pair = sockets();
+        pair.b.reset();
+        (void)!::write(pair.a, "x", 1);
+    });
+    return 0;
+}
+const Child broken_pipe{"broken_pipe", &write_to_nobody};
 
 TEST_CASE("hooks: SIGPIPE is the end of a program that says nothing else", "[hooks][signal]") {
-    CHECK(broken_pipe.run().killed_by(SIGPIPE));
+    const Outcome outcome = broken_pipe.run();
+    INFO(outcome.describe());
+    CHECK(outcome.killed_by(SIGPIPE));
 }
 
 // --- handlers ---
@@ -344,29 +349,31 @@ const int before_main = [] {
 
 TEST_CASE("hooks: before main() they are libc", "[hooks]") { CHECK(before_main == 'b'); }
 
-const Child at_exit{"at_exit", [] {
-                        weft::hooks::patch_all();
-                        std::atexit([] {
-                            pollfd none{-1, 0, 0};
-                            ::usleep(1);
-                            if (::poll(&none, 1, 1) == 0) (void)!::write(2, "late", 4);
-                        });
-                        weft::run([] { ::usleep(1); });
-                        ::usleep(1);
-                        return 5;
-                    }};
-const Child exit_in_fiber{"exit_in_fiber", [] {
-                              weft::hooks::patch_all();
-                              std::atexit([] {
-                                  ::usleep(1);
-                                  (void)!::write(2, "late", 4);
-                              });
-                              weft::run([] {
-                                  auto sleeper = weft::spawn([] { ::usleep(100'000'000); });
-                                  std::exit(6);
-                              });
-                              return 5;
-                          }};
+void say_late() {
+    pollfd none{-1, 0, 0};
+    ::usleep(1);
+    if (::poll(&none, 1, 1) == 0) (void)!::write(STDERR_FILENO, "late", 4);
+}
+
+int call_at_exit() {
+    weft::hooks::patch_all();
+    std::atexit(&say_late);
+    weft::run([] { ::usleep(1); });
+    ::usleep(1);
+    return 5;
+}
+const Child at_exit{"at_exit", &call_at_exit};
+
+int exit_in_a_fiber() {
+    weft::hooks::patch_all();
+    std::atexit(&say_late);
+    weft::run([] {
+        auto sleeper = weft::spawn([] { ::usleep(100'000'000); });
+        std::exit(6);
+    });
+    return 5;
+}
+const Child exit_in_fiber{"exit_in_fiber", &exit_in_a_fiber};
 
 TEST_CASE("hooks: after the runtime's end, and in exit(), they are libc", "[hooks]") {
     const Outcome late = at_exit.run();
