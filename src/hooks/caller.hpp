@@ -8,6 +8,7 @@
 
 #include "hooks/original.hpp"
 #include "sched/fiber_core.hpp"
+#include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 
 #include <atomic>
@@ -59,7 +60,8 @@ template <Symbol symbol>
     FiberCore* const fiber = worker->fiber();
     if (fiber == nullptr || weft_text.has(caller) || hooks_text.has(caller)) return nullptr;
     Tally& tally = tallies[worker->index() % tally_shards].of[static_cast<std::size_t>(symbol)];
-    if (!runs_on_its_stack(*fiber)) return nullptr;
+    // In exit(), which halts the others, nobody would wake it.
+    if (!runs_on_its_stack(*fiber) || worker->scheduler().halted()) return nullptr;
     if (fiber->bypasses != 0) {
         count_in(tally.passed);
         return nullptr;

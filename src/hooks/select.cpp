@@ -129,7 +129,9 @@ long ask_and_wait(Deadline deadline, Ask&& ask, Wait&& wait) noexcept {
 
 // --- poll ---
 
-long poll_all(pollfd* fds, nfds_t count, Deadline deadline) noexcept {
+/// Of the count the kernel takes the lower half.
+long poll_all(pollfd* fds, nfds_t all, Deadline deadline) noexcept {
+    const unsigned count = static_cast<unsigned>(all);
     return ask_and_wait(
         deadline,
         [=] {
