@@ -107,18 +107,16 @@ long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* re
     return wait_for_few({few.begin(), end}, deadline, reason);
 }
 
-/// Asks, `ask()`, and waits, `wait()`, by turns until there is an answer other than 0.
+/// Asks, `ask(at_end)`, and waits, `wait()`, by turns until there is an answer other than 0, or
+/// it was asked at the end of the time.
 template <class Ask, class Wait>
 long ask_and_wait(Deadline deadline, Ask&& ask, Wait&& wait) noexcept {
     for (;;) {
-        const long ready = ask();
-        if (ready != 0) {
+        const bool at_end = deadline.passed();
+        const long ready = ask(at_end);
+        if (ready != 0 || at_end) {
             succeeded();
             return ready;
-        }
-        if (deadline.passed()) {
-            succeeded();
-            return 0;
         }
         const long result = wait();
         if (result == -ETIMEDOUT) continue;  // what is ready by now counts
@@ -134,7 +132,7 @@ long poll_all(pollfd* fds, nfds_t all, Deadline deadline) noexcept {
     const unsigned count = static_cast<unsigned>(all);
     return ask_and_wait(
         deadline,
-        [=] {
+        [=](bool) {
             return call(SYS_ppoll, fds, static_cast<unsigned long>(count), &at_once, nullptr, 0L);
         },
         [=] {
@@ -230,7 +228,7 @@ long select_all(int count, fd_set* readable, fd_set* writable, fd_set* exception
     if (deadline.passed()) return sets.ask(true);
     if (const long error = sets.prepare(); error != 0) return error;
     return ask_and_wait(
-        deadline, [&] { return sets.ask(deadline.passed()); },
+        deadline, [&](bool at_end) { return sets.ask(at_end); },
         [&] { return wait_for_any(sets.polled(), deadline, "select"); });
 }
 
@@ -254,7 +252,7 @@ long select_with_time(int count, fd_set* readable, fd_set* writable, fd_set* exc
 long epoll_all(int fd, epoll_event* events, int count, Deadline deadline) noexcept {
     return ask_and_wait(
         deadline,
-        [=] {
+        [=](bool) {
             return call(SYS_epoll_pwait, fd, events, static_cast<long>(count), 0L, nullptr, 0L);
         },
         [=] { return wait_ready(fd, POLLIN, deadline, "epoll_wait"); });
