@@ -20,6 +20,18 @@
 /// native cancellation point. What waits for a lock, for "any child" or in another call
 /// that only a thread can make is not ended early.
 ///
+/// What differs from libc, in a fiber:
+/// - close(), dup2() and dup3() end what other fibers wait for on the number: EBADF, or
+///   POLLNVAL. In libc those wait on. fclose(), close_range() and closefrom() end nothing.
+/// - Signals interrupt nothing: no EINTR. The masks of ppoll(), pselect() and epoll_pwait()
+///   are not looked at. SIGPIPE comes as in libc, and respects pthread_sigmask().
+/// - Signal handlers run with SA_ONSTACK, which sigaction() does not tell, from the first
+///   patch on; the calls that a handler makes are libc's.
+/// - A child of fork() is no fiber and begins with the signals that the program began
+///   with; so do those of posix_spawn(). vfork() is fork(). Calls of clone() are not seen.
+/// - On epoll, connect() sets O_NONBLOCK for the moment of the call; nothing else does.
+/// - Children waited for with __WNOTHREAD are those of another thread.
+///
 /// A fiber stays on its worker from its first hooked call on, for foreign code keeps things in
 /// thread-local variables; see allow_migration().
 namespace weft::hooks {

@@ -2,14 +2,17 @@
 //
 // A call is taken from a fiber if its category was patched, no Bypass is open, and the
 // caller is foreign code: not weft's own, which the hooks lie beneath. All others are
-// libc's; telling them apart costs a load of the thread's worker.
+// libc's; telling them apart costs a load of the thread's worker. So are those of signal
+// handlers, which interrupt a fiber anywhere, also where weft changes what it waits for.
 #pragma once
 
 #include "hooks/original.hpp"
 #include "sched/fiber_core.hpp"
+#include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace weft::hooks::detail {
@@ -40,6 +43,14 @@ inline void keep_here(FiberCore& fiber, Worker& worker) noexcept {
     if (fiber.pins++ == 0) fiber.home = static_cast<std::uint16_t>(worker.index());
 }
 
+/// Whether the fiber itself calls. A signal handler that interrupts it runs on a stack
+/// of its worker's: see signals.cpp.
+[[gnu::always_inline]] inline bool runs_on_its_stack(const FiberCore& fiber) noexcept {
+    const auto* const frame = static_cast<const std::byte*>(__builtin_frame_address(0));
+    const weft::detail::Stack stack = fiber.running_stack();
+    return frame >= stack.slot() && frame < stack.end;
+}
+
 /// The fiber that a call of `symbol` is to be taken from; null: libc does it.
 template <Symbol symbol>
 [[gnu::always_inline]] inline FiberCore* fiber_of_call(const void* caller) noexcept {
@@ -49,6 +60,8 @@ template <Symbol symbol>
     FiberCore* const fiber = worker->fiber();
     if (fiber == nullptr || weft_text.has(caller) || hooks_text.has(caller)) return nullptr;
     Tally& tally = tallies[worker->index() % tally_shards].of[static_cast<std::size_t>(symbol)];
+    // In exit(), which halts the others, nobody would wake it.
+    if (!runs_on_its_stack(*fiber) || worker->scheduler().halted()) return nullptr;
     if (fiber->bypasses != 0) {
         count_in(tally.passed);
         return nullptr;

@@ -1,13 +1,31 @@
 // Layer: hooks. Uses: io.
 #include "hooks/descriptor.hpp"
 
+#include "io/timespec.hpp"
+
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-#include <chrono>
-
 namespace weft::hooks::detail {
+
+// sigprocmask() with no such `how` reads its set, and does nothing. Rejected:
+// process_vm_readv(), which many sandboxes forbid.
+bool is_readable(const void* data, std::size_t size) noexcept {
+    constexpr std::uintptr_t page = 4096;
+    constexpr std::uintptr_t word = sizeof(std::uint64_t);
+    const auto begin = reinterpret_cast<std::uintptr_t>(data);
+    const std::uintptr_t end = begin + size;
+    const int error = errno;
+    bool readable = true;
+    if (begin < page) return false;  // a null would be no set
+    for (std::uintptr_t at = begin; at < end; at = (at & ~(page - 1)) + page) {
+        const auto* const probed = reinterpret_cast<const void*>(at & ~(word - 1));
+        readable = readable && call(SYS_rt_sigprocmask, -1L, probed, nullptr, word) != -EFAULT;
+    }
+    errno = error;
+    return readable;
+}
 
 bool returns_at_once(int fd) noexcept {
     const long flags = call(SYS_fcntl, fd, F_GETFL, 0L);
@@ -19,7 +37,7 @@ Deadline deadline_of(int fd, Direction direction) noexcept {
     socklen_t size = sizeof limit;
     const int option = direction == Direction::in ? SO_RCVTIMEO : SO_SNDTIMEO;
     if (call(SYS_getsockopt, fd, SOL_SOCKET, option, &limit, &size) < 0) return Deadline::never();
-    const auto time = std::chrono::seconds{limit.tv_sec} + std::chrono::microseconds{limit.tv_usec};
+    const auto time = weft::detail::duration_of(limit);
     return time.count() == 0 ? Deadline::never() : Deadline{time};
 }
 

@@ -7,11 +7,14 @@
 #pragma once
 
 #include "hooks/caller.hpp"
+#include "hooks/signals.hpp"
 #include "io/foreign.hpp"
 #include "io/system_call.hpp"
 
 #include <weft/deadline.hpp>
 #include <weft/this_fiber.hpp>
+
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <climits>
@@ -30,13 +33,28 @@ long call(long number, Args... args) noexcept {
     return system_call<::syscall>(number, args...);
 }
 
-/// What libc's function returns for `result`, which is >= 0 or -errno.
-template <class Result = long>
-Result answer(long result) noexcept {
-    if (result >= 0) return static_cast<Result>(result);
-    errno = static_cast<int>(-result);
-    return static_cast<Result>(-1);
+/// What libc's function returns where `body()` says >= 0 or -errno. Only that changes errno:
+/// neither attempts that failed nor the other fibers of the worker do.
+template <class Result = long, class Body>
+Result answer(Body&& body) noexcept {
+    const int before = errno;
+    const long result = body();
+    errno = result >= 0 ? before : static_cast<int>(-result);
+    return static_cast<Result>(result >= 0 ? result : -1);
 }
+
+/// The same for what raises SIGPIPE when nobody reads, unless `flags` has MSG_NOSIGNAL.
+template <class Result = long, class Body>
+Result answer_writing(int flags, Body&& body) noexcept {
+    return answer<Result>([&] {
+        const long result = body();
+        if (result == -EPIPE && (flags & MSG_NOSIGNAL) == 0) deliver_pipe_signal();
+        return result;
+    });
+}
+
+/// Whether the caller's memory is there: of what we look at ourselves, as the kernel would.
+bool is_readable(const void* data, std::size_t size) noexcept;
 
 /// Whether its owner set O_NONBLOCK, or it is none: then nothing waits.
 bool returns_at_once(int fd) noexcept;

@@ -41,9 +41,12 @@ struct LookUp {
     }
     int result = 0;
     int failure = -1;
-    int system_error = 0;
+    int system_error = errno;  // the caller's, which stays if nothing goes wrong
     int host_error = 0;
 };
+
+/// On the thread, before the call.
+void take_errors_along(const LookUp& call) noexcept { errno = call.system_error; }
 
 template <class Call>
 void note_errors(Call& call) noexcept {
@@ -74,6 +77,7 @@ struct AddressCall : LookUp {
         if (found != nullptr) ::freeaddrinfo(found);
     }
     void run() noexcept {
+        take_errors_along(*this);
         result = WEFT_ORIGINAL(getaddrinfo)(text_of(host), text_of(service),
                                             hints ? &*hints : nullptr, &found);
         note_errors(*this);
@@ -118,6 +122,7 @@ struct NameCall : LookUp {
         failure = EAI_SYSTEM;
     }
     void run() noexcept {
+        take_errors_along(*this);
         result = WEFT_ORIGINAL(getnameinfo)(reinterpret_cast<const sockaddr*>(&address), length,
                                             host.data(), static_cast<socklen_t>(host.size()),
                                             service.data(), static_cast<socklen_t>(service.size()),
@@ -143,10 +148,12 @@ int look_name_up(const sockaddr* address, socklen_t length, char* host, socklen_
     }
     call = look_up(std::move(call));
     if (call == nullptr) return EAI_SYSTEM;
-    if (call->result != 0) return call->result;
-    if (!call->host.empty()) std::strcpy(host, call->host.data());
-    if (!call->service.empty()) std::strcpy(service, call->service.data());
-    return 0;
+    // The one may have been found although the other was not.
+    if (!call->host.empty() && call->host[0] != '\0') std::strcpy(host, call->host.data());
+    if (!call->service.empty() && call->service[0] != '\0') {
+        std::strcpy(service, call->service.data());
+    }
+    return call->result;
 }
 
 // --- hosts ---
@@ -154,6 +161,7 @@ int look_name_up(const sockaddr* address, socklen_t length, char* host, socklen_
 /// A question about a host, by name or by address.
 struct HostCall : LookUp {
     void run() noexcept {
+        take_errors_along(*this);
         while (ask() == ERANGE) room.resize(2 * room.size());
         note_errors(*this);
     }
@@ -244,6 +252,7 @@ constexpr std::size_t usual_room = 1024;
 struct Query : LookUp {
     enum class Kind { query, search, send };
     void run() noexcept {
+        take_errors_along(*this);
         const int size = static_cast<int>(room.size());
         switch (kind) {
             case Kind::query:
@@ -297,6 +306,7 @@ template <class Body>
 int with_errors(Body&& body) noexcept {
     LookUp errors;
     const long result = on_thread([&] {
+        take_errors_along(errors);
         errors.result = body();
         note_errors(errors);
         return 0;

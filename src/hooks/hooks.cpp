@@ -4,6 +4,7 @@
 #include "base/assert.hpp"
 #include "hooks/caller.hpp"
 #include "hooks/obstacles.hpp"
+#include "hooks/signals.hpp"
 #include "hooks/start.hpp"
 
 #include <array>
@@ -36,7 +37,11 @@ Category bits_of(const Categories& categories) noexcept {
     return bits;
 }
 
-void patch(Category bits) noexcept { detail::patched.fetch_or(bits, std::memory_order_relaxed); }
+void patch(Category bits) noexcept {
+    if (bits == 0) return;
+    detail::patched.fetch_or(bits, std::memory_order_relaxed);
+    detail::move_handlers_off_fibers();
+}
 
 const char* name_of(Category bits) noexcept {
     if (bits == detail::c_any_fd) return "socket or file";
@@ -110,7 +115,8 @@ void allow_migration() noexcept {
     FiberCore* const fiber = this_fiber();
     if (fiber == nullptr) return;
     const bool stays = (fiber->foreign & FiberCore::foreign_stays) != 0;
-    fiber->foreign = FiberCore::foreign_roams;
+    fiber->foreign &= static_cast<std::uint8_t>(~FiberCore::foreign_stays);
+    fiber->foreign |= FiberCore::foreign_roams;
     if (stays && --fiber->pins == 0) fiber->home = FiberCore::anywhere;
 }
 

@@ -9,12 +9,15 @@
 
 #include "io/timespec.hpp"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <span>
@@ -23,6 +26,8 @@ namespace weft::hooks::detail {
 
 namespace {
 
+using weft::detail::duration_of;
+using weft::detail::is_valid;
 using weft::detail::most_polled;
 
 constexpr timespec at_once{};
@@ -33,13 +38,8 @@ Deadline deadline_of(int timeout_ms) noexcept {
     return timeout_ms < 0 ? Deadline::never() : Deadline{std::chrono::milliseconds{timeout_ms}};
 }
 
-bool is_valid(const timespec& time) noexcept {
-    return time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec < 1'000'000'000;
-}
-
 Deadline deadline_of(const timespec* timeout) noexcept {
-    if (timeout == nullptr) return Deadline::never();
-    return std::chrono::seconds{timeout->tv_sec} + std::chrono::nanoseconds{timeout->tv_nsec};
+    return timeout == nullptr ? Deadline::never() : Deadline{duration_of(*timeout)};
 }
 
 // --- waiting for one of many ---
@@ -79,37 +79,44 @@ long wait_for_many(std::span<const pollfd> fds, Deadline deadline, const char* r
     for (const pollfd& each : fds) {
         if (each.fd < 0) continue;
         const long result = filled.add(fds, each);
-        // Closed or changed since the kernel was asked: it has an answer by now.
-        if (result == -EBADF || result == -EPERM) return 1;
+        // Closed since the kernel was asked: it has an answer by now.
+        if (result == -EBADF) return 1;
+        // A file: it is never more ready than it was when the kernel was asked.
+        if (result == -EPERM) continue;
         if (result < 0) return result;
     }
     return wait_ready(gathered.fd(), POLLIN, deadline, reason);
 }
 
-/// Waits until one of `fds` may be ready: >= 0, or -errno.
+/// Waits until one of `fds` may be ready: >= 0, or -errno. At most most_polled of them.
+long wait_for_few(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+    const long result = weft::detail::wait_any_ready(fds, deadline, reason);
+    const bool has_files = result == -EPERM || result == -EINVAL;
+    return has_files ? wait_for_many(fds, deadline, reason) : result;
+}
+
+/// The same of any number.
 long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
     const auto count =
         std::count_if(fds.begin(), fds.end(), [](auto& each) { return each.fd >= 0; });
     if (static_cast<std::size_t>(count) > most_polled) return wait_for_many(fds, deadline, reason);
-    if (fds.size() <= most_polled) return weft::detail::wait_any_ready(fds, deadline, reason);
+    if (fds.size() <= most_polled) return wait_for_few(fds, deadline, reason);
     std::array<pollfd, most_polled> few;
     const auto end =
         std::copy_if(fds.begin(), fds.end(), few.begin(), [](auto& each) { return each.fd >= 0; });
-    return weft::detail::wait_any_ready({few.begin(), end}, deadline, reason);
+    return wait_for_few({few.begin(), end}, deadline, reason);
 }
 
-/// Asks, `ask()`, and waits, `wait()`, by turns until there is an answer other than 0.
+/// Asks, `ask(at_end)`, and waits, `wait()`, by turns until there is an answer other than 0, or
+/// it was asked at the end of the time.
 template <class Ask, class Wait>
 long ask_and_wait(Deadline deadline, Ask&& ask, Wait&& wait) noexcept {
     for (;;) {
-        const long ready = ask();
-        if (ready != 0) {
+        const bool at_end = deadline.passed();
+        const long ready = ask(at_end);
+        if (ready != 0 || at_end) {
             succeeded();
             return ready;
-        }
-        if (deadline.passed()) {
-            succeeded();
-            return 0;
         }
         const long result = wait();
         if (result == -ETIMEDOUT) continue;  // what is ready by now counts
@@ -120,10 +127,12 @@ long ask_and_wait(Deadline deadline, Ask&& ask, Wait&& wait) noexcept {
 
 // --- poll ---
 
-long poll_all(pollfd* fds, nfds_t count, Deadline deadline) noexcept {
+/// Of the count the kernel takes the lower half.
+long poll_all(pollfd* fds, nfds_t all, Deadline deadline) noexcept {
+    const unsigned count = static_cast<unsigned>(all);
     return ask_and_wait(
         deadline,
-        [=] {
+        [=](bool) {
             return call(SYS_ppoll, fds, static_cast<unsigned long>(count), &at_once, nullptr, 0L);
         },
         [=] {
@@ -139,22 +148,25 @@ public:
     Sets(int count, fd_set* readable, fd_set* writable, fd_set* exceptional) noexcept
         : count_{count}, sets_{readable, writable, exceptional} {}
 
-    /// Room for their copies and for what is to be polled. False: there is no memory.
-    bool prepare() noexcept {
+    /// Room for their copies and for what is to be polled: 0, or -errno.
+    long prepare() noexcept {
+        for (const fd_set* set : sets_) {
+            if (set != nullptr && !is_readable(set, words() * sizeof(Word))) return -EFAULT;
+        }
         saved_.reset(new (std::nothrow) Word[3 * words()]);
-        if (saved_ == nullptr) return false;
+        if (saved_ == nullptr) return -ENOMEM;
         for (std::size_t i = 0; i < 3; ++i) {
             if (sets_[i] != nullptr) std::copy_n(bits(i), words(), saved(i));
         }
         std::size_t fds = 0;
         for (int fd = 0; fd < count_; ++fd) fds += events_of(fd) != 0 ? 1 : 0;
         polled_.reset(new (std::nothrow) pollfd[fds + 1]);
-        if (polled_ == nullptr) return false;
+        if (polled_ == nullptr) return -ENOMEM;
         for (int fd = 0; fd < count_; ++fd) {
             const int events = events_of(fd);
             if (events != 0) polled_[polled_count_++] = {fd, static_cast<short>(events), 0};
         }
-        return true;
+        return 0;
     }
 
     /// The kernel's answer without waiting; the sets are as before if that is 0.
@@ -198,16 +210,41 @@ private:
     std::size_t polled_count_ = 0;
 };
 
+/// The kernel looks at no more of a set than its table of descriptors has room for.
+int looked_at(int count) noexcept {
+    if (count <= FD_SETSIZE) return count;
+    const long file = call(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC, 0L);
+    std::array<char, 4096> text{};
+    const long size = call(SYS_read, file, text.data(), text.size() - 1);
+    weft::detail::close_number(static_cast<int>(file));
+    const char* const field = size > 0 ? std::strstr(text.data(), "FDSize:") : nullptr;
+    return field == nullptr ? count : std::min(count, std::atoi(field + 7));
+}
+
 long select_all(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
                 Deadline deadline) noexcept {
-    // Also the judge of bad arguments, before any of them is looked at here.
     if (count < 0) return -EINVAL;
-    Sets sets{count, readable, writable, exceptional};
+    Sets sets{looked_at(count), readable, writable, exceptional};
     if (deadline.passed()) return sets.ask(true);
-    if (!sets.prepare()) return -ENOMEM;
+    if (const long error = sets.prepare(); error != 0) return error;
     return ask_and_wait(
-        deadline, [&] { return sets.ask(deadline.passed()); },
+        deadline, [&](bool at_end) { return sets.ask(at_end); },
         [&] { return wait_for_any(sets.polled(), deadline, "select"); });
+}
+
+/// The same with a time limit, of which Linux tells how much was left.
+long select_with_time(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
+                      timeval* timeout) noexcept {
+    if (timeout == nullptr) {
+        return select_all(count, readable, writable, exceptional, Deadline::never());
+    }
+    const Deadline deadline{duration_of(*timeout)};
+    const long ready = select_all(count, readable, writable, exceptional, deadline);
+    const auto left =
+        std::chrono::duration_cast<std::chrono::microseconds>(weft::detail::time_left(deadline));
+    timeout->tv_sec = left.count() / 1'000'000;
+    timeout->tv_usec = left.count() % 1'000'000;
+    return ready;
 }
 
 // --- epoll ---
@@ -215,7 +252,7 @@ long select_all(int count, fd_set* readable, fd_set* writable, fd_set* exception
 long epoll_all(int fd, epoll_event* events, int count, Deadline deadline) noexcept {
     return ask_and_wait(
         deadline,
-        [=] {
+        [=](bool) {
             return call(SYS_epoll_pwait, fd, events, static_cast<long>(count), 0L, nullptr, 0L);
         },
         [=] { return wait_ready(fd, POLLIN, deadline, "epoll_wait"); });
@@ -229,25 +266,28 @@ using namespace weft::hooks::detail;
 
 // --- the hooks ---
 
-int hook_poll(pollfd* fds, nfds_t count, int timeout_ms) {
-    if (timeout_ms == 0 || WEFT_TAKEN(poll) == nullptr) {
-        return WEFT_ORIGINAL(poll)(fds, count, timeout_ms);
+#define WEFT_DEFINE_POLL(name)                                                             \
+    int hook_##name(pollfd* fds, nfds_t count, int timeout_ms) {                           \
+        if (timeout_ms == 0 || WEFT_TAKEN(name) == nullptr) {                              \
+            return WEFT_ORIGINAL(name)(fds, count, timeout_ms);                            \
+        }                                                                                  \
+        return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout_ms)); }); \
     }
-    return answer<int>(poll_all(fds, count, deadline_of(timeout_ms)));
-}
+WEFT_DEFINE_POLL(poll)
+WEFT_DEFINE_POLL(__poll)
 
 int hook___poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t room) {
     if (timeout_ms == 0 || room / sizeof *fds < count || WEFT_TAKEN(__poll_chk) == nullptr) {
         return WEFT_ORIGINAL(__poll_chk)(fds, count, timeout_ms, room);
     }
-    return answer<int>(poll_all(fds, count, deadline_of(timeout_ms)));
+    return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout_ms)); });
 }
 
 int hook_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
     if (WEFT_TAKEN(ppoll) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
         return WEFT_ORIGINAL(ppoll)(fds, count, timeout, mask);
     }
-    return answer<int>(poll_all(fds, count, deadline_of(timeout)));
+    return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout)); });
 }
 
 int hook___ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
@@ -256,56 +296,51 @@ int hook___ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const s
         (timeout != nullptr && !is_valid(*timeout))) {
         return WEFT_ORIGINAL(__ppoll_chk)(fds, count, timeout, mask, room);
     }
-    return answer<int>(poll_all(fds, count, deadline_of(timeout)));
+    return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout)); });
 }
 
-int hook_select(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
-                timeval* timeout) {
-    const bool bad = timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_usec < 0);
-    if (bad || WEFT_TAKEN(select) == nullptr) {
-        return WEFT_ORIGINAL(select)(count, readable, writable, exceptional, timeout);
+#define WEFT_DEFINE_SELECT(name)                                                                \
+    int hook_##name(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,         \
+                    timeval* timeout) {                                                         \
+        const bool bad = timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_usec < 0);   \
+        if (bad || WEFT_TAKEN(name) == nullptr) {                                               \
+            return WEFT_ORIGINAL(name)(count, readable, writable, exceptional, timeout);        \
+        }                                                                                       \
+        return answer<int>(                                                                     \
+            [=] { return select_with_time(count, readable, writable, exceptional, timeout); }); \
     }
-    weft::Deadline deadline = weft::Deadline::never();
-    if (timeout != nullptr) {
-        deadline = weft::Deadline{std::chrono::seconds{timeout->tv_sec} +
-                                  std::chrono::microseconds{timeout->tv_usec}};
-    }
-    const long ready = select_all(count, readable, writable, exceptional, deadline);
-    if (timeout != nullptr) {  // Linux tells how much of it was left
-        const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
-            weft::detail::time_left(deadline));
-        timeout->tv_sec = left.count() / 1'000'000;
-        timeout->tv_usec = left.count() % 1'000'000;
-    }
-    return answer<int>(ready);
-}
+WEFT_DEFINE_SELECT(select)
+WEFT_DEFINE_SELECT(__select)
 
 int hook_pselect(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
                  const timespec* timeout, const sigset_t* mask) {
     if (WEFT_TAKEN(pselect) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
         return WEFT_ORIGINAL(pselect)(count, readable, writable, exceptional, timeout, mask);
     }
-    return answer<int>(select_all(count, readable, writable, exceptional, deadline_of(timeout)));
+    return answer<int>(
+        [&] { return select_all(count, readable, writable, exceptional, deadline_of(timeout)); });
 }
 
 int hook_epoll_wait(int fd, epoll_event* events, int count, int timeout_ms) {
     if (timeout_ms == 0 || WEFT_TAKEN(epoll_wait) == nullptr) {
         return WEFT_ORIGINAL(epoll_wait)(fd, events, count, timeout_ms);
     }
-    return answer<int>(epoll_all(fd, events, count, deadline_of(timeout_ms)));
+    return answer<int>([&] { return epoll_all(fd, events, count, deadline_of(timeout_ms)); });
 }
 
 int hook_epoll_pwait(int fd, epoll_event* events, int count, int timeout_ms, const sigset_t* mask) {
     if (timeout_ms == 0 || WEFT_TAKEN(epoll_pwait) == nullptr) {
         return WEFT_ORIGINAL(epoll_pwait)(fd, events, count, timeout_ms, mask);
     }
-    return answer<int>(epoll_all(fd, events, count, deadline_of(timeout_ms)));
+    return answer<int>([&] { return epoll_all(fd, events, count, deadline_of(timeout_ms)); });
 }
 
 int hook_epoll_pwait2(int fd, epoll_event* events, int count, const timespec* timeout,
                       const sigset_t* mask) {
-    if (WEFT_TAKEN(epoll_pwait2) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+    const bool bad =
+        timeout != nullptr && (!is_readable(timeout, sizeof *timeout) || !is_valid(*timeout));
+    if (bad || WEFT_TAKEN(epoll_pwait2) == nullptr) {
         return WEFT_ORIGINAL(epoll_pwait2)(fd, events, count, timeout, mask);
     }
-    return answer<int>(epoll_all(fd, events, count, deadline_of(timeout)));
+    return answer<int>([&] { return epoll_all(fd, events, count, deadline_of(timeout)); });
 }

@@ -4,6 +4,7 @@
 // always does; when an operation says EPIPE the call is made once more for the same reason.
 #include "hooks/descriptor.hpp"
 #include "hooks/thread_call.hpp"
+#include "io/timespec.hpp"
 
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -30,6 +31,9 @@ bool waits(long result, int fd, int flags) noexcept {
 /// the operation does that by itself.
 bool is_worth_trying(int flags) noexcept { return (flags & (MSG_WAITALL | MSG_ERRQUEUE)) == 0; }
 
+/// Several receives that must all see the same bytes, or fill several pieces.
+bool needs_kernel(int flags) noexcept { return (flags & MSG_WAITALL) != 0; }
+
 long receive(int fd, void* data, std::size_t size, int flags) noexcept {
     if (is_worth_trying(flags) || (flags & MSG_DONTWAIT) != 0) {
         const long result = call(SYS_recvfrom, fd, data, size, flags | no_wait, nullptr, nullptr);
@@ -39,6 +43,9 @@ long receive(int fd, void* data, std::size_t size, int flags) noexcept {
         }
     } else if (returns_at_once(fd)) {
         return call(SYS_recvfrom, fd, data, size, flags, nullptr, nullptr);
+    } else if (needs_kernel(flags) && ((flags & MSG_PEEK) != 0 || size > INT_MAX)) {
+        return on_thread(
+            [=] { return call(SYS_recvfrom, fd, data, size, flags, nullptr, nullptr); });
     }
     const Request request{.code = Request::Code::recv,
                           .fd = fd,
@@ -57,6 +64,8 @@ long receive_message(int fd, msghdr* message, int flags) noexcept {
         }
     } else if (returns_at_once(fd)) {
         return call(SYS_recvmsg, fd, message, flags);
+    } else if (needs_kernel(flags)) {
+        return on_thread([=] { return call(SYS_recvmsg, fd, message, flags); });
     }
     const Request request{.code = Request::Code::recvmsg,
                           .fd = fd,
@@ -66,23 +75,31 @@ long receive_message(int fd, msghdr* message, int flags) noexcept {
                         EAGAIN);
 }
 
+/// `attempt()`, which says -EAGAIN instead of waiting, until it says something else. What the
+/// kernel is given are the caller's own pointers, good or bad.
+template <class Attempt>
+long receive_when_ready(int fd, int flags, Attempt&& attempt) noexcept {
+    long result = attempt();
+    if (waits(result, fd, flags)) {
+        const Deadline deadline = deadline_of(fd, Direction::in);
+        do {
+            const long ready = wait_ready(fd, POLLIN, deadline, "recvfrom");
+            if (ready < 0) return timed_out_is(ready, EAGAIN);
+            result = attempt();
+        } while (result == -EAGAIN);
+    }
+    succeeded();
+    return result;
+}
+
 long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* address,
                   socklen_t* length) noexcept {
     if (address == nullptr) return receive(fd, data, size, flags);
-    const long result = call(SYS_recvfrom, fd, data, size, flags | no_wait, address, length);
-    if (!waits(result, fd, flags)) {
-        succeeded();
-        return result;
-    }
-    iovec piece{data, size};
-    msghdr message{};
-    message.msg_name = address;
-    message.msg_namelen = *length;
-    message.msg_iov = &piece;
-    message.msg_iovlen = 1;
-    const long received = receive_message(fd, &message, flags);
-    if (received >= 0) *length = message.msg_namelen;
-    return received;
+    const auto attempt = [=](int how) {
+        return call(SYS_recvfrom, fd, data, size, flags | how, address, length);
+    };
+    if (needs_kernel(flags) && !returns_at_once(fd)) return on_thread([&] { return attempt(0); });
+    return receive_when_ready(fd, flags, [&] { return attempt(no_wait); });
 }
 
 // --- sending ---
@@ -158,16 +175,17 @@ std::size_t size_of(const msghdr& message) noexcept {
     return size;
 }
 
-/// Whether a send that said `result` goes on in its fiber.
+/// Whether a send that said `result` goes on in its fiber. EINPROGRESS: it is a connect, too
+/// (TCP fast open), and sent nothing.
 bool send_goes_on(long result, std::size_t size, int fd, int flags) noexcept {
     if (result >= 0 && static_cast<std::size_t>(result) >= size) return false;
-    if (result < 0 && result != -EAGAIN) return false;
+    if (result < 0 && result != -EAGAIN && result != -EINPROGRESS) return false;
     return (flags & MSG_DONTWAIT) == 0 && !returns_at_once(fd);
 }
 
 long send_message(int fd, const msghdr* message, int flags) noexcept {
     const long sent = call(SYS_sendmsg, fd, message, flags | no_wait);
-    if (sent < 0 && sent != -EAGAIN) return sent;
+    if (sent < 0 && sent != -EAGAIN && sent != -EINPROGRESS) return sent;
     if (!send_goes_on(sent, size_of(*message), fd, flags)) {
         succeeded();
         return sent;
@@ -195,7 +213,8 @@ long send_to(int fd, const void* data, std::size_t size, int flags, const sockad
 // --- connections ---
 
 long accept_one(int fd, sockaddr* address, socklen_t* length, int flags) noexcept {
-    if (returns_at_once(fd)) return call(SYS_accept4, fd, address, length, flags);
+    const bool refused = (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0;
+    if (refused || returns_at_once(fd)) return call(SYS_accept4, fd, address, length, flags);
     const Request request{.code = Request::Code::accept,
                           .fd = fd,
                           .buffer = address,
@@ -222,32 +241,74 @@ long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
 
 // --- several messages ---
 
-/// `one(message, flags)` for each, until one fails, or would wait behind the first.
-template <class One>
-long for_each_message(mmsghdr* messages, unsigned count, int flags, One&& one) noexcept {
+/// `attempt(messages, count)`, which does as many as it can without waiting, and `one(message)`,
+/// which waits: by turns. An error behind the first message is told by the next call.
+template <class Attempt, class One>
+long for_each_message(mmsghdr* messages, unsigned count, Attempt&& attempt, One&& one) noexcept {
     unsigned done = 0;
-    while (done < count) {
-        const bool must_not_wait = done > 0 && (flags & MSG_WAITFORONE) != 0;
-        const long result = one(messages[done], must_not_wait ? flags | MSG_DONTWAIT : flags);
-        if (result < 0) return done > 0 ? static_cast<long>(done) : result;
-        messages[done++].msg_len = static_cast<unsigned>(result);
+    for (;;) {
+        const long result = attempt(messages + done, count - done);
+        if (result < 0 && result != -EAGAIN) return done > 0 ? static_cast<long>(done) : result;
+        if (result > 0) done += static_cast<unsigned>(result);
+        if (done >= count) return static_cast<long>(done);
+        const long waited = one(messages[done], done);
+        if (waited < 0) return done > 0 ? static_cast<long>(done) : waited;
+        messages[done++].msg_len = static_cast<unsigned>(waited);
+        if (done >= count) return static_cast<long>(done);
     }
-    return done;
 }
 
-Deadline deadline_of(const timespec* timeout) noexcept {
-    if (timeout == nullptr) return Deadline::never();
-    return std::chrono::seconds{timeout->tv_sec} + std::chrono::nanoseconds{timeout->tv_nsec};
-}
+/// The kernel takes no more at once.
+constexpr unsigned most_messages = 1024;
 
 long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
-                      const timespec* timeout) noexcept {
-    const Deadline deadline = deadline_of(timeout);
-    return for_each_message(messages, count, flags, [&](mmsghdr& each, int how) {
-        // Looked at between messages only, as Linux does.
-        if (&each != messages && deadline.passed()) return -static_cast<long>(EAGAIN);
-        return receive_message(fd, &each.msg_hdr, how & ~MSG_WAITFORONE);
-    });
+                      timespec* timeout) noexcept {
+    const auto attempt = [=](mmsghdr* first, unsigned left) {
+        return call(SYS_recvmmsg, fd, first, static_cast<long>(left), flags | no_wait, nullptr);
+    };
+    if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
+        return call(SYS_recvmmsg, fd, messages, static_cast<long>(count), flags, timeout);
+    }
+    if (timeout != nullptr && !is_readable(timeout, sizeof *timeout)) return -EFAULT;
+    if (timeout != nullptr && !weft::detail::is_valid(*timeout)) return -EINVAL;
+    const Deadline deadline =
+        timeout == nullptr ? Deadline::never() : Deadline{weft::detail::duration_of(*timeout)};
+    const long result = for_each_message(
+        messages, std::min(count, most_messages), attempt, [&](mmsghdr& each, unsigned done) {
+            // Looked at between messages only, as Linux does.
+            const bool is_enough = (flags & MSG_WAITFORONE) != 0 || deadline.passed();
+            if (done > 0 && is_enough) return -static_cast<long>(EAGAIN);
+            return receive_message(fd, &each.msg_hdr, flags & ~MSG_WAITFORONE);
+        });
+    if (timeout != nullptr && result > 0) {
+        *timeout = weft::detail::to_timespec<timespec>(weft::detail::time_left(deadline));
+    }
+    return result;
+}
+
+/// The last of `sent` messages may have gone in part: its rest goes now.
+long finish_last(int fd, mmsghdr& last, int flags, long sent) noexcept {
+    if (last.msg_len >= size_of(last.msg_hdr)) return sent;
+    const long all = send_rest(fd, last.msg_hdr, flags, last.msg_len);
+    if (all > 0) last.msg_len = static_cast<unsigned>(all);
+    return sent;
+}
+
+long send_messages(int fd, mmsghdr* messages, unsigned count, int flags) noexcept {
+    const auto attempt = [=](mmsghdr* first, unsigned left) {
+        return call(SYS_sendmmsg, fd, first, static_cast<long>(left), flags | no_wait);
+    };
+    if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
+        return call(SYS_sendmmsg, fd, messages, static_cast<long>(count), flags);
+    }
+    return for_each_message(
+        messages, std::min(count, most_messages),
+        [&](mmsghdr* first, unsigned left) -> long {
+            const long sent = attempt(first, left);
+            // The last one may have gone in part.
+            return sent <= 0 ? sent : finish_last(fd, first[sent - 1], flags, sent);
+        },
+        [&](mmsghdr& each, unsigned) { return send_message(fd, &each.msg_hdr, flags); });
 }
 
 }  // namespace
@@ -260,29 +321,35 @@ using namespace weft::hooks::detail;
 
 int hook_accept(int fd, sockaddr* address, socklen_t* length) {
     if (WEFT_TAKEN(accept) == nullptr) return WEFT_ORIGINAL(accept)(fd, address, length);
-    return answer<int>(accept_one(fd, address, length, 0));
+    return answer<int>([&] { return accept_one(fd, address, length, 0); });
 }
 
 int hook_accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
     if (WEFT_TAKEN(accept4) == nullptr) return WEFT_ORIGINAL(accept4)(fd, address, length, flags);
-    return answer<int>(accept_one(fd, address, length, flags));
+    return answer<int>([&] { return accept_one(fd, address, length, flags); });
 }
 
-int hook_connect(int fd, const sockaddr* address, socklen_t length) {
-    if (WEFT_TAKEN(connect) == nullptr) return WEFT_ORIGINAL(connect)(fd, address, length);
-    return answer<int>(connect_to(fd, address, length));
-}
+#define WEFT_DEFINE_CONNECT(name)                                                         \
+    int hook_##name(int fd, const sockaddr* address, socklen_t length) {                  \
+        if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(fd, address, length); \
+        return answer<int>([&] { return connect_to(fd, address, length); });              \
+    }
+WEFT_DEFINE_CONNECT(connect)
+WEFT_DEFINE_CONNECT(__connect)
 
-ssize_t hook_recv(int fd, void* data, size_t size, int flags) {
-    if (WEFT_TAKEN(recv) == nullptr) return WEFT_ORIGINAL(recv)(fd, data, size, flags);
-    return answer(receive(fd, data, size, flags));
-}
+#define WEFT_DEFINE_RECV(name)                                                              \
+    ssize_t hook_##name(int fd, void* data, size_t size, int flags) {                       \
+        if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(fd, data, size, flags); \
+        return answer([&] { return receive(fd, data, size, flags); });                      \
+    }
+WEFT_DEFINE_RECV(recv)
+WEFT_DEFINE_RECV(__recv)
 
 ssize_t hook___recv_chk(int fd, void* data, size_t size, size_t room, int flags) {
     if (size > room || WEFT_TAKEN(__recv_chk) == nullptr) {
         return WEFT_ORIGINAL(__recv_chk)(fd, data, size, room, flags);
     }
-    return answer(receive(fd, data, size, flags));
+    return answer([&] { return receive(fd, data, size, flags); });
 }
 
 ssize_t hook_recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address,
@@ -290,7 +357,7 @@ ssize_t hook_recvfrom(int fd, void* data, size_t size, int flags, sockaddr* addr
     if (WEFT_TAKEN(recvfrom) == nullptr) {
         return WEFT_ORIGINAL(recvfrom)(fd, data, size, flags, address, length);
     }
-    return answer(receive_from(fd, data, size, flags, address, length));
+    return answer([&] { return receive_from(fd, data, size, flags, address, length); });
 }
 
 ssize_t hook___recvfrom_chk(int fd, void* data, size_t size, size_t room, int flags,
@@ -298,44 +365,49 @@ ssize_t hook___recvfrom_chk(int fd, void* data, size_t size, size_t room, int fl
     if (size > room || WEFT_TAKEN(__recvfrom_chk) == nullptr) {
         return WEFT_ORIGINAL(__recvfrom_chk)(fd, data, size, room, flags, address, length);
     }
-    return answer(receive_from(fd, data, size, flags, address, length));
+    return answer([&] { return receive_from(fd, data, size, flags, address, length); });
 }
 
 ssize_t hook_recvmsg(int fd, msghdr* message, int flags) {
     if (WEFT_TAKEN(recvmsg) == nullptr) return WEFT_ORIGINAL(recvmsg)(fd, message, flags);
-    return answer(receive_message(fd, message, flags));
+    return answer([&] { return receive_message(fd, message, flags); });
 }
 
 int hook_recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     if (WEFT_TAKEN(recvmmsg) == nullptr) {
         return WEFT_ORIGINAL(recvmmsg)(fd, messages, count, flags, timeout);
     }
-    return answer<int>(receive_messages(fd, messages, count, flags, timeout));
+    return answer<int>([&] { return receive_messages(fd, messages, count, flags, timeout); });
 }
 
-ssize_t hook_send(int fd, const void* data, size_t size, int flags) {
-    if (WEFT_TAKEN(send) == nullptr) return WEFT_ORIGINAL(send)(fd, data, size, flags);
-    return answer(send_to(fd, data, size, flags, nullptr, 0));
-}
+#define WEFT_DEFINE_SEND(name)                                                                    \
+    ssize_t hook_##name(int fd, const void* data, size_t size, int flags) {                       \
+        if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(fd, data, size, flags);       \
+        return answer_writing(flags, [&] { return send_to(fd, data, size, flags, nullptr, 0); }); \
+    }
+WEFT_DEFINE_SEND(send)
+WEFT_DEFINE_SEND(__send)
 
 ssize_t hook_sendto(int fd, const void* data, size_t size, int flags, const sockaddr* address,
                     socklen_t length) {
     if (WEFT_TAKEN(sendto) == nullptr) {
         return WEFT_ORIGINAL(sendto)(fd, data, size, flags, address, length);
     }
-    return answer(send_to(fd, data, size, flags, address, length));
+    return answer_writing(flags, [&] { return send_to(fd, data, size, flags, address, length); });
 }
 
 ssize_t hook_sendmsg(int fd, const msghdr* message, int flags) {
     if (WEFT_TAKEN(sendmsg) == nullptr) return WEFT_ORIGINAL(sendmsg)(fd, message, flags);
-    return answer(send_message(fd, message, flags));
+    return answer_writing(flags, [&] { return send_message(fd, message, flags); });
 }
 
-int hook_sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
-    if (WEFT_TAKEN(sendmmsg) == nullptr) {
-        return WEFT_ORIGINAL(sendmmsg)(fd, messages, count, flags);
+#define WEFT_DEFINE_SENDMMSG(name)                                                             \
+    int hook_##name(int fd, mmsghdr* messages, unsigned count, int flags) {                    \
+        if (WEFT_TAKEN(name) == nullptr) {                                                     \
+            return WEFT_ORIGINAL(name)(fd, messages, count, flags);                            \
+        }                                                                                      \
+        return answer_writing<int>(flags,                                                      \
+                                   [&] { return send_messages(fd, messages, count, flags); }); \
     }
-    return answer<int>(for_each_message(messages, count, flags, [&](mmsghdr& each, int how) {
-        return send_message(fd, &each.msg_hdr, how);
-    }));
-}
+WEFT_DEFINE_SENDMMSG(sendmmsg)
+WEFT_DEFINE_SENDMMSG(__sendmmsg)

@@ -2,7 +2,7 @@
 #include "hooks/start.hpp"
 #include "hooks/caller.hpp"
 #include "hooks/fiber_thread.hpp"
-#include "hooks/process.hpp"
+#include "hooks/signals.hpp"
 
 #include <weft/deadline.hpp>
 #include <weft/hooks.hpp>
@@ -42,11 +42,11 @@ TextRange text_with(void* function) noexcept {
     return search.found;
 }
 
-/// getenv() before libc knows its environment: we are initialised first.
-const char* setting(char** environment, std::string_view name) noexcept {
-    for (; *environment != nullptr; ++environment) {
+/// Of an environment variable. libc is not initialised yet: getenv() finds nothing.
+const char* value_of(char** environment, std::string_view name) noexcept {
+    for (; environment != nullptr && *environment != nullptr; ++environment) {
         const std::string_view each{*environment};
-        if (each.size() > name.size() && each.starts_with(name) && each[name.size()] == '=') {
+        if (each.starts_with(name) && each.substr(name.size()).starts_with('=')) {
             return *environment + name.size() + 1;
         }
     }
@@ -54,7 +54,7 @@ const char* setting(char** environment, std::string_view name) noexcept {
 }
 
 bool is_preloaded(char** environment) noexcept {
-    const char* const list = setting(environment, "LD_PRELOAD");
+    const char* const list = value_of(environment, "LD_PRELOAD");
     return list != nullptr &&
            std::string_view{list}.find("libweft-hooks") != std::string_view::npos;
 }
@@ -66,8 +66,8 @@ bool is_preloaded(char** environment) noexcept {
     note_mask_of_program();
     weft_text = text_with(reinterpret_cast<void*>(&weft::detail::now));
     hooks_text = text_with(reinterpret_cast<void*>(&start));
-    if (setting(environment, "WEFT_RUN_THREADS") != nullptr) make_threads_fibers();
-    const char* const list = setting(environment, "WEFT_HOOKS");
+    if (value_of(environment, "WEFT_RUN_THREADS") != nullptr) make_threads_fibers();
+    const char* const list = value_of(environment, "WEFT_HOOKS");
     if (list != nullptr) {
         patch_named(list);
     } else if (is_preloaded(environment)) {

@@ -10,16 +10,23 @@
 // where that was not given its register holds something, which libc does not look at.
 #pragma once
 
+#include <aio.h>
+#include <fcntl.h>
+#include <mqueue.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <resolv.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -62,6 +69,10 @@ inline constexpr Category c_always = 127;
     HOOK(c_socket, int, accept, (int fd, sockaddr* address, socklen_t* length)) \
     HOOK(c_socket, int, accept4, (int fd, sockaddr* address, socklen_t* length, int flags)) \
     HOOK(c_socket, int, connect, (int fd, const sockaddr* address, socklen_t length)) \
+    HOOK(c_socket, int, __connect, (int fd, const sockaddr* address, socklen_t length)) \
+    HOOK(c_socket, ssize_t, __recv, (int fd, void* data, size_t size, int flags)) \
+    HOOK(c_socket, ssize_t, __send, (int fd, const void* data, size_t size, int flags)) \
+    HOOK(c_socket, int, __sendmmsg, (int fd, mmsghdr* messages, unsigned count, int flags)) \
     HOOK(c_socket, ssize_t, recv, (int fd, void* data, size_t size, int flags)) \
     HOOK(c_socket, ssize_t, __recv_chk, (int fd, void* data, size_t size, size_t room, int flags)) \
     HOOK(c_socket, ssize_t, recvfrom, (int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length)) \
@@ -76,15 +87,19 @@ inline constexpr Category c_always = 127;
 #define WEFT_FILE_HOOKS(HOOK) \
     HOOK(c_any_fd, ssize_t, read, (int fd, void* data, size_t size)) \
     HOOK(c_any_fd, ssize_t, __read_chk, (int fd, void* data, size_t size, size_t room)) \
+    HOOK(c_any_fd, ssize_t, __read, (int fd, void* data, size_t size)) \
     HOOK(c_any_fd, ssize_t, readv, (int fd, const iovec* pieces, int count)) \
     HOOK(c_any_fd, ssize_t, write, (int fd, const void* data, size_t size)) \
+    HOOK(c_any_fd, ssize_t, __write, (int fd, const void* data, size_t size)) \
     HOOK(c_any_fd, ssize_t, writev, (int fd, const iovec* pieces, int count)) \
     HOOK(c_file, ssize_t, pread, (int fd, void* data, size_t size, off_t offset)) \
     HOOK(c_file, ssize_t, pread64, (int fd, void* data, size_t size, off_t offset)) \
+    HOOK(c_file, ssize_t, __pread64, (int fd, void* data, size_t size, off_t offset)) \
     HOOK(c_file, ssize_t, __pread_chk, (int fd, void* data, size_t size, off_t offset, size_t room)) \
     HOOK(c_file, ssize_t, __pread64_chk, (int fd, void* data, size_t size, off_t offset, size_t room)) \
     HOOK(c_file, ssize_t, pwrite, (int fd, const void* data, size_t size, off_t offset)) \
     HOOK(c_file, ssize_t, pwrite64, (int fd, const void* data, size_t size, off_t offset)) \
+    HOOK(c_file, ssize_t, __pwrite64, (int fd, const void* data, size_t size, off_t offset)) \
     HOOK(c_file, ssize_t, preadv, (int fd, const iovec* pieces, int count, off_t offset)) \
     HOOK(c_file, ssize_t, preadv64, (int fd, const iovec* pieces, int count, off_t offset)) \
     HOOK(c_file, ssize_t, pwritev, (int fd, const iovec* pieces, int count, off_t offset)) \
@@ -93,6 +108,10 @@ inline constexpr Category c_always = 127;
     HOOK(c_any_fd, ssize_t, preadv64v2, (int fd, const iovec* pieces, int count, off_t offset, int flags)) \
     HOOK(c_any_fd, ssize_t, pwritev2, (int fd, const iovec* pieces, int count, off_t offset, int flags)) \
     HOOK(c_any_fd, ssize_t, pwritev64v2, (int fd, const iovec* pieces, int count, off_t offset, int flags)) \
+    HOOK(c_any_fd, int, eventfd_read, (int fd, eventfd_t* value)) \
+    HOOK(c_any_fd, int, eventfd_write, (int fd, eventfd_t value)) \
+    HOOK(c_any_fd, ssize_t, tee, (int from, int to, size_t size, unsigned flags)) \
+    HOOK(c_any_fd, ssize_t, vmsplice, (int fd, const iovec* pieces, size_t count, unsigned flags)) \
     HOOK(c_any_fd, ssize_t, sendfile, (int to, int from, off_t* offset, size_t size)) \
     HOOK(c_any_fd, ssize_t, sendfile64, (int to, int from, off_t* offset, size_t size)) \
     HOOK(c_any_fd, ssize_t, splice, (int from, off_t* from_offset, int to, off_t* to_offset, size_t size, unsigned flags)) \
@@ -100,6 +119,8 @@ inline constexpr Category c_always = 127;
     HOOK(c_file, int, fdatasync, (int fd)) \
     HOOK(c_file, int, open, (const char* path, int flags, mode_t mode)) \
     HOOK(c_file, int, open64, (const char* path, int flags, mode_t mode)) \
+    HOOK(c_file, int, __open, (const char* path, int flags, mode_t mode)) \
+    HOOK(c_file, int, __open64, (const char* path, int flags, mode_t mode)) \
     HOOK(c_file, int, __open_2, (const char* path, int flags)) \
     HOOK(c_file, int, __open64_2, (const char* path, int flags)) \
     HOOK(c_file, int, openat, (int directory, const char* path, int flags, mode_t mode)) \
@@ -108,21 +129,31 @@ inline constexpr Category c_always = 127;
     HOOK(c_file, int, __openat64_2, (int directory, const char* path, int flags)) \
     HOOK(c_file, int, creat, (const char* path, mode_t mode)) \
     HOOK(c_file, int, creat64, (const char* path, mode_t mode)) \
+    HOOK(c_file, void, sync, ()) \
+    HOOK(c_file, int, syncfs, (int fd)) \
+    HOOK(c_file, int, msync, (void* data, size_t size, int flags)) \
+    HOOK(c_file, ssize_t, copy_file_range, (int from, off64_t* from_offset, int to, off64_t* to_offset, size_t size, unsigned flags)) \
+    HOOK(c_file, int, tcdrain, (int fd)) \
     HOOK(c_file, int, flock, (int fd, int operation)) \
     HOOK(c_file, int, lockf, (int fd, int command, off_t size)) \
     HOOK(c_file, int, lockf64, (int fd, int command, off_t size)) \
     HOOK(c_file, int, fcntl, (int fd, int command, long argument)) \
+    HOOK(c_file, int, __fcntl, (int fd, int command, long argument)) \
     HOOK(c_file, int, fcntl64, (int fd, int command, long argument)) \
     HOOK(c_always, int, close, (int fd)) \
+    HOOK(c_always, int, __close, (int fd)) \
     HOOK(c_always, int, dup2, (int from, int to)) \
+    HOOK(c_always, int, __dup2, (int from, int to)) \
     HOOK(c_always, int, dup3, (int from, int to, int flags))
 
 #define WEFT_SELECT_HOOKS(HOOK) \
     HOOK(c_select, int, poll, (pollfd* fds, nfds_t count, int timeout_ms)) \
+    HOOK(c_select, int, __poll, (pollfd* fds, nfds_t count, int timeout_ms)) \
     HOOK(c_select, int, __poll_chk, (pollfd* fds, nfds_t count, int timeout_ms, size_t room)) \
     HOOK(c_select, int, ppoll, (pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask)) \
     HOOK(c_select, int, __ppoll_chk, (pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask, size_t room)) \
     HOOK(c_select, int, select, (int count, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout)) \
+    HOOK(c_select, int, __select, (int count, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout)) \
     HOOK(c_select, int, pselect, (int count, fd_set* readable, fd_set* writable, fd_set* exceptional, const timespec* timeout, const sigset_t* mask)) \
     HOOK(c_select, int, epoll_wait, (int fd, epoll_event* events, int count, int timeout_ms)) \
     HOOK(c_select, int, epoll_pwait, (int fd, epoll_event* events, int count, int timeout_ms, const sigset_t* mask)) \
@@ -132,6 +163,7 @@ inline constexpr Category c_always = 127;
     HOOK(c_time, unsigned, sleep, (unsigned seconds)) \
     HOOK(c_time, int, usleep, (useconds_t microseconds)) \
     HOOK(c_time, int, nanosleep, (const timespec* time, timespec* left)) \
+    HOOK(c_time, int, __nanosleep, (const timespec* time, timespec* left)) \
     HOOK(c_time, int, clock_nanosleep, (clockid_t clock, int flags, const timespec* time, timespec* left)) \
     HOOK(c_time, int, thrd_sleep, (const timespec* time, timespec* left))
 
@@ -160,6 +192,8 @@ inline constexpr Category c_always = 127;
 #define WEFT_PROCESS_HOOKS(HOOK) \
     HOOK(c_process, pid_t, wait, (int* status)) \
     HOOK(c_process, pid_t, waitpid, (pid_t pid, int* status, int options)) \
+    HOOK(c_process, pid_t, __wait, (int* status)) \
+    HOOK(c_process, pid_t, __waitpid, (pid_t pid, int* status, int options)) \
     HOOK(c_process, pid_t, wait3, (int* status, int options, rusage* usage)) \
     HOOK(c_process, pid_t, wait4, (pid_t pid, int* status, int options, rusage* usage)) \
     HOOK(c_process, int, waitid, (idtype_t kind, id_t id, siginfo_t* info, int options)) \
@@ -168,6 +202,7 @@ inline constexpr Category c_always = 127;
     HOOK(c_process, int, pclose, (FILE* stream)) \
     HOOK(c_process, int, pause, ()) \
     HOOK(c_process, int, sigsuspend, (const sigset_t* mask)) \
+    HOOK(c_process, int, __sigsuspend, (const sigset_t* mask)) \
     HOOK(c_process, int, sigwait, (const sigset_t* set, int* signal)) \
     HOOK(c_process, int, sigwaitinfo, (const sigset_t* set, siginfo_t* info)) \
     HOOK(c_process, int, sigtimedwait, (const sigset_t* set, siginfo_t* info, const timespec* timeout))
@@ -194,6 +229,44 @@ inline constexpr Category c_always = 127;
     HOOK(c_runner, int, pthread_getschedparam, (pthread_t thread, int* policy, sched_param* parameters)) \
     HOOK(c_runner, int, pthread_getcpuclockid, (pthread_t thread, clockid_t* clock))
 
+// Queues of messages and semaphores between processes, and POSIX's asynchronous I/O.
+#define WEFT_MESSAGE_HOOKS(HOOK) \
+    HOOK(c_process, int, mq_send, (mqd_t queue, const char* data, size_t size, unsigned priority)) \
+    HOOK(c_process, int, mq_timedsend, (mqd_t queue, const char* data, size_t size, unsigned priority, const timespec* until)) \
+    HOOK(c_process, ssize_t, mq_receive, (mqd_t queue, char* data, size_t size, unsigned* priority)) \
+    HOOK(c_process, ssize_t, mq_timedreceive, (mqd_t queue, char* data, size_t size, unsigned* priority, const timespec* until)) \
+    HOOK(c_process, int, msgsnd, (int queue, const void* message, size_t size, int flags)) \
+    HOOK(c_process, ssize_t, msgrcv, (int queue, void* message, size_t size, long type, int flags)) \
+    HOOK(c_process, int, semop, (int set, sembuf* operations, size_t count)) \
+    HOOK(c_process, int, semtimedop, (int set, sembuf* operations, size_t count, const timespec* timeout)) \
+    HOOK(c_file, int, aio_suspend, (const aiocb* const* list, int count, const timespec* timeout)) \
+    HOOK(c_file, int, aio_suspend64, (const aiocb64* const* list, int count, const timespec* timeout)) \
+    HOOK(c_file, int, lio_listio, (int mode, aiocb* const* list, int count, sigevent* event)) \
+    HOOK(c_file, int, lio_listio64, (int mode, aiocb64* const* list, int count, sigevent* event))
+
+#if defined(__x86_64__) || defined(__aarch64__)
+#define WEFT_VFORK_HOOKS(HOOK) HOOK(c_always, pid_t, vfork, ())
+#else
+#define WEFT_VFORK_HOOKS(HOOK)
+#endif
+
+// None of these waits: they keep signals and children right.
+#define WEFT_SIGNAL_HOOKS(HOOK) \
+    HOOK(c_always, int, sigaction, (int signal, const struct sigaction* action, struct sigaction* before)) \
+    HOOK(c_always, int, __sigaction, (int signal, const struct sigaction* action, struct sigaction* before)) \
+    HOOK(c_always, sighandler_t, signal, (int signal, sighandler_t handler)) \
+    HOOK(c_always, sighandler_t, bsd_signal, (int signal, sighandler_t handler)) \
+    HOOK(c_always, sighandler_t, ssignal, (int signal, sighandler_t handler)) \
+    HOOK(c_always, sighandler_t, sysv_signal, (int signal, sighandler_t handler)) \
+    HOOK(c_always, sighandler_t, __sysv_signal, (int signal, sighandler_t handler)) \
+    HOOK(c_always, sighandler_t, sigset, (int signal, sighandler_t handler)) \
+    HOOK(c_always, int, pthread_sigmask, (int how, const sigset_t* set, sigset_t* before)) \
+    HOOK(c_always, int, sigprocmask, (int how, const sigset_t* set, sigset_t* before)) \
+    HOOK(c_always, int, posix_spawn, (pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* how, char* const* arguments, char* const* environment)) \
+    HOOK(c_always, int, posix_spawnp, (pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* how, char* const* arguments, char* const* environment)) \
+    HOOK(c_always, pid_t, _Fork, ()) \
+    WEFT_VFORK_HOOKS(HOOK)
+
 #define WEFT_HOOKS(HOOK) \
     WEFT_SOCKET_HOOKS(HOOK) \
     WEFT_FILE_HOOKS(HOOK) \
@@ -201,5 +274,7 @@ inline constexpr Category c_always = 127;
     WEFT_TIME_HOOKS(HOOK) \
     WEFT_DNS_HOOKS(HOOK) \
     WEFT_PROCESS_HOOKS(HOOK) \
-    WEFT_FIBER_THREAD_HOOKS(HOOK)
+    WEFT_FIBER_THREAD_HOOKS(HOOK) \
+    WEFT_MESSAGE_HOOKS(HOOK) \
+    WEFT_SIGNAL_HOOKS(HOOK)
 // clang-format on

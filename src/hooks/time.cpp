@@ -2,7 +2,8 @@
 //
 // A cancelled sleep ends with ECANCELED and not with EINTR, after which many sleep on. What is
 // left of it is told all the same.
-#include "hooks/caller.hpp"
+#include "hooks/descriptor.hpp"
+#include "hooks/thread_call.hpp"
 #include "io/foreign.hpp"
 #include "io/timespec.hpp"
 
@@ -16,17 +17,12 @@ namespace weft::hooks::detail {
 namespace {
 
 using std::chrono::nanoseconds;
+using weft::detail::duration_of;
 using weft::detail::sleep_foreign;
 
-bool is_valid(const timespec& time) noexcept {
-    return time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec < 1'000'000'000;
-}
-
-nanoseconds duration_of(const timespec& time) noexcept {
-    // As much as there is room for, some 292 years.
-    constexpr auto most = nanoseconds::max() / std::chrono::seconds{1} - 1;
-    if (time.tv_sec > most) return nanoseconds::max();
-    return std::chrono::seconds{time.tv_sec} + nanoseconds{time.tv_nsec};
+/// Whether the kernel would sleep for it.
+bool is_time(const timespec* time) noexcept {
+    return is_readable(time, sizeof *time) && weft::detail::is_valid(*time);
 }
 
 /// 0, or ECANCELED or EINTR with what is left in `left`.
@@ -52,15 +48,29 @@ int sleep_until(clockid_t clock, const timespec& moment) noexcept {
     }
 }
 
+/// Of clocks that count what a process has worked, or wake the machine.
+int sleep_on_thread(clockid_t clock, int flags, const timespec* time, timespec* left) noexcept {
+    return static_cast<int>(on_thread(
+        [=]() -> long { return WEFT_ORIGINAL(clock_nanosleep)(clock, flags, time, left); }));
+}
+
 bool runs_steadily(clockid_t clock) noexcept {
     return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
            clock == CLOCK_TAI;
 }
 
-int result_of(int error) noexcept {
-    if (error == 0) return 0;
-    errno = error;
-    return -1;
+/// -1 with errno, or 0 with errno as it was.
+template <class Sleep>
+int result_of(Sleep&& sleep) noexcept {
+    return answer<int>([&] { return -static_cast<long>(sleep()); });
+}
+/// For those that tell their error: errno stays as it was.
+template <class Sleep>
+int error_of(Sleep&& sleep) noexcept {
+    const int before = errno;
+    const int error = sleep();
+    errno = before;
+    return error;
 }
 
 }  // namespace
@@ -74,35 +84,40 @@ using namespace weft::hooks::detail;
 unsigned hook_sleep(unsigned seconds) {
     if (WEFT_TAKEN(sleep) == nullptr) return WEFT_ORIGINAL(sleep)(seconds);
     timespec left{};
-    if (sleep_for(std::chrono::seconds{seconds}, &left) == 0) return 0;
-    return static_cast<unsigned>(left.tv_sec) + (left.tv_nsec > 0 ? 1 : 0);
+    const int error = error_of([&] { return sleep_for(std::chrono::seconds{seconds}, &left); });
+    return error == 0 ? 0 : static_cast<unsigned>(left.tv_sec) + (left.tv_nsec > 0 ? 1 : 0);
 }
 
 int hook_usleep(useconds_t microseconds) {
     if (WEFT_TAKEN(usleep) == nullptr) return WEFT_ORIGINAL(usleep)(microseconds);
-    return result_of(sleep_for(std::chrono::microseconds{microseconds}, nullptr));
+    return result_of([=] { return sleep_for(std::chrono::microseconds{microseconds}, nullptr); });
 }
 
-int hook_nanosleep(const timespec* time, timespec* left) {
-    if (time == nullptr || WEFT_TAKEN(nanosleep) == nullptr || !is_valid(*time)) {
-        return WEFT_ORIGINAL(nanosleep)(time, left);
+#define WEFT_DEFINE_NANOSLEEP(name)                                            \
+    int hook_##name(const timespec* time, timespec* left) {                    \
+        if (WEFT_TAKEN(name) == nullptr || !is_time(time)) {                   \
+            return WEFT_ORIGINAL(name)(time, left);                            \
+        }                                                                      \
+        return result_of([=] { return sleep_for(duration_of(*time), left); }); \
     }
-    return result_of(sleep_for(duration_of(*time), left));
-}
+WEFT_DEFINE_NANOSLEEP(nanosleep)
+WEFT_DEFINE_NANOSLEEP(__nanosleep)
 
 int hook_clock_nanosleep(clockid_t clock, int flags, const timespec* time, timespec* left) {
-    if (!runs_steadily(clock) || time == nullptr || WEFT_TAKEN(clock_nanosleep) == nullptr ||
-        !is_valid(*time)) {
+    if (WEFT_TAKEN(clock_nanosleep) == nullptr || !is_time(time)) {
         return WEFT_ORIGINAL(clock_nanosleep)(clock, flags, time, left);
     }
-    return (flags & TIMER_ABSTIME) != 0 ? sleep_until(clock, *time)
-                                        : sleep_for(duration_of(*time), left);
+    return error_of([=]() -> int {
+        if (!runs_steadily(clock)) return sleep_on_thread(clock, flags, time, left);
+        return (flags & TIMER_ABSTIME) != 0 ? sleep_until(clock, *time)
+                                            : sleep_for(duration_of(*time), left);
+    });
 }
 
 int hook_thrd_sleep(const timespec* time, timespec* left) {
-    if (time == nullptr || WEFT_TAKEN(thrd_sleep) == nullptr || !is_valid(*time)) {
+    if (WEFT_TAKEN(thrd_sleep) == nullptr || !is_time(time)) {
         return WEFT_ORIGINAL(thrd_sleep)(time, left);
     }
-    const int error = sleep_for(duration_of(*time), left);
+    const int error = error_of([=] { return sleep_for(duration_of(*time), left); });
     return error == 0 ? 0 : error == EINTR ? -1 : -2;
 }

@@ -115,8 +115,8 @@ constinit SpinLock blocking_accepts;
 /// keeps weft's other workers from taking the connection that poll() saw.
 Attempt accept_one(const Request& request) noexcept {
     const auto take = [&request]() noexcept {
-        return unless_blocked(
-            call(SYS_accept4, request.fd, request.buffer, request.extra, static_cast<int>(request.flags)));
+        return unless_blocked(call(SYS_accept4, request.fd, request.buffer, request.extra,
+                                   static_cast<int>(request.flags)));
     };
     if (!is_blocking(request.fd)) return take();
     const std::lock_guard hold{blocking_accepts};
@@ -137,8 +137,11 @@ Attempt begin_connect(const Request& request) noexcept {
 
 Attempt finish_connect(const Request& request) noexcept {
     if (events_now(request.fd, POLLOUT) == 0) return would_block();
-    const int result = socket_option(request.fd, SO_ERROR);
-    return done(result > 0 ? -result : result);
+    // Once more, which waits no longer: SO_ERROR tells as much, but leaves a socket that is
+    // still connecting to who asks it to connect again.
+    const int result = call(SYS_connect, request.fd, request.buffer, request.length);
+    if (result == -EALREADY || result == -EINPROGRESS) return would_block();
+    return done(result == -EISCONN ? 0 : result);
 }
 
 // --- reads and writes ---
@@ -320,14 +323,15 @@ int carry_out(const Request& request) noexcept {
             const auto& made = *static_cast<const BlockingCall*>(request.extra);
             return made.run(made.context);
         }
+        // What epoll does not take: a file, whose readiness never changes.
+        case Code::poll: return -EPERM;
         case Code::nop:
         case Code::accept:
         case Code::connect:
         case Code::recv:
         case Code::send:
         case Code::recvmsg:
-        case Code::sendmsg:
-        case Code::poll: break;
+        case Code::sendmsg: break;
     }
     WEFT_ASSERT(false && "an operation that no thread is needed for");
     return -EINVAL;

@@ -5,42 +5,102 @@
 #include "park/park.hpp"
 #include "sched/worker.hpp"
 
+#include <weft/detail/wait_queue.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <mutex>
 #include <optional>
+#include <utility>
 
 namespace weft::detail {
 
 namespace {
 
-/// Counts an operation in flight on a foreign descriptor, for close().
-class InFlight {
-public:
-    explicit InFlight(int fd) noexcept : count_{&counts[slot(fd)]} {
-        // Before the submission; pairs with any(): a close() that misses it came first.
-        count_->fetch_add(1, std::memory_order_seq_cst);
-    }
-    InFlight(const InFlight&) = delete;
-    InFlight& operator=(const InFlight&) = delete;
-    ~InFlight() { count_->fetch_sub(1, std::memory_order_release); }
+/// What is known of the numbers that share a slot. Any thread.
+struct Numbers {
+    std::atomic<std::uint32_t> in_flight{0};  // operations
+    std::atomic<std::uint32_t> begun{0};      // closes
+    std::atomic<std::uint32_t> ended{0};      // of those
 
-    static bool any(int fd) noexcept {
-        return counts[slot(fd)].load(std::memory_order_seq_cst) != 0;
+    /// Read in this order, they are equal only if no close is under way.
+    bool closing() const noexcept {
+        const auto over = ended.load(std::memory_order_seq_cst);
+        return begun.load(std::memory_order_seq_cst) != over;
+    }
+};
+constexpr std::size_t slots = 1024;
+constinit std::array<Numbers, slots> numbers{};
+Numbers& numbers_with(int fd) noexcept { return numbers[static_cast<unsigned>(fd) % slots]; }
+
+/// Who waits for the end of a close, to begin something on its number.
+class CloseWaiters {
+public:
+    void wait_for(const Numbers& wanted) noexcept {
+        Waiter self;
+        {
+            const std::lock_guard hold{lock_};
+            if (!wanted.closing()) return;
+            self.next = first_;
+            first_ = &self;
+        }
+        (void)self.over.wait(Deadline::never(), Cancellable::no, {"a close", &self});
+    }
+    /// After one has ended. They look again.
+    void wake() noexcept {
+        Waiter* each = nullptr;
+        {
+            const std::lock_guard hold{lock_};
+            each = std::exchange(first_, nullptr);
+        }
+        while (each != nullptr) std::exchange(each, each->next)->over.happen();
     }
 
 private:
-    static constexpr std::size_t slots = 1024;
-    static std::size_t slot(int fd) noexcept { return static_cast<unsigned>(fd) % slots; }
-    static std::array<std::atomic<std::uint32_t>, slots> counts;
-
-    std::atomic<std::uint32_t>* const count_;
+    struct Waiter {
+        Completion over;
+        Waiter* next = nullptr;
+    };
+    SpinLock lock_;
+    Waiter* first_ = nullptr;  // guarded by lock_
 };
+constinit CloseWaiters close_waiters;
 
-constinit std::array<std::atomic<std::uint32_t>, InFlight::slots> InFlight::counts{};
+/// Counts an operation in flight on a foreign descriptor, for close(). Waits for the end of
+/// one that is under way.
+class InFlight {
+public:
+    explicit InFlight(int fd) noexcept : numbers_{&numbers_with(fd)} {
+        for (;;) {
+            begun_ = numbers_->begun.load(std::memory_order_acquire);
+            // Before the submission; pairs with ClosingNumber: one of the two sees the other.
+            numbers_->in_flight.fetch_add(1, std::memory_order_seq_cst);
+            if (!numbers_->closing()) return;
+            numbers_->in_flight.fetch_sub(1, std::memory_order_release);
+            close_waiters.wait_for(*numbers_);
+        }
+    }
+    InFlight(const InFlight&) = delete;
+    InFlight& operator=(const InFlight&) = delete;
+    ~InFlight() { numbers_->in_flight.fetch_sub(1, std::memory_order_release); }
+
+    static bool any(int fd) noexcept {
+        return numbers_with(fd).in_flight.load(std::memory_order_seq_cst) != 0;
+    }
+
+    /// Whether no close of its number has begun since: then it was ended by the last look of
+    /// one that was over before, and its descriptor is another, which got the number.
+    bool is_of_a_later_one() const noexcept {
+        return numbers_->begun.load(std::memory_order_acquire) == begun_;
+    }
+
+private:
+    Numbers* const numbers_;
+    std::uint32_t begun_ = 0;
+};
 
 // The one fiber that signals interrupt, and whether it waits in a foreign call: written by it.
 constinit std::atomic<FiberCore*> signal_taker{nullptr};
@@ -82,15 +142,16 @@ bool is_restarted(int result, Interruption needed) noexcept {
 
 int perform_foreign(const Request& request, Deadline deadline, const char* reason) noexcept {
     const this_fiber::Pin pin;
-    const InFlight counted{request.fd};
     const bool polls = request.code == Request::Code::poll;
     const auto needed = polls ? Interruption::never_restarted : Interruption::all;
     for (;;) {
+        const InFlight counted{request.fd};
         Operation operation{request};
         const Exposed to_signals;
         const Wake wake =
             operation.carry_out_in_fiber(*Worker::current(), deadline, Cancellable::yes, reason);
         const bool early = operation.ended_early(wake);
+        if (early && wake == Wake::notified && counted.is_of_a_later_one()) continue;
         const int result = early ? reason_of_end(wake) : operation.result_;
         if (early ? !is_restarted(result, needed) : result != -EINTR) return result;
     }
@@ -178,8 +239,17 @@ void interrupt_foreign_call(Interruption which) noexcept {
     end_wait(*taker, epoch, Wake::cancelled);
 }
 
-void end_foreign_calls(int fd) noexcept {
-    if (fd >= 0 && InFlight::any(fd)) cancel_descriptor(fd);
+ClosingNumber::ClosingNumber(int fd) noexcept : fd_{fd} {
+    if (fd < 0) return;
+    numbers_with(fd).begun.fetch_add(1, std::memory_order_seq_cst);
+    if (InFlight::any(fd)) cancel_descriptor(fd);
+}
+
+ClosingNumber::~ClosingNumber() {
+    if (fd_ < 0) return;
+    numbers_with(fd_).ended.fetch_add(1, std::memory_order_seq_cst);
+    close_waiters.wake();
+    if (InFlight::any(fd_)) cancel_descriptor(fd_);
 }
 
 }  // namespace weft::detail

@@ -55,8 +55,19 @@ WEFT_API void take_signals(FiberCore& fiber) noexcept;
 /// Any thread, after a signal was handled: ends the foreign call that it waits in, if any.
 WEFT_API void interrupt_foreign_call(Interruption which) noexcept;
 
-/// Any thread. Ends what fibers of the caller's runtime wait for on the number `fd` by
-/// foreign calls, with -EBADF. Outside a fiber it does nothing, as in libc.
-WEFT_API void end_foreign_calls(int fd) noexcept;
+/// Around a close of the number `fd`, or something else that puts it in other hands, by a
+/// fiber: what fibers of its runtime wait for on it by foreign calls ends with -EBADF.
+/// What would begin meanwhile waits for the end of it: a poll that looks once more then must
+/// see what became of the number. At that end it is looked again for what slipped through.
+class WEFT_API ClosingNumber {
+public:
+    explicit ClosingNumber(int fd) noexcept;
+    ClosingNumber(const ClosingNumber&) = delete;
+    ClosingNumber& operator=(const ClosingNumber&) = delete;
+    ~ClosingNumber();
+
+private:
+    const int fd_;
+};
 
 }  // namespace weft::detail

@@ -59,6 +59,7 @@ public:
 
     static constexpr std::uint8_t foreign_stays = 1;  // counted in pins, to the end
     static constexpr std::uint8_t foreign_roams = 2;  // and is not to stay
+    static constexpr std::uint8_t foreign_holds_pipe_signal = 4;  // has SIGPIPE blocked
 
     FiberCore() noexcept : Party{Kind::fiber} {}
     ~FiberCore() { delete extras.load(std::memory_order_relaxed); }

@@ -18,7 +18,7 @@
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::Deadline;
-using weft::detail::end_foreign_calls;
+using weft::detail::ClosingNumber;
 using weft::detail::most_polled;
 using weft::detail::perform_foreign;
 using weft::detail::Request;
@@ -138,7 +138,7 @@ TEST_CASE("ending what waits for a number leaves all others alone", "[io][foreig
         until_waiting(closed);
         until_waiting(several);
         until_waiting(open);
-        end_foreign_calls(pair.a);
+        { const ClosingNumber closing{pair.a}; }
         CHECK(closed.get() == -EBADF);
         CHECK(several.get() == -EBADF);
         put(other.b);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds a ten-line consumer of weft from outside, in each of the ways promised.
+"""Builds ten-line consumers of weft and of its hooks from outside, in each of the ways promised.
 
     consumer_test.py SOURCE_DIR BUILD_DIR
 
@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 
+PROGRAMS = ("consumer", "hooked")
 CONSUMER_MESON = """project('consumer', 'cpp', default_options: ['cpp_std=c++20'])
 executable('consumer', 'consumer.cpp', dependencies: dependency('weft'{fallback}))
+executable('hooked', 'hooked.cpp', dependencies: dependency('weft-hooks'{hooks_fallback}))
 """
 CONSUMER_CMAKE = """cmake_minimum_required(VERSION 3.20)
 project(consumer CXX)
@@ -22,6 +24,9 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(WEFT REQUIRED IMPORTED_TARGET weft)
 add_executable(consumer consumer.cpp)
 target_link_libraries(consumer PRIVATE PkgConfig::WEFT)
+pkg_check_modules(HOOKS REQUIRED IMPORTED_TARGET weft-hooks)
+add_executable(hooked hooked.cpp)
+target_link_libraries(hooked PRIVATE PkgConfig::HOOKS)
 """
 
 
@@ -34,24 +39,28 @@ def run(*command, **options):
 
 def make_consumer(folder, source, name, text):
     folder.mkdir()
-    shutil.copy(source / "tests/package/consumer.cpp", folder)
+    for program in PROGRAMS:
+        shutil.copy(source / f"tests/package/{program}.cpp", folder)
     (folder / name).write_text(text)
 
 
-def check(program, environment):
-    assert run(program, env=environment) == "42\n", f"{program} printed something else"
+def check(folder, environment):
+    for program in PROGRAMS:
+        printed = run(folder / program, env=environment)
+        assert printed == "42\n", f"{folder}/{program} printed {printed}"
 
 
 def with_meson(work, source, environment, fallback=""):
     folder = work / ("subproject" if fallback else "meson")
-    make_consumer(folder, source, "meson.build", CONSUMER_MESON.format(fallback=fallback))
+    make_consumer(folder, source, "meson.build", CONSUMER_MESON.format(
+        fallback=fallback, hooks_fallback=fallback.replace("weft_dep", "weft_hooks_dep")))
     if fallback:
         (folder / "subprojects").mkdir()
         (folder / "subprojects/weft").symlink_to(source)
     options = ["-Dweft:tests=false", "-Dweft:examples=false", "-Dweft:bench=false"] if fallback else []
     run("meson", "setup", folder / "build", folder, *options, env=environment)
     run("ninja", "-C", folder / "build", env=environment)
-    check(folder / "build/consumer", environment)
+    check(folder / "build", environment)
 
 
 def with_cmake(work, source, environment):
@@ -59,7 +68,7 @@ def with_cmake(work, source, environment):
     make_consumer(folder, source, "CMakeLists.txt", CONSUMER_CMAKE)
     run("cmake", "-S", folder, "-B", folder / "build", env=environment)
     run("cmake", "--build", folder / "build", env=environment)
-    check(folder / "build/consumer", environment)
+    check(folder / "build", environment)
 
 
 def main(source, build):
@@ -70,8 +79,9 @@ def main(source, build):
         package = next(prefix.rglob("weft.pc"))
         root = package.parents[2 if package.parents[1].name == "lib" else 3]
         # Relocated: the prefix in the file is the one it was configured for.
-        text = package.read_text().splitlines()
-        package.write_text("\n".join([f"prefix={root}"] + text[1:]) + "\n")
+        for each in package.parent.glob("weft*.pc"):
+            text = each.read_text().splitlines()
+            each.write_text("\n".join([f"prefix={root}"] + text[1:]) + "\n")
         environment = dict(os.environ, PKG_CONFIG_PATH=str(package.parent),
                            LD_LIBRARY_PATH=str(package.parents[1]))
         with_meson(work, source, environment)

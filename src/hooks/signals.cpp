@@ -1,0 +1,285 @@
+// Hooks on signals, and on making processes. Layer: hooks. Uses: sched.
+//
+// A signal handler may interrupt a fiber anywhere, and what it calls must be libc's own.
+// So handlers run on the worker's stack for signals, by which a hook knows them: SA_ONSTACK
+// is added to each, and kept from who asks. Rejected: to count handlers in and out by a
+// wrapper around each, which siglongjmp() leaves without a word.
+//
+// Workers have SIGPIPE blocked for weft's own sake. Of a fiber that has it blocked, too, a
+// flag tells: what a call raised then stays pending, for sigtimedwait(); else it is
+// delivered as soon as the call is over.
+//
+// A child of fork() that is made in a fiber is no fiber: it has one thread, which is no
+// worker, and the signals that the program began with. vfork() would share all that with
+// its parent, and is fork() there.
+#include "hooks/signals.hpp"
+#include "hooks/caller.hpp"
+
+#include <pthread.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+constinit sigset_t mask_at_start{};
+
+// --- handlers ---
+
+/// Of which signals SA_ONSTACK is our doing, as bits.
+constinit std::atomic<std::uint64_t> moved{0};
+
+bool is_signal(int signal) noexcept { return signal >= 1 && signal <= 64; }
+std::uint64_t bit_of(int signal) noexcept { return std::uint64_t{1} << (signal - 1); }
+
+bool is_to_be_moved(const struct sigaction& action) noexcept {
+    return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
+           (action.sa_flags & SA_ONSTACK) == 0;
+}
+
+void note_moved(int signal, bool by_us) noexcept {
+    if (by_us) {
+        moved.fetch_or(bit_of(signal), std::memory_order_relaxed);
+    } else {
+        moved.fetch_and(~bit_of(signal), std::memory_order_relaxed);
+    }
+}
+
+bool handlers_are_left_alone(const void* caller) noexcept {
+    return patched.load(std::memory_order_relaxed) == 0 || weft_text.has(caller) ||
+           hooks_text.has(caller);
+}
+
+using Install = int(int, const struct sigaction*, struct sigaction*);
+
+int install(Install* original, int signal, const struct sigaction* action,
+            struct sigaction* before) noexcept {
+    struct sigaction changed {};
+    const bool move = action != nullptr && is_signal(signal) && is_to_be_moved(*action);
+    if (move) {
+        changed = *action;
+        changed.sa_flags |= SA_ONSTACK;
+    }
+    const int result = original(signal, move ? &changed : action, before);
+    if (result != 0 || !is_signal(signal)) return result;
+    const bool was_moved = (moved.load(std::memory_order_relaxed) & bit_of(signal)) != 0;
+    if (before != nullptr && was_moved) before->sa_flags &= ~SA_ONSTACK;
+    if (action != nullptr) note_moved(signal, move);
+    return result;
+}
+
+/// After something else than sigaction() may have installed a handler.
+void move_handler(int signal) noexcept {
+    struct sigaction action {};
+    if (!is_signal(signal) || WEFT_ORIGINAL(sigaction)(signal, nullptr, &action) != 0) return;
+    if (!is_to_be_moved(action)) return;
+    action.sa_flags |= SA_ONSTACK;
+    if (WEFT_ORIGINAL(sigaction)(signal, &action, nullptr) == 0) note_moved(signal, true);
+}
+
+// --- SIGPIPE ---
+
+sigset_t pipe_signal() noexcept {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    return set;
+}
+
+FiberCore* this_fiber() noexcept {
+    Worker* const worker = Worker::current();
+    return worker == nullptr ? nullptr : worker->fiber();
+}
+
+bool holds_pipe_signal(const FiberCore& fiber) noexcept {
+    return (fiber.foreign & FiberCore::foreign_holds_pipe_signal) != 0 ||
+           sigismember(&mask_at_start, SIGPIPE) == 1;
+}
+
+void let_pipe_signal_through() noexcept {
+    const sigset_t set = pipe_signal();
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_UNBLOCK, &set, nullptr);
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_BLOCK, &set, nullptr);
+}
+
+void forget_pipe_signal() noexcept {
+    const sigset_t set = pipe_signal();
+    const timespec at_once{};
+    const int before = errno;
+    WEFT_ORIGINAL(sigtimedwait)(&set, nullptr, &at_once);
+    errno = before;
+}
+
+/// Of the fiber's SIGPIPE: whether it is blocked after such a call.
+bool blocks_after(bool before, int how, const sigset_t& set) noexcept {
+    const bool named = sigismember(&set, SIGPIPE) == 1;
+    if (how == SIG_SETMASK) return named;
+    return how == SIG_BLOCK ? before || named : before && !named;
+}
+
+using ChangeMask = int(int, const sigset_t*, sigset_t*);
+
+/// The worker itself has SIGPIPE blocked all the time.
+int change_mask(ChangeMask* original, FiberCore& fiber, int how, const sigset_t* set,
+                sigset_t* before) noexcept {
+    const bool held = holds_pipe_signal(fiber);
+    const bool holds = set == nullptr ? held : blocks_after(held, how, *set);
+    sigset_t changed{};
+    if (set != nullptr) changed = *set;
+    if (how == SIG_SETMASK) sigaddset(&changed, SIGPIPE);
+    if (how == SIG_UNBLOCK) sigdelset(&changed, SIGPIPE);
+    const int result = original(how, set == nullptr ? nullptr : &changed, before);
+    if (result != 0) return result;
+    if (before != nullptr && !held) sigdelset(before, SIGPIPE);
+    if (holds && !held) {
+        // What is pending from before is none of the fiber's.
+        forget_pipe_signal();
+        fiber.foreign |= FiberCore::foreign_holds_pipe_signal;
+    } else if (held && !holds) {
+        fiber.foreign &= static_cast<std::uint8_t>(~FiberCore::foreign_holds_pipe_signal);
+        deliver_pipe_signal();
+    }
+    return 0;
+}
+
+// --- processes ---
+
+/// The one thread of a child, if it is a fiber's, becomes a plain one.
+void leave_runtime() noexcept {
+    if (weft_current_worker == nullptr) return;
+    weft_current_worker = nullptr;
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask_at_start, nullptr);
+}
+
+using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
+                  char* const*, char* const*);
+
+/// The child begins with the signals of the program, unless its maker says which.
+int spawn(Spawn* original, pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
+          const posix_spawnattr_t* how, char* const* arguments, char* const* environment) noexcept {
+    posix_spawnattr_t changed;
+    ::posix_spawnattr_init(&changed);
+    if (how != nullptr) changed = *how;  // what glibc has in it is but values
+    short flags = 0;
+    ::posix_spawnattr_getflags(&changed, &flags);
+    if ((flags & POSIX_SPAWN_SETSIGMASK) == 0) {
+        ::posix_spawnattr_setsigmask(&changed, &mask_at_start);
+        ::posix_spawnattr_setflags(&changed, static_cast<short>(flags | POSIX_SPAWN_SETSIGMASK));
+    }
+    return original(pid, path, actions, &changed, arguments, environment);
+}
+
+}  // namespace
+
+void note_mask_of_program() noexcept {
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, nullptr, &mask_at_start);
+    ::pthread_atfork(nullptr, nullptr, &leave_runtime);
+}
+
+const sigset_t& mask_of_program() noexcept { return mask_at_start; }
+
+void move_handlers_off_fibers() noexcept {
+    const int before = errno;
+    for (int signal = 1; signal <= 64; ++signal) move_handler(signal);
+    errno = before;
+}
+
+void deliver_pipe_signal() noexcept {
+    const FiberCore* const fiber = this_fiber();
+    if (fiber != nullptr && !holds_pipe_signal(*fiber)) let_pipe_signal_through();
+}
+
+void raise_pipe_signal() noexcept {
+    ::pthread_kill(::pthread_self(), SIGPIPE);
+    deliver_pipe_signal();
+}
+
+extern "C" [[gnu::used]] void* weft_hooks_choose_vfork() noexcept {
+    FiberCore* const fiber = this_fiber();
+    const bool of_fiber = fiber != nullptr && patched.load(std::memory_order_relaxed) != 0;
+    return of_fiber ? reinterpret_cast<void*>(&::fork)
+                    : reinterpret_cast<void*>(WEFT_ORIGINAL(vfork));
+}
+
+}  // namespace weft::hooks::detail
+
+using namespace weft::hooks::detail;
+
+// --- the hooks ---
+
+#define WEFT_DEFINE_SIGACTION(name)                                                         \
+    int hook_##name(int signal, const struct sigaction* action, struct sigaction* before) { \
+        if (handlers_are_left_alone(__builtin_return_address(0))) {                         \
+            return WEFT_ORIGINAL(name)(signal, action, before);                             \
+        }                                                                                   \
+        return install(WEFT_ORIGINAL(name), signal, action, before);                        \
+    }
+WEFT_DEFINE_SIGACTION(sigaction)
+WEFT_DEFINE_SIGACTION(__sigaction)
+
+#define WEFT_DEFINE_SIGNAL(name)                                                          \
+    sighandler_t hook_##name(int signal, sighandler_t handler) {                          \
+        const sighandler_t before = WEFT_ORIGINAL(name)(signal, handler);                 \
+        if (before != SIG_ERR && !handlers_are_left_alone(__builtin_return_address(0))) { \
+            move_handler(signal);                                                         \
+        }                                                                                 \
+        return before;                                                                    \
+    }
+WEFT_DEFINE_SIGNAL(signal)
+WEFT_DEFINE_SIGNAL(bsd_signal)
+WEFT_DEFINE_SIGNAL(ssignal)
+WEFT_DEFINE_SIGNAL(sysv_signal)
+WEFT_DEFINE_SIGNAL(__sysv_signal)
+WEFT_DEFINE_SIGNAL(sigset)
+
+#define WEFT_DEFINE_CHANGE_MASK(name)                                       \
+    int hook_##name(int how, const sigset_t* set, sigset_t* before) {       \
+        FiberCore* const fiber = WEFT_TAKEN(name);                          \
+        if (fiber == nullptr) return WEFT_ORIGINAL(name)(how, set, before); \
+        return change_mask(WEFT_ORIGINAL(name), *fiber, how, set, before);  \
+    }
+WEFT_DEFINE_CHANGE_MASK(pthread_sigmask)
+WEFT_DEFINE_CHANGE_MASK(sigprocmask)
+
+#define WEFT_DEFINE_SPAWN(name)                                                              \
+    int hook_##name(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, \
+                    const posix_spawnattr_t* how, char* const* arguments,                    \
+                    char* const* environment) {                                              \
+        if (WEFT_TAKEN(name) == nullptr) {                                                   \
+            return WEFT_ORIGINAL(name)(pid, path, actions, how, arguments, environment);     \
+        }                                                                                    \
+        return spawn(WEFT_ORIGINAL(name), pid, path, actions, how, arguments, environment);  \
+    }
+WEFT_DEFINE_SPAWN(posix_spawn)
+WEFT_DEFINE_SPAWN(posix_spawnp)
+
+pid_t hook__Fork() {
+    const pid_t pid = WEFT_ORIGINAL(_Fork)();
+    if (pid == 0) leave_runtime();
+    return pid;
+}
+
+// Returns twice, and so must have no frame: it jumps to the one that was chosen.
+#if defined(__x86_64__)
+[[gnu::naked]] pid_t hook_vfork() {
+    asm("endbr64\n\t"
+        "subq $8, %rsp\n\t"
+        "call weft_hooks_choose_vfork@PLT\n\t"
+        "addq $8, %rsp\n\t"
+        "jmp *%rax");
+}
+#elif defined(__aarch64__)
+[[gnu::naked]] pid_t hook_vfork() {
+    asm("stp x29, x30, [sp, #-16]!\n\t"
+        "bl weft_hooks_choose_vfork\n\t"
+        "ldp x29, x30, [sp], #16\n\t"
+        "br x0");
+}
+#endif

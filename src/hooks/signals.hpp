@@ -1,0 +1,22 @@
+// What the hooks do about signals. Layer: hooks. Uses: sched.
+#pragma once
+
+#include <signal.h>
+
+namespace weft::hooks::detail {
+
+/// Once, as the library is loaded: before anybody changed it.
+void note_mask_of_program() noexcept;
+/// The signals that the program began with blocked: its children begin with those.
+const sigset_t& mask_of_program() noexcept;
+
+/// Lets the handlers that there are run on the stack for signals, where a thread has one.
+void move_handlers_off_fibers() noexcept;
+
+/// In a fiber, after a call that raised SIGPIPE on its worker, where that is always
+/// blocked: it happens now, unless the fiber has it blocked.
+void deliver_pipe_signal() noexcept;
+/// The same after another thread made the call.
+void raise_pipe_signal() noexcept;
+
+}  // namespace weft::hooks::detail

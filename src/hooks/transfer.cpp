@@ -1,0 +1,334 @@
+// Layer: hooks. Uses: io.
+//
+// A descriptor may be anything. Reads and writes ask first whether it is a socket, by a
+// receive or send that does not wait, which is the common case among those that block; of
+// other things they try RWF_NOWAIT. What would wait, or knows no RWF_NOWAIT, becomes an
+// operation, unless its owner wants to be told (O_NONBLOCK).
+//
+// A file is read to its end, or to that of the buffer, and written whole. Where it stands
+// moves under a lock of the kernel's that operations do not take: two fibers that write to
+// one file would write over each other. So there an operation only fetches what is to be
+// read, and a thread writes. The same goes for O_APPEND, where a write in two parts would
+// be torn, and for flags that no operation has.
+#include "hooks/transfer.hpp"
+#include "hooks/descriptor.hpp"
+#include "hooks/thread_call.hpp"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <cstdint>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+/// What a call moves: one piece, or several.
+struct Span {
+    const iovec* pieces;
+    int count;
+
+    std::size_t size() const noexcept {
+        std::size_t size = 0;
+        for (int i = 0; i < count; ++i) size += pieces[i].iov_len;
+        return size;
+    }
+};
+
+/// A file or a disk: it has a place to stand at, and its reads are whole.
+bool is_file(int fd, struct stat& about) noexcept {
+    return call(SYS_fstat, fd, &about) == 0 && (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode));
+}
+bool is_file(int fd) noexcept {
+    struct stat about {};
+    return is_file(fd, about);
+}
+
+/// Whether an attempt that said `result` is to be gone on with in the fiber.
+bool not_answered(long result) noexcept {
+    return result == -EAGAIN || result == -EOPNOTSUPP || result == -ENOSYS;
+}
+
+/// The kernel's own vectored calls, with `flags`.
+long vector_call(long number, int fd, Span span, off_t offset, int flags) noexcept {
+    return call(number, fd, span.pieces, static_cast<long>(span.count), static_cast<long>(offset),
+                0L, static_cast<long>(flags));
+}
+
+/// `pieces` behind their first `done` bytes: moved one after the other by `one(data, size, at)`,
+/// until one is short. All that was moved, or the error if that is nothing.
+template <class One>
+long go_on(Span span, off_t offset, std::size_t done, One&& one) noexcept {
+    std::size_t skip = done;
+    for (int i = 0; i < span.count; ++i) {
+        const iovec& piece = span.pieces[i];
+        if (skip >= piece.iov_len) {
+            skip -= piece.iov_len;
+            continue;
+        }
+        const std::size_t size = piece.iov_len - skip;
+        const off_t at = offset == here ? here : offset + static_cast<off_t>(done);
+        const long result = one(static_cast<char*>(piece.iov_base) + skip, size, at);
+        skip = 0;
+        if (result < 0) return done > 0 ? static_cast<long>(done) : result;
+        done += static_cast<std::size_t>(result);
+        if (static_cast<std::size_t>(result) < size) break;
+    }
+    return static_cast<long>(done);
+}
+
+// --- reading ---
+
+/// Reads the whole of a piece of a file at an offset: operations may be short.
+long read_by_operations(int fd, char* data, std::size_t size, off_t offset) noexcept {
+    std::size_t done = 0;
+    while (done < size) {
+        const Request request{.code = Request::Code::read,
+                              .fd = fd,
+                              .buffer = data + done,
+                              .length = clamp(size - done),
+                              .offset = offset + static_cast<off_t>(done)};
+        const long result = perform_foreign(request, Deadline::never(), "read");
+        if (result < 0 && done == 0) return result;
+        if (result <= 0) break;
+        done += static_cast<std::size_t>(result);
+    }
+    return static_cast<long>(done);
+}
+
+/// Goes on where the file stands, which it does after `done` bytes of `span`. They are fetched
+/// by operations, so that then the kernel has them at hand.
+long read_on_here(int fd, Span span, std::size_t done, bool may_fetch) noexcept {
+    const long position = may_fetch ? call(SYS_lseek, fd, 0L, SEEK_CUR) : -1;
+    const auto one = [&](char* data, std::size_t size, off_t at) -> long {
+        if (position >= 0) {
+            (void)read_by_operations(fd, data, size, at);
+            const iovec piece{data, size};
+            const long result = vector_call(SYS_preadv2, fd, {&piece, 1}, here, RWF_NOWAIT);
+            if (result == static_cast<long>(size) || result == 0) return result;
+            if (result > 0) {
+                const long more = on_thread([=] {
+                    const auto some = static_cast<std::size_t>(result);
+                    return call(SYS_read, fd, data + some, size - some);
+                });
+                return more > 0 ? result + more : result;
+            }
+        }
+        return on_thread([=] { return call(SYS_read, fd, data, size); });
+    };
+    if (position < 0) {
+        if (done > 0) return go_on(span, here, done, one);
+        return on_thread(
+            [=] { return call(SYS_readv, fd, span.pieces, static_cast<long>(span.count)); });
+    }
+    return go_on(span, position - static_cast<off_t>(done), done, one);
+}
+
+/// The rest of a file, of which an attempt said `result`.
+long read_rest_of_file(int fd, Span span, off_t offset, long result,
+                       const struct stat& about) noexcept {
+    const std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
+    if (result > 0 && S_ISREG(about.st_mode)) {
+        const long end = offset == here ? call(SYS_lseek, fd, 0L, SEEK_CUR) : offset + result;
+        if (end >= about.st_size) return result;
+    }
+    // Without RWF_NOWAIT it is one of /proc's, say, which decides how much it tells at once;
+    // O_DIRECT leaves nothing at hand.
+    const bool plain = result != -EOPNOTSUPP && result != -ENOSYS &&
+                       (call(SYS_fcntl, fd, F_GETFL, 0L) & O_DIRECT) == 0;
+    if (offset == here) return read_on_here(fd, span, done, plain);
+    if (!plain && done == 0) {
+        return on_thread([=] {
+            return call(SYS_preadv, fd, span.pieces, static_cast<long>(span.count),
+                        static_cast<long>(offset), 0L);
+        });
+    }
+    return go_on(span, offset, done, [fd](char* data, std::size_t size, off_t at) {
+        return read_by_operations(fd, data, size, at);
+    });
+}
+
+/// Of something that is neither a socket nor a file.
+long wait_and_read(int fd, Span span, off_t offset, int flags) noexcept {
+    if (returns_at_once(fd)) return vector_call(SYS_preadv2, fd, span, offset, flags);
+    const bool one = span.count == 1;
+    const Request request{
+        .code = one ? Request::Code::read : Request::Code::readv,
+        .fd = fd,
+        .buffer = one ? span.pieces->iov_base : static_cast<const void*>(span.pieces),
+        .length = one ? clamp(span.pieces->iov_len) : static_cast<std::uint32_t>(span.count),
+        .offset = offset};
+    const Deadline deadline = deadline_of(fd, Direction::in);
+    return timed_out_is(perform_foreign(request, deadline, "read"), EAGAIN);
+}
+
+// --- writing ---
+
+/// Writes the whole of a piece at an offset of a file.
+long write_by_operations(int fd, const char* data, std::size_t size, off_t offset) noexcept {
+    std::size_t done = 0;
+    while (done < size) {
+        const Request request{.code = Request::Code::write,
+                              .fd = fd,
+                              .buffer = data + done,
+                              .length = clamp(size - done),
+                              .offset = offset + static_cast<off_t>(done)};
+        const long result = perform_foreign(request, Deadline::never(), "write");
+        if (result < 0 && done == 0) return result;
+        if (result <= 0) break;
+        done += static_cast<std::size_t>(result);
+    }
+    return static_cast<long>(done);
+}
+
+long write_on_thread(int fd, Span span, off_t offset, int flags) noexcept {
+    return on_thread([=] { return vector_call(SYS_pwritev2, fd, span, offset, flags); });
+}
+
+/// Whether operations may write this file: see above.
+bool is_for_a_thread(int fd, off_t offset, int flags) noexcept {
+    return offset == here || flags != 0 || (call(SYS_fcntl, fd, F_GETFL, 0L) & O_APPEND) != 0;
+}
+
+/// One piece of a pipe, a terminal, a device or a socket, waiting for room: whole.
+long write_when_ready(int fd, const char* data, std::size_t size, Deadline deadline) noexcept {
+    std::size_t done = 0;
+    while (done < size) {
+        const iovec piece{const_cast<char*>(data) + done, size - done};
+        long result = vector_call(SYS_pwritev2, fd, {&piece, 1}, here, RWF_NOWAIT);
+        if (result == -EAGAIN) {
+            result = wait_ready(fd, POLLOUT, deadline, "write");
+            if (result >= 0) continue;
+        } else if (not_answered(result)) {
+            const Request request{.code = Request::Code::write,
+                                  .fd = fd,
+                                  .buffer = piece.iov_base,
+                                  .length = clamp(piece.iov_len),
+                                  .offset = here};
+            result = perform_foreign(request, deadline, "write");
+            // Nobody reads: once more, for the signal.
+            if (result == -EPIPE) result = call(SYS_write, fd, piece.iov_base, piece.iov_len);
+        }
+        // Of a pipe the signal comes even if some was written before.
+        if (result == -EPIPE) deliver_pipe_signal();
+        if (result < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(result, EAGAIN);
+        done += static_cast<std::size_t>(result);
+    }
+    return static_cast<long>(done);
+}
+
+long write_other(int fd, Span span, off_t offset, int flags) noexcept {
+    const bool file = is_file(fd);
+    if (file && is_for_a_thread(fd, offset, flags)) {
+        // Before a thread is troubled: what is wrong with the arguments.
+        if (span.count == 1 && span.pieces->iov_len == 0) {
+            return vector_call(SYS_pwritev2, fd, span, offset, flags);
+        }
+        return write_on_thread(fd, span, offset, flags);
+    }
+    const long result = vector_call(SYS_pwritev2, fd, span, offset, flags | RWF_NOWAIT);
+    if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
+    if (result >= 0 && static_cast<std::size_t>(result) >= span.size()) {
+        succeeded();
+        return result;
+    }
+    if (!file && returns_at_once(fd)) {
+        return result > 0 ? result : vector_call(SYS_pwritev2, fd, span, offset, flags);
+    }
+    const std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
+    if (file) {
+        return go_on(span, offset, done, [fd](const char* data, std::size_t size, off_t at) {
+            return write_by_operations(fd, data, size, at);
+        });
+    }
+    if (offset != here || flags != 0) return write_on_thread(fd, span, offset, flags);
+    const Deadline deadline = deadline_of(fd, Direction::out);
+    return go_on(span, here, done, [=](const char* data, std::size_t size, off_t) {
+        return write_when_ready(fd, data, size, deadline);
+    });
+}
+
+/// What the kernel refuses, or has nothing to do for; it is its to say.
+bool is_odd(std::size_t size) noexcept { return size == 0 || size > PTRDIFF_MAX; }
+
+}  // namespace
+
+long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags) noexcept {
+    const Span span{pieces, count};
+    const long result = vector_call(SYS_preadv2, fd, span, offset, flags | RWF_NOWAIT);
+    if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
+    struct stat about {};
+    const bool is_all =
+        result == 0 || (result > 0 && static_cast<std::size_t>(result) >= span.size());
+    if (is_all || (result > 0 && !is_file(fd, about))) {
+        succeeded();
+        return result;
+    }
+    if (result < 0 && flags != 0) {  // perhaps of those that no operation has, or nobody
+        return on_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
+    }
+    if (result < 0 && !is_file(fd, about)) return wait_and_read(fd, span, offset, flags);
+    return read_rest_of_file(fd, span, offset, result, about);
+}
+
+long read_at(int fd, void* data, std::size_t size, off_t offset) noexcept {
+    if (is_odd(size)) return call(SYS_pread64, fd, data, size, static_cast<long>(offset));
+    const iovec piece{data, size};
+    return read_pieces(fd, &piece, 1, offset, 0);
+}
+
+long read_any(int fd, void* data, std::size_t size) noexcept {
+    if (is_odd(size)) return call(SYS_read, fd, data, size);
+    const long result = call(SYS_recvfrom, fd, data, size, MSG_DONTWAIT, nullptr, nullptr);
+    if (result == -ENOTSOCK) {
+        const iovec piece{data, size};
+        return read_pieces(fd, &piece, 1, here, 0);
+    }
+    if (result != -EAGAIN || returns_at_once(fd)) {
+        succeeded();
+        return result;
+    }
+    const Request request{
+        .code = Request::Code::recv, .fd = fd, .buffer = data, .length = clamp(size)};
+    return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "read"), EAGAIN);
+}
+
+long write_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags) noexcept {
+    return write_other(fd, {pieces, count}, offset, flags);
+}
+
+long write_at(int fd, const void* data, std::size_t size, off_t offset) noexcept {
+    if (is_odd(size)) return call(SYS_pwrite64, fd, data, size, static_cast<long>(offset));
+    const iovec piece{const_cast<void*>(data), size};
+    return write_other(fd, {&piece, 1}, offset, 0);
+}
+
+long write_any(int fd, const void* data, std::size_t size) noexcept {
+    if (is_odd(size)) return call(SYS_write, fd, data, size);
+    const long result = call(SYS_sendto, fd, data, size, MSG_DONTWAIT, nullptr, 0L);
+    if (result == -ENOTSOCK) {
+        const iovec piece{const_cast<void*>(data), size};
+        return write_other(fd, {&piece, 1}, here, 0);
+    }
+    if (result == static_cast<long>(size)) succeeded();
+    if (result < 0 && result != -EAGAIN && result != -EINPROGRESS) return result;
+    if (result == static_cast<long>(size) || returns_at_once(fd)) return result;
+    std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
+    const Deadline deadline = deadline_of(fd, Direction::out);
+    while (done < size) {
+        const Request request{.code = Request::Code::send,
+                              .fd = fd,
+                              .buffer = static_cast<const char*>(data) + done,
+                              .length = clamp(size - done)};
+        const long sent = perform_foreign(request, deadline, "write");
+        if (sent == -EPIPE && done == 0) return call(SYS_write, fd, data, size);
+        if (sent < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(sent, EAGAIN);
+        done += static_cast<std::size_t>(sent);
+    }
+    return static_cast<long>(done);
+}
+
+}  // namespace weft::hooks::detail
