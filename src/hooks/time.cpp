@@ -3,6 +3,7 @@
 // A cancelled sleep ends with ECANCELED and not with EINTR, after which many sleep on. What is
 // left of it is told all the same.
 #include "hooks/caller.hpp"
+#include "hooks/moment.hpp"
 #include "io/foreign.hpp"
 #include "io/timespec.hpp"
 
@@ -17,17 +18,6 @@ namespace {
 
 using std::chrono::nanoseconds;
 using weft::detail::sleep_foreign;
-
-bool is_valid(const timespec& time) noexcept {
-    return time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec < 1'000'000'000;
-}
-
-nanoseconds duration_of(const timespec& time) noexcept {
-    // As much as there is room for, some 292 years.
-    constexpr auto most = nanoseconds::max() / std::chrono::seconds{1} - 1;
-    if (time.tv_sec > most) return nanoseconds::max();
-    return std::chrono::seconds{time.tv_sec} + nanoseconds{time.tv_nsec};
-}
 
 /// 0, or ECANCELED with what is left in `left`.
 int sleep_for(nanoseconds time, timespec* left) noexcept {

@@ -81,9 +81,9 @@ using Held = std::unique_lock<SpinLock>;
 Wake park(Held& held, WaitList& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
           const Purpose& purpose) noexcept;
 
-Wake park_erased(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
-                 Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
-                 void* context) noexcept;
+WEFT_API Wake park_erased(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
+                          Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
+                          void* context) noexcept;
 
 /// park() that calls `release()` once `self` is queued, so that a notification
 /// given from then on is not missed. It must neither park nor throw.
@@ -111,7 +111,7 @@ bool notified_or_throw(Wake why);
 Wake suspend(Ticket ticket, const Limit& limit, const Purpose& purpose) noexcept;
 
 /// Queues a party whose wait was claimed and is over.
-void make_ready(Party& party, Turn turn) noexcept;
+WEFT_API void make_ready(Party& party, Turn turn) noexcept;
 
 /// Ends the wait of `epoch` from outside its queue. False when it was over.
 bool end_wait(Party& party, std::uint64_t epoch, Wake why) noexcept;
