@@ -3,6 +3,7 @@
 #include <weft/channel.hpp>
 #include <weft/deadline.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/invoke.hpp>
 #include <weft/detail/select_case.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber_ref.hpp>
@@ -100,7 +101,10 @@ public:
         : SendCase{other.channel_, std::forward<Kept>(other.value_), std::move(other.callback_)} {}
 
 private:
-    void run() override { callback_(); }
+    void run() override {
+        callback_();
+        comes_back();
+    }
 
     Kept value_;
     F callback_;
@@ -115,7 +119,10 @@ public:
         : Base{std::forward<What>(what)...}, callback_(std::move(callback)) {}
 
 private:
-    void run() override { callback_(); }
+    void run() override {
+        callback_();
+        comes_back();
+    }
 
     F callback_;
 };

@@ -2,6 +2,7 @@
 
 #include <weft/cancelled.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/invoke.hpp>
 #include <weft/detail/wait_queue.hpp>
 #include <weft/fiber.hpp>
 
@@ -179,11 +180,15 @@ auto task_group(F&& body) {
         detail::run_task_group(
             [](void* f, TaskGroup& group) {
                 (*static_cast<std::remove_reference_t<F>*>(f))(group);
+                detail::comes_back();
             },
             const_cast<void*>(static_cast<const void*>(std::addressof(body))));
     } else {
         std::optional<Result> result;
-        auto keep = [&](TaskGroup& group) { result.emplace(body(group)); };
+        auto keep = [&](TaskGroup& group) {
+            result.emplace(body(group));
+            detail::comes_back();
+        };
         detail::run_task_group(
             [](void* f, TaskGroup& group) { (*static_cast<decltype(keep)*>(f))(group); }, &keep);
         if (!result) throw Cancelled{};

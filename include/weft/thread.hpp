@@ -2,6 +2,7 @@
 
 #include <weft/deadline.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/invoke.hpp>
 #include <weft/fiber.hpp>
 
 #include <cstddef>
@@ -32,7 +33,12 @@ public:
     /// Starts the fiber, in the calling fiber's runtime. Never blocks.
     /// Throws std::logic_error when it was started before, or outside a runtime;
     /// std::system_error when there is no memory for it: then it was not started.
-    void start();
+    void start() {
+        start_with([](Thread& self) {
+            self.run();
+            detail::comes_back();
+        });
+    }
 
     /// Blocks: until run() is over or `deadline`. Cancellation point.
     /// Returns whether it is over. Throws std::logic_error before start();
@@ -62,6 +68,8 @@ protected:
     virtual void run() = 0;
 
 private:
+    void start_with(void (*body)(Thread&));
+
     SpawnOptions options_;  // its name is new[]
     FiberRef fiber_;        // set before the fiber begins
 };

@@ -121,14 +121,6 @@ int start_thread(Runtime& runtime, pthread_t* thread, const Wishes& wishes, void
     }
 }
 
-weft::Deadline deadline_at(clockid_t clock, const timespec* moment) noexcept {
-    if (moment == nullptr) return Deadline::never();
-    timespec now{};
-    ::clock_gettime(clock, &now);
-    return std::chrono::seconds{moment->tv_sec - now.tv_sec} +
-           std::chrono::nanoseconds{moment->tv_nsec - now.tv_nsec};
-}
-
 // --- main ---
 
 struct Program {
@@ -264,30 +256,11 @@ int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, voi
     return start_thread(*runtime, thread, wishes_of(attributes), body, argument);
 }
 
-int hook_pthread_join(pthread_t thread, void** result) {
-    FiberThread* const own = fiber_thread_of(thread);
-    if (own == nullptr) return WEFT_ORIGINAL(pthread_join)(thread, result);
-    return join_fiber_thread(*own, result, weft::Deadline::never());
-}
-
 int hook_pthread_tryjoin_np(pthread_t thread, void** result) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own == nullptr) return WEFT_ORIGINAL(pthread_tryjoin_np)(thread, result);
     if (!own->fiber.done()) return EBUSY;
     return join_fiber_thread(*own, result, weft::Deadline::never());
-}
-
-int hook_pthread_timedjoin_np(pthread_t thread, void** result, const timespec* moment) {
-    FiberThread* const own = fiber_thread_of(thread);
-    if (own == nullptr) return WEFT_ORIGINAL(pthread_timedjoin_np)(thread, result, moment);
-    return join_fiber_thread(*own, result, deadline_at(CLOCK_REALTIME, moment));
-}
-
-int hook_pthread_clockjoin_np(pthread_t thread, void** result, clockid_t clock,
-                              const timespec* moment) {
-    FiberThread* const own = fiber_thread_of(thread);
-    if (own == nullptr) return WEFT_ORIGINAL(pthread_clockjoin_np)(thread, result, clock, moment);
-    return join_fiber_thread(*own, result, deadline_at(clock, moment));
 }
 
 int hook_pthread_detach(pthread_t thread) {

@@ -2,6 +2,7 @@
 #include "hooks/start.hpp"
 #include "hooks/caller.hpp"
 #include "hooks/fiber_thread.hpp"
+#include "hooks/parking.hpp"
 #include "hooks/signals.hpp"
 
 #include <weft/deadline.hpp>
@@ -21,6 +22,7 @@ namespace {
 struct Search {
     std::uintptr_t inside;
     TextRange found;
+    std::string_view name;
 };
 
 int find_text(dl_phdr_info* object, std::size_t, void* context) {
@@ -30,16 +32,29 @@ int find_text(dl_phdr_info* object, std::size_t, void* context) {
         if (header.p_type != PT_LOAD || (header.p_flags & PF_X) == 0) continue;
         const TextRange range{object->dlpi_addr + header.p_vaddr,
                               object->dlpi_addr + header.p_vaddr + header.p_memsz};
-        if (range.has(reinterpret_cast<const void*>(search.inside))) search.found = range;
+        if (range.has(reinterpret_cast<const void*>(search.inside))) {
+            search.found = range;
+            search.name = object->dlpi_name;
+        }
     }
     return 0;
 }
 
-/// The code of the library that `function` is in.
-TextRange text_with(void* function) noexcept {
-    Search search{reinterpret_cast<std::uintptr_t>(function), {}};
+/// The library that `function` is in.
+Search library_with(void* function) noexcept {
+    Search search{reinterpret_cast<std::uintptr_t>(function), {}, {}};
     ::dl_iterate_phdr(&find_text, &search);
-    return search.found;
+    return search;
+}
+
+TextRange text_with(void* function) noexcept { return library_with(function).found; }
+
+/// Of a library that is an allocator and no more: a sanitizer hands on calls of others, too.
+TextRange text_of_allocator() noexcept {
+    const Search found = library_with(::dlsym(RTLD_DEFAULT, "malloc"));
+    const bool is_more = found.name.empty() || found.name.find("/libc.so") != found.name.npos ||
+                         found.name.find("san.so") != found.name.npos;
+    return is_more ? TextRange{} : found.found;
 }
 
 /// Of an environment variable. libc is not initialised yet: getenv() finds nothing.
@@ -66,6 +81,8 @@ bool is_preloaded(char** environment) noexcept {
     note_mask_of_program();
     weft_text = text_with(reinterpret_cast<void*>(&weft::detail::now));
     hooks_text = text_with(reinterpret_cast<void*>(&start));
+    allocator_text = text_of_allocator();
+    ::pthread_atfork(nullptr, nullptr, &forget_parked);
     if (value_of(environment, "WEFT_RUN_THREADS") != nullptr) make_threads_fibers();
     const char* const list = value_of(environment, "WEFT_HOOKS");
     if (list != nullptr) {

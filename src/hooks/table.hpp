@@ -31,6 +31,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -211,10 +212,7 @@ inline constexpr Category c_always = 127;
 #define WEFT_FIBER_THREAD_HOOKS(HOOK) \
     HOOK(c_runner, int, __libc_start_main, (int (*program)(int, char**, char**), int count, char** arguments, void (*begin)(), void (*end)(), void (*loader_end)(), void* stack)) \
     HOOK(c_runner, int, pthread_create, (pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument)) \
-    HOOK(c_runner, int, pthread_join, (pthread_t thread, void** result)) \
     HOOK(c_runner, int, pthread_tryjoin_np, (pthread_t thread, void** result)) \
-    HOOK(c_runner, int, pthread_timedjoin_np, (pthread_t thread, void** result, const timespec* moment)) \
-    HOOK(c_runner, int, pthread_clockjoin_np, (pthread_t thread, void** result, clockid_t clock, const timespec* moment)) \
     HOOK(c_runner, int, pthread_detach, (pthread_t thread)) \
     HOOK(c_runner, void, pthread_exit, (void* result)) \
     HOOK(c_runner, pthread_t, pthread_self, ()) \
@@ -267,6 +265,67 @@ inline constexpr Category c_always = 127;
     HOOK(c_always, pid_t, _Fork, ()) \
     WEFT_VFORK_HOOKS(HOOK)
 
+#define WEFT_LOCK_HOOKS(HOOK) \
+    HOOK(c_threads, int, pthread_mutex_lock, (pthread_mutex_t* mutex)) \
+    HOOK(c_threads, int, pthread_mutex_trylock, (pthread_mutex_t* mutex)) \
+    HOOK(c_threads, int, pthread_mutex_timedlock, (pthread_mutex_t* mutex, const timespec* until)) \
+    HOOK(c_threads, int, pthread_mutex_clocklock, (pthread_mutex_t* mutex, clockid_t clock, const timespec* until)) \
+    HOOK(c_threads, int, pthread_mutex_unlock, (pthread_mutex_t* mutex)) \
+    HOOK(c_threads, int, pthread_cond_wait, (pthread_cond_t* condition, pthread_mutex_t* mutex)) \
+    HOOK(c_threads, int, pthread_cond_timedwait, (pthread_cond_t* condition, pthread_mutex_t* mutex, const timespec* until)) \
+    HOOK(c_threads, int, pthread_cond_clockwait, (pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock, const timespec* until)) \
+    HOOK(c_threads, int, pthread_cond_signal, (pthread_cond_t* condition)) \
+    HOOK(c_threads, int, pthread_cond_broadcast, (pthread_cond_t* condition)) \
+    HOOK(c_threads, int, pthread_rwlock_rdlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, pthread_rwlock_wrlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, pthread_rwlock_tryrdlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, pthread_rwlock_trywrlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, pthread_rwlock_timedrdlock, (pthread_rwlock_t* lock, const timespec* until)) \
+    HOOK(c_threads, int, pthread_rwlock_timedwrlock, (pthread_rwlock_t* lock, const timespec* until)) \
+    HOOK(c_threads, int, pthread_rwlock_clockrdlock, (pthread_rwlock_t* lock, clockid_t clock, const timespec* until)) \
+    HOOK(c_threads, int, pthread_rwlock_clockwrlock, (pthread_rwlock_t* lock, clockid_t clock, const timespec* until)) \
+    HOOK(c_threads, int, pthread_rwlock_unlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, sem_wait, (sem_t* semaphore)) \
+    HOOK(c_threads, int, sem_timedwait, (sem_t* semaphore, const timespec* until)) \
+    HOOK(c_threads, int, sem_clockwait, (sem_t* semaphore, clockid_t clock, const timespec* until)) \
+    HOOK(c_threads, int, sem_post, (sem_t* semaphore)) \
+    HOOK(c_threads, int, pthread_barrier_init, (pthread_barrier_t* barrier, const pthread_barrierattr_t* attributes, unsigned parties)) \
+    HOOK(c_threads, int, pthread_barrier_wait, (pthread_barrier_t* barrier)) \
+    HOOK(c_threads, int, pthread_barrier_destroy, (pthread_barrier_t* barrier)) \
+    HOOK(c_threads, int, pthread_spin_lock, (pthread_spinlock_t* lock)) \
+    HOOK(c_threads, int, sched_yield, ()) \
+    HOOK(c_threads, int, pthread_join, (pthread_t thread, void** result)) \
+    HOOK(c_threads, int, pthread_timedjoin_np, (pthread_t thread, void** result, const timespec* until)) \
+    HOOK(c_threads, int, pthread_clockjoin_np, (pthread_t thread, void** result, clockid_t clock, const timespec* until)) \
+    HOOK(c_threads, int, mtx_lock, (mtx_t* mutex)) \
+    HOOK(c_threads, int, mtx_trylock, (mtx_t* mutex)) \
+    HOOK(c_threads, int, mtx_timedlock, (mtx_t* mutex, const timespec* until)) \
+    HOOK(c_threads, int, mtx_unlock, (mtx_t* mutex)) \
+    HOOK(c_threads, int, cnd_wait, (cnd_t* condition, mtx_t* mutex)) \
+    HOOK(c_threads, int, cnd_timedwait, (cnd_t* condition, mtx_t* mutex, const timespec* until)) \
+    HOOK(c_threads, int, cnd_signal, (cnd_t* condition)) \
+    HOOK(c_threads, int, cnd_broadcast, (cnd_t* condition)) \
+    HOOK(c_threads, void, thrd_yield, ()) \
+    HOOK(c_threads, int, thrd_join, (thrd_t thread, int* result))
+
+#define WEFT_ONCE_HOOKS(HOOK) \
+    HOOK(c_threads, int, pthread_once, (pthread_once_t* control, void (*routine)())) \
+    HOOK(c_threads, void, call_once, (once_flag* flag, void (*routine)())) \
+    HOOK(c_threads, int, __cxa_guard_acquire, (int* guard)) \
+    HOOK(c_threads, void, __cxa_guard_release, (int* guard)) \
+    HOOK(c_threads, void, __cxa_guard_abort, (int* guard)) \
+    HOOK(c_threads, int, pthread_key_create, (pthread_key_t* key, void (*destroy)(void*))) \
+    HOOK(c_threads, int, pthread_key_delete, (pthread_key_t key)) \
+    HOOK(c_threads, void*, pthread_getspecific, (pthread_key_t key)) \
+    HOOK(c_threads, int, pthread_setspecific, (pthread_key_t key, const void* value)) \
+    HOOK(c_threads, int, tss_create, (tss_t* key, tss_dtor_t destroy)) \
+    HOOK(c_threads, void, tss_delete, (tss_t key)) \
+    HOOK(c_threads, void*, tss_get, (tss_t key)) \
+    HOOK(c_threads, int, tss_set, (tss_t key, void* value))
+
+#define WEFT_FUTEX_HOOKS(HOOK) \
+    HOOK(c_threads, long, syscall, (long number, long a, long b, long c, long d, long e, long f))
+
 #define WEFT_HOOKS(HOOK) \
     WEFT_SOCKET_HOOKS(HOOK) \
     WEFT_FILE_HOOKS(HOOK) \
@@ -276,5 +335,8 @@ inline constexpr Category c_always = 127;
     WEFT_PROCESS_HOOKS(HOOK) \
     WEFT_FIBER_THREAD_HOOKS(HOOK) \
     WEFT_MESSAGE_HOOKS(HOOK) \
-    WEFT_SIGNAL_HOOKS(HOOK)
+    WEFT_SIGNAL_HOOKS(HOOK) \
+    WEFT_LOCK_HOOKS(HOOK) \
+    WEFT_ONCE_HOOKS(HOOK) \
+    WEFT_FUTEX_HOOKS(HOOK)
 // clang-format on

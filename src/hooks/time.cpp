@@ -3,6 +3,7 @@
 // A cancelled sleep ends with ECANCELED and not with EINTR, after which many sleep on. What is
 // left of it is told all the same.
 #include "hooks/descriptor.hpp"
+#include "hooks/moment.hpp"
 #include "hooks/thread_call.hpp"
 #include "io/foreign.hpp"
 #include "io/timespec.hpp"
@@ -17,7 +18,6 @@ namespace weft::hooks::detail {
 namespace {
 
 using std::chrono::nanoseconds;
-using weft::detail::duration_of;
 using weft::detail::sleep_foreign;
 
 /// Whether the kernel would sleep for it.

@@ -83,9 +83,9 @@ using Held = std::unique_lock<SpinLock>;
 Wake park(Held& held, WaitList& queue, Waiter& self, Deadline deadline, Cancellable cancellable,
           const Purpose& purpose) noexcept;
 
-Wake park_erased(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
-                 Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
-                 void* context) noexcept;
+WEFT_API Wake park_erased(Held& held, WaitList& queue, Waiter& self, Deadline deadline,
+                          Cancellable cancellable, const Purpose& purpose, void (*release)(void*),
+                          void* context) noexcept;
 
 /// park() that calls `release()` once `self` is queued, so that a notification
 /// given from then on is not missed. It must neither park nor throw.

@@ -60,6 +60,7 @@ public:
     static constexpr std::uint8_t foreign_stays = 1;  // counted in pins, to the end
     static constexpr std::uint8_t foreign_roams = 2;  // and is not to stay
     static constexpr std::uint8_t foreign_holds_pipe_signal = 4;  // has SIGPIPE blocked
+    static constexpr std::uint8_t most_locks = 255;   // with so many it stays to the end
 
     FiberCore() noexcept : Party{Kind::fiber} {}
     ~FiberCore() { delete extras.load(std::memory_order_relaxed); }
@@ -88,6 +89,9 @@ public:
     Stack stack() const noexcept { return Stack{stack_end, stack_shift}; }
     /// Its own, or the one it runs on for a while.
     Stack running_stack() const noexcept { return side == nullptr ? stack() : side->stack; }
+
+    // --- owner only ---
+    std::uint8_t locks = 0;  // the hooks': foreign locks it holds, counted in pins as one
 
     // --- owner only, at every switch ---
     Context context = nullptr;  // null: has not run yet

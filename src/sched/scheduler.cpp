@@ -178,6 +178,9 @@ FiberCore* Scheduler::create(const Routine& routine, Birth&& birth) {
     fiber->context = nullptr;
     fiber->home = FiberCore::anywhere;
     fiber->pins = pinned ? 1 : 0;
+    fiber->foreign = 0;
+    fiber->bypasses = 0;
+    fiber->locks = 0;
     fiber->is_daemon = daemon;
     fiber->has_result = false;
     fiber->result_taken = false;

@@ -25,9 +25,10 @@ Thread::~Thread() {
     delete[] options_.name.data();
 }
 
-void Thread::start() {
+void Thread::start_with(void (*body)(Thread&)) {
     if (fiber_) throw std::logic_error{"weft: a Thread is started once"};
-    detail::FiberCore* const core = detail::make_fiber(nullptr, options_, [this] { run(); });
+    detail::FiberCore* const core =
+        detail::make_fiber(nullptr, options_, [this, body] { body(*this); });
     fiber_ = FiberRef{core};
     detail::start_fiber(core);
     detail::drop_handle(core);

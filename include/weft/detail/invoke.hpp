@@ -5,6 +5,11 @@
 
 namespace weft::detail {
 
+/// Stands behind the call of a user's function in what weft's own code calls, so that it is a
+/// call and no jump. Else a call of libc's that is that function's last act would seem to come
+/// from weft, whose own calls the hooks leave alone.
+inline void comes_back() noexcept { asm volatile(""); }
+
 /// std::invoke without <functional>: calls a callable, or a member of its first argument.
 template <class F, class... Args>
 decltype(auto) invoke(F&& f, Args&&... args) {

@@ -68,6 +68,7 @@ struct Frame {
         } else {
             ::new (static_cast<void*>(&self.result.value)) R(self.callable.value());
         }
+        comes_back();
     }
     static void discard_callable(void* storage) noexcept {
         static_cast<Frame*>(storage)->callable.value.~F();

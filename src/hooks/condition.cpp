@@ -1,0 +1,133 @@
+// Condition variables of libc's in fibers. Layer: hooks. Uses: park.
+//
+// A fiber parks at the condition's address before it unlocks the mutex, so that whoever has
+// locked it since finds it there. Signalling wakes a thread, if one waits, and a fiber: no
+// less than asked for, and neither kind is passed over for the other's sake.
+#include "hooks/c11.hpp"
+#include "hooks/mutex.hpp"
+
+#include <atomic>
+#include <cerrno>
+
+namespace weft::hooks::detail {
+
+namespace {
+
+// As glibc keeps them.
+constexpr unsigned shared_flag = 1;
+constexpr unsigned monotonic_flag = 2;
+
+unsigned flags_of(pthread_cond_t& condition) noexcept {
+    return std::atomic_ref<unsigned>{condition.__data.__wrefs}.load(std::memory_order_relaxed);
+}
+
+bool can_take(pthread_cond_t& condition, const pthread_mutex_t& mutex) noexcept {
+    return (flags_of(condition) & shared_flag) == 0 && kind_of(mutex) != MutexKind::libcs;
+}
+
+bool may_unlock(const FiberCore& fiber, const pthread_mutex_t& mutex) noexcept {
+    return kind_of(mutex) == MutexKind::normal || owns(fiber, mutex);
+}
+
+int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
+         const Until& when) noexcept {
+    const Moment until{when};
+    if (!until.is_valid()) return EINVAL;
+    if (!may_unlock(fiber, mutex)) return EPERM;
+    bool is_unlocked = false;
+    const auto unlock_it = [&] {
+        unlock(&fiber, mutex);
+        is_unlocked = true;
+    };
+    const Parked parked = park_on(
+        {&condition, "pthread_cond_wait"}, until.deadline(), [] { return false; }, unlock_it);
+    // The moment had passed before: others get their turn all the same.
+    if (!is_unlocked) unlock_it();
+    const int error = lock(fiber, mutex, {});
+    if (error != 0) return error;
+    return parked == Parked::timed_out ? ETIMEDOUT : 0;
+}
+
+}  // namespace
+
+}  // namespace weft::hooks::detail
+
+using namespace weft::hooks::detail;
+
+// --- the hooks ---
+
+// While it waits in libc, the fiber does not hold the mutex, but is not gone either.
+
+int hook_pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) {
+    FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    if (fiber == nullptr || !WEFT_TAKES(pthread_cond_wait, *fiber, can_take(*condition, *mutex))) {
+        return WEFT_ORIGINAL(pthread_cond_wait)(condition, mutex);
+    }
+    return wait(*fiber, *condition, *mutex, {});
+}
+
+int hook_pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex,
+                                const timespec* until) {
+    FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    if (fiber == nullptr ||
+        !WEFT_TAKES(pthread_cond_timedwait, *fiber, can_take(*condition, *mutex))) {
+        return WEFT_ORIGINAL(pthread_cond_timedwait)(condition, mutex, until);
+    }
+    const bool is_monotonic = (flags_of(*condition) & monotonic_flag) != 0;
+    return wait(*fiber, *condition, *mutex,
+                {is_monotonic ? CLOCK_MONOTONIC : CLOCK_REALTIME, until});
+}
+
+int hook_pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
+                                const timespec* until) {
+    FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    const bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
+    if (fiber == nullptr ||
+        !WEFT_TAKES(pthread_cond_clockwait, *fiber, is_known && can_take(*condition, *mutex))) {
+        return WEFT_ORIGINAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+    }
+    return wait(*fiber, *condition, *mutex, {clock, until});
+}
+
+int hook_pthread_cond_signal(pthread_cond_t* condition) {
+    const int error = WEFT_ORIGINAL(pthread_cond_signal)(condition);
+    wake(condition, 1);
+    return error;
+}
+
+int hook_pthread_cond_broadcast(pthread_cond_t* condition) {
+    const int error = WEFT_ORIGINAL(pthread_cond_broadcast)(condition);
+    wake(condition, everybody);
+    return error;
+}
+
+// --- those of C11 ---
+
+int hook_cnd_wait(cnd_t* condition, mtx_t* mutex) {
+    FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    if (fiber == nullptr || !WEFT_TAKES(cnd_wait, *fiber)) {
+        return WEFT_ORIGINAL(cnd_wait)(condition, mutex);
+    }
+    return thrd_result(wait(*fiber, pthreads(*condition), pthreads(*mutex), {}));
+}
+
+int hook_cnd_timedwait(cnd_t* condition, mtx_t* mutex, const timespec* until) {
+    FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    if (fiber == nullptr || !WEFT_TAKES(cnd_timedwait, *fiber)) {
+        return WEFT_ORIGINAL(cnd_timedwait)(condition, mutex, until);
+    }
+    return thrd_result(
+        wait(*fiber, pthreads(*condition), pthreads(*mutex), {CLOCK_REALTIME, until}));
+}
+
+int hook_cnd_signal(cnd_t* condition) {
+    const int result = WEFT_ORIGINAL(cnd_signal)(condition);
+    wake(condition, 1);
+    return result;
+}
+
+int hook_cnd_broadcast(cnd_t* condition) {
+    const int result = WEFT_ORIGINAL(cnd_broadcast)(condition);
+    wake(condition, everybody);
+    return result;
+}
