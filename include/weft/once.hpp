@@ -2,6 +2,7 @@
 
 #include <weft/deadline.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/invoke.hpp>
 #include <weft/detail/wait_queue.hpp>
 
 #include <atomic>
@@ -39,7 +40,10 @@ public:
     template <class F>
     bool call(F&& function, Deadline deadline = Deadline::never()) {
         if (done()) return true;
-        auto run = [&] { static_cast<F&&>(function)(); };
+        auto run = [&] {
+            static_cast<F&&>(function)();
+            detail::come_back_here();
+        };
         return call_erased([](void* r) { (*static_cast<decltype(run)*>(r))(); }, &run, deadline);
     }
 

@@ -2,6 +2,7 @@
 
 #include <weft/cancelled.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/detail/invoke.hpp>
 #include <weft/detail/wait_queue.hpp>
 #include <weft/fiber.hpp>
 
@@ -179,6 +180,7 @@ auto task_group(F&& body) {
         detail::run_task_group(
             [](void* f, TaskGroup& group) {
                 (*static_cast<std::remove_reference_t<F>*>(f))(group);
+                detail::come_back_here();
             },
             const_cast<void*>(static_cast<const void*>(std::addressof(body))));
     } else {

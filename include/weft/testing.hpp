@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/detail/export.hpp>
+#include <weft/detail/invoke.hpp>
 
 #include <cstdint>
 #include <type_traits>
@@ -42,7 +43,11 @@ WEFT_API SimulationTrace simulate(std::uint64_t seed, const SimulationOptions& o
 template <class F>
 SimulationTrace simulate(std::uint64_t seed, F&& main, const SimulationOptions& options = {}) {
     return detail::simulate(
-        seed, options, [](void* f) { (*static_cast<std::remove_reference_t<F>*>(f))(); },
+        seed, options,
+        [](void* f) {
+            (*static_cast<std::remove_reference_t<F>*>(f))();
+            detail::come_back_here();
+        },
         const_cast<void*>(static_cast<const void*>(&main)));
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <weft/detail/invoke.hpp>
+
 #include <type_traits>
 #include <utility>
 
@@ -32,7 +34,10 @@ private:
     struct Kept final : Callable {
         template <class From>
         explicit Kept(From&& from) : function(std::forward<From>(from)) {}
-        void call() override { function(); }
+        void call() override {
+            function();
+            come_back_here();
+        }
         F function;
     };
 

@@ -5,6 +5,10 @@
 
 namespace weft::detail {
 
+/// Keeps the call before it from being the caller's last deed, a jump: what the user's code
+/// calls is to return into user's code. By that the hooks know who calls.
+[[gnu::always_inline]] inline void come_back_here() noexcept { asm volatile(""); }
+
 /// std::invoke without <functional>: calls a callable, or a member of its first argument.
 template <class F, class... Args>
 decltype(auto) invoke(F&& f, Args&&... args) {

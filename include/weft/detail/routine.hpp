@@ -68,12 +68,15 @@ struct Frame {
         } else {
             ::new (static_cast<void*>(&self.result.value)) R(self.callable.value());
         }
+        come_back_here();
     }
     static void discard_callable(void* storage) noexcept {
         static_cast<Frame*>(storage)->callable.value.~F();
+        come_back_here();
     }
     static void discard_result(void* storage) noexcept {
         static_cast<Frame*>(storage)->result.value.~Kept();
+        come_back_here();
     }
     static constexpr Routine routine{sizeof(Frame), alignof(Frame), &run, &discard_callable,
                                      &discard_result};
