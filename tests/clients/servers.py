@@ -12,6 +12,8 @@ network of its own). The program learns where they are from its environment:
     web       WEFT_TEST_HTTP, WEFT_TEST_HTTPS (ports), WEFT_TEST_CA   WEFT_TEST_WEB_PID
     dns       WEFT_TEST_DNS (a port of 127.0.0.1: slow_dns.py tells what it is for)
 
+An ARGUMENT may have @WEFT_TEST_...@ in it, which stands for that variable.
+
 Exit code: the program's, or 77 (skipped), with a line that says why, where a server is not
 installed. Everything a server writes is in a directory that goes with it.
 """
@@ -24,6 +26,7 @@ import glob
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -207,7 +210,9 @@ def main():
         with Servers(options.connections) as servers:
             for name in options.names:
                 getattr(servers, name)()
-            run = subprocess.Popen(sys.argv[split + 1:], env=servers.environment,
+            command = [re.sub('@(WEFT_TEST_[A-Z_]+)@', lambda name: servers.environment[name[1]], word)
+                       for word in sys.argv[split + 1:]]
+            run = subprocess.Popen(command, env=servers.environment,
                                    preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
             servers.callback(run.kill)
             status = run.wait()

@@ -54,7 +54,7 @@ async def answer(gate, target):
         await asyncio.sleep(int(query['ms']) / 1000)
     elif path == '/page':
         await asyncio.sleep(0.05)
-        return ' '.join(f'/page?n={n}' for n in (2 * int(query['n']), 2 * int(query['n']) + 1) if n < 32)
+        return ' '.join(f'<a href="/page?n={n}">{n}</a>' for n in (2 * int(query['n']), 2 * int(query['n']) + 1) if n < 32)
     elif path == '/gate':
         await gate.wait()
     elif path == '/waiting':
