@@ -7,7 +7,10 @@ set -eu
 needed="g++ meson ninja-build pkg-config python3 liburing-dev
     libboost1.81-dev|libboost1.74-dev libboost-context1.81-dev|libboost-context1.74-dev"
 [ "${1:-}" = tests ] && needed="$needed catch2 clang-format binutils cmake wrk curl libssl-dev openssl
-    valgrind tinyproxy-bin"
+    valgrind tinyproxy-bin
+    libcurl4-openssl-dev|libcurl4-gnutls-dev libhiredis-dev libmariadb-dev libpq-dev
+    mariadb-server postgresql redis-server
+    libldap-2.5-0 libmemcached11 libmongoc-1.0-0 libmosquitto1 libnfs13 librabbitmq4 librdkafka1 libssh-4 libzmq5"
 
 is_installed() {
     dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'

@@ -11,6 +11,7 @@
 
 #include <weft/local.hpp>
 
+#include <arpa/inet.h>
 #include <arpa/nameser.h>
 #include <netdb.h>
 
@@ -89,12 +90,21 @@ struct AddressCall : LookUp {
     addrinfo* found = nullptr;
 };
 
+bool is_address(const char* host) noexcept {
+    in6_addr address;
+    return ::inet_pton(AF_INET, host, &address) == 1 || ::inet_pton(AF_INET6, host, &address) == 1;
+}
+
+bool is_number(const char* service) noexcept {
+    return *service != 0 && service[std::strspn(service, "0123456789")] == 0;
+}
+
 /// Nothing to look up: not worth a thread.
 bool is_numeric(const char* host, const char* service, const addrinfo* hints) noexcept {
     const int flags = hints != nullptr ? hints->ai_flags : 0;
-    const bool numeric_host = host == nullptr || (flags & AI_NUMERICHOST) != 0;
-    const bool numeric_service = service == nullptr || (flags & AI_NUMERICSERV) != 0;
-    return numeric_host && numeric_service;
+    // The name of an address, as AI_CANONNAME wants it, is the address.
+    return (host == nullptr || (flags & AI_NUMERICHOST) != 0 || is_address(host)) &&
+           (service == nullptr || (flags & AI_NUMERICSERV) != 0 || is_number(service));
 }
 
 int look_addresses_up(const char* host, const char* service, const addrinfo* hints,

@@ -72,9 +72,11 @@ struct Frame {
     }
     static void discard_callable(void* storage) noexcept {
         static_cast<Frame*>(storage)->callable.value.~F();
+        comes_back();
     }
     static void discard_result(void* storage) noexcept {
         static_cast<Frame*>(storage)->result.value.~Kept();
+        comes_back();
     }
     static constexpr Routine routine{sizeof(Frame), alignof(Frame), &run, &discard_callable,
                                      &discard_result};

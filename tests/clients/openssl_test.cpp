@@ -1,0 +1,121 @@
+// OpenSSL on plain blocking sockets, as s_client has it, in fibers.
+#include "clients/crowd.hpp"
+#include "clients/peers.hpp"
+#include "clients/web_gate.hpp"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include <memory>
+
+using namespace weft::test;
+
+namespace {
+
+struct Delete {
+    void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
+    void operator()(BIO* stream) const { BIO_free_all(stream); }
+};
+using Stream = std::unique_ptr<BIO, Delete>;
+
+SSL_CTX* context() {
+    static const std::unique_ptr<SSL_CTX, Delete> made = [] {
+        std::unique_ptr<SSL_CTX, Delete> context{SSL_CTX_new(TLS_client_method())};
+        SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+        REQUIRE(SSL_CTX_load_verify_file(context.get(), server("WEFT_TEST_CA").c_str()) == 1);
+        return context;
+    }();
+    return made.get();
+}
+
+/// What this fiber's queue of errors says first, which is then empty.
+std::string first_error() {
+    const auto code = ERR_get_error();
+    const int system_error = errno;
+    ERR_clear_error();
+    if (code != 0) return ERR_error_string(code, nullptr);
+    return std::string{"system: "} + std::strerror(system_error);
+}
+
+Stream connect(const std::string& port) {
+    Stream stream{BIO_new_ssl_connect(context())};
+    BIO_set_conn_hostname(stream.get(), ("127.0.0.1:" + port).c_str());
+    SSL* ssl = nullptr;
+    BIO_get_ssl(stream.get(), &ssl);
+    SSL_set_mode(ssl, SSL_MODE_AUTO_RETRY);
+    return BIO_do_handshake(stream.get()) == 1 ? std::move(stream) : nullptr;
+}
+
+/// The body of the answer, or what OpenSSL says is wrong.
+std::string get(BIO* stream, const std::string& target) {
+    const auto request = "GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n";
+    if (BIO_write(stream, request.data(), static_cast<int>(request.size())) <= 0) {
+        return first_error();
+    }
+    std::string answer;
+    while (answer.find("\r\n\r\n") == std::string::npos || answer.ends_with("\r\n\r\n")) {
+        char buffer[4096];
+        const int size = BIO_read(stream, buffer, sizeof buffer);
+        if (size <= 0) return first_error();
+        answer.append(buffer, static_cast<std::size_t>(size));
+    }
+    return answer.substr(answer.find("\r\n\r\n") + 4);
+}
+
+std::string slow_request(std::size_t number) {
+    const Stream stream = connect(server("WEFT_TEST_HTTPS"));
+    if (stream == nullptr) return first_error();
+    const auto say = std::to_string(number);
+    if (const auto said = get(stream.get(), "/gate?say=" + say); said != say) return said;
+    const auto said = get(stream.get(), "/sleep?ms=200&say=again" + say);
+    return said == "again" + say ? "" : said;
+}
+
+}  // namespace
+
+TEST_CASE("200 conversations over TLS wait in the server at once", "[clients][openssl]") {
+    context();
+    require_nothing_left_open([] {
+        WebGate gate;
+        require_all_at_once("OpenSSL, handshake, a gate and 200 ms", gate, slow_request);
+    });
+}
+
+TEST_CASE("a cancelled conversation fails as OpenSSL says it", "[clients][openssl]") {
+    require_nothing_left_open([] {
+        WebGate gate;
+        const auto errors =
+            interrupted(gate, slow_request, [](auto& fibers) { weft::cancel_all(fibers); });
+        require_all_say(errors, "Operation canceled");
+        require_all_say(errors, "[thrown]");
+    });
+}
+
+TEST_CASE("each fiber has a queue of OpenSSL errors of its own", "[clients][openssl][!mayfail]") {
+    require_nothing_left_open([] {
+        const BadPeer babbles{BadPeer::Does::babble};
+        const auto mistaken = [&](std::size_t) -> std::string {
+            const Stream stream = connect(std::to_string(babbles.port()));
+            weft::this_fiber::sleep_for(1ms);  // others err meanwhile
+            if (stream != nullptr) return "connected";
+            const auto first = ERR_get_error();
+            const auto second = ERR_get_error();
+            if (ERR_GET_REASON(first) != SSL_R_WRONG_VERSION_NUMBER) return "another error";
+            return second == 0 ? "" : "another fiber's error";
+        };
+        run_hooked([&] {
+            auto fibers = spawn_requests(mistaken, 50);
+            for (auto& each : fibers) REQUIRE(each.get() == "");
+        });
+    });
+}
+
+TEST_CASE("a reset connection fails as ever", "[clients][openssl]") {
+    require_nothing_left_open([] {
+        run_hooked([] {
+            const BadPeer resets{BadPeer::Does::reset};
+            REQUIRE(connect(std::to_string(resets.port())) == nullptr);
+            ERR_clear_error();
+        });
+    });
+}

@@ -1,0 +1,195 @@
+// A program that knows nothing of weft and does what programs do with threads. It is run
+// as it is and by weft-run, and says the same.
+#include <pthread.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstring>
+#include <future>
+#include <mutex>
+#include <set>
+#include <shared_mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace std::chrono_literals;
+
+namespace {
+
+void say(const char* what, long value) { std::printf("%s %ld\n", what, value); }
+
+void count_under_a_mutex() {
+    std::mutex mutex;
+    long count = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 50; ++i) {
+        threads.emplace_back([&] {
+            for (int k = 0; k < 100; ++k) {
+                const std::lock_guard hold{mutex};
+                const long before = count;
+                if (k % 10 == 0) std::this_thread::sleep_for(10us);  // held meanwhile
+                count = before + 1;
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    say("count", count);
+}
+
+void use_futures() {
+    auto sum = std::async(std::launch::async, [] {
+        std::this_thread::sleep_for(1ms);
+        return 40L;
+    });
+    std::promise<long> promise;
+    std::thread setter{[&] { promise.set_value(2); }};
+    say("future", sum.get() + promise.get_future().get());
+    setter.join();
+    auto failed = std::async(std::launch::async, []() -> long { throw std::runtime_error{"no"}; });
+    try {
+        say("failed", failed.get());
+    } catch (const std::runtime_error&) {
+        say("caught", 1);
+    }
+}
+
+void hand_over() {
+    std::mutex mutex;
+    std::condition_variable changed;
+    int turn = 0;
+    std::thread other{[&] {
+        for (int i = 0; i < 100; ++i) {
+            std::unique_lock hold{mutex};
+            changed.wait(hold, [&] { return turn == 1; });
+            turn = 0;
+            changed.notify_one();
+        }
+    }};
+    for (int i = 0; i < 100; ++i) {
+        std::unique_lock hold{mutex};
+        changed.wait(hold, [&] { return turn == 0; });
+        turn = 1;
+        changed.notify_one();
+    }
+    other.join();
+    std::unique_lock hold{mutex};
+    say("late", changed.wait_for(hold, 1ms, [] { return false; }) ? 1 : 0);
+}
+
+void share_a_lock() {
+    std::shared_mutex mutex;
+    std::recursive_mutex again;
+    long value = 0;
+    std::atomic<long> seen{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 10; ++i) {
+        threads.emplace_back([&, i] {
+            if (i % 2 == 0) {
+                const std::unique_lock hold{mutex};
+                const std::lock_guard outer{again};
+                const std::lock_guard inner{again};
+                const long before = value;
+                std::this_thread::sleep_for(100us);
+                value = before + 1;
+            } else {
+                const std::shared_lock hold{mutex};
+                seen += value >= 0 ? 1 : 0;
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    say("shared", value * 100 + seen);
+}
+
+int slow_to_make() {
+    std::this_thread::sleep_for(5ms);
+    static std::atomic<int> made{0};
+    return ++made;
+}
+
+void make_once() {
+    std::once_flag once;
+    std::atomic<int> calls{0};
+    std::atomic<long> sum{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 20; ++i) {
+        threads.emplace_back([&] {
+            std::call_once(once, [&] {
+                std::this_thread::sleep_for(5ms);
+                ++calls;
+            });
+            static const int value = slow_to_make();
+            sum += value;
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    say("once", calls * 1000 + sum);
+}
+
+std::atomic<long> destroyed{0};
+
+void keep_for_each_thread() {
+    pthread_key_t key;
+    pthread_key_create(&key, [](void* value) { destroyed += reinterpret_cast<long>(value); });
+    std::vector<std::thread> threads;
+    std::atomic<long> wrong{0};
+    for (long i = 1; i <= 20; ++i) {
+        threads.emplace_back([&, i] {
+            if (pthread_getspecific(key) != nullptr) ++wrong;
+            pthread_setspecific(key, reinterpret_cast<void*>(i));
+            std::this_thread::sleep_for(100us);
+            if (reinterpret_cast<long>(pthread_getspecific(key)) != i) ++wrong;
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    pthread_key_delete(key);
+    say("keys", destroyed * 10 + wrong);
+}
+
+void* leave(void* result) {
+    const std::string destroyed_on_the_way = "by pthread_exit";
+    pthread_exit(result);
+}
+
+void name_and_leave() {
+    pthread_t thread;
+    pthread_create(&thread, nullptr, &leave, reinterpret_cast<void*>(7L));
+    void* result = nullptr;
+    pthread_join(thread, &result);
+    say("exit", reinterpret_cast<long>(result));
+    pthread_setname_np(pthread_self(), "renamed");
+    char name[16] = {};
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    say("name", std::strcmp(name, "renamed"));
+    say("deadlock", pthread_join(pthread_self(), nullptr) == EDEADLK ? 1 : 0);
+    std::set<std::thread::id> ids{std::this_thread::get_id()};
+    std::mutex mutex;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 20; ++i) {
+        threads.emplace_back([&] {
+            const std::lock_guard hold{mutex};
+            ids.insert(std::this_thread::get_id());
+        });
+    }
+    for (auto& each : threads) each.join();
+    say("ids", static_cast<long>(ids.size()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    count_under_a_mutex();
+    use_futures();
+    hand_over();
+    share_a_lock();
+    make_once();
+    keep_for_each_thread();
+    name_and_leave();
+    return argc > 1 ? std::atoi(argv[1]) : 0;
+}

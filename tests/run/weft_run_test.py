@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Black-box test of weft-run.
+
+Goal: a program that knows nothing of weft says the same under it, and its threads are fibers.
+Method: programs built without weft, and one of Debian's, on 127.0.0.1.
+
+usage: weft_run_test.py WEFT_RUN THREAD_PROGRAM PLAIN_THREADS [unittest arguments]
+"""
+
+import contextlib
+import http.server
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+RUN = PROGRAM = SERVER = ''
+CONNECTIONS = 500
+
+
+def threads_of(pid):
+    return len(os.listdir(f'/proc/{pid}/task'))
+
+
+def until(true, what):
+    """A process has no event to wait for when it listens."""
+    for _ in range(200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(what)
+
+
+def answers(port):
+    try:
+        socket.create_connection(('127.0.0.1', port), timeout=5).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
+class Programs(unittest.TestCase):
+    def run_both(self, *arguments):
+        plain = subprocess.run([PROGRAM, *arguments], capture_output=True, timeout=60)
+        for workers in '1', '2', '8':
+            with self.subTest(workers=workers):
+                hooked = subprocess.run([RUN, '--threads', f'--workers={workers}', PROGRAM, *arguments],
+                                        capture_output=True, timeout=60)
+                self.assertEqual(hooked.stdout.decode(), plain.stdout.decode())
+                self.assertEqual(hooked.returncode, plain.returncode, hooked.stderr.decode())
+
+    def test_a_program_with_threads_says_the_same(self):
+        self.run_both()
+        self.run_both('3')
+
+    def test_without_threads_nothing_changes(self):
+        plain = subprocess.run(['sh', '-c', 'echo $0; exit 4', 'a'], capture_output=True)
+        hooked = subprocess.run([RUN, 'sh', '-c', 'echo $0; exit 4', 'a'], capture_output=True)
+        self.assertEqual((plain.stdout, plain.returncode), (hooked.stdout, hooked.returncode))
+
+
+class Refusals(unittest.TestCase):
+    def refused(self, *arguments):
+        done = subprocess.run([RUN, *arguments], capture_output=True, timeout=20)
+        return done.returncode, done.stderr.decode()
+
+    def test_what_is_wrong_is_said(self):
+        self.assertEqual(self.refused()[0], 2)
+        self.assertEqual(self.refused('--nonsense', 'true')[0], 2)
+        code, text = self.refused('no-such-program')
+        self.assertEqual(code, 127)
+        self.assertIn('no-such-program', text)
+
+    def test_a_static_program_is_refused(self):
+        compiler = shutil.which('cc') or shutil.which('g++')
+        if compiler is None:
+            self.skipTest('no compiler')
+        with tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(folder) / 'empty.c'
+            source.write_text('int main(void) { return 0; }\n')
+            program = str(pathlib.Path(folder) / 'empty')
+            subprocess.run([compiler, '-static', '-o', program, str(source)], check=True)
+            code, text = self.refused(program)
+            self.assertEqual(code, 126)
+            self.assertIn('statically', text)
+
+
+class Server(unittest.TestCase):
+    def test_a_thread_for_each_connection_is_a_fiber(self):
+        server = subprocess.Popen([RUN, '--threads', '--workers=2', SERVER, '0'], stdout=subprocess.PIPE)
+        try:
+            port = int(server.stdout.readline().rsplit(b':', 1)[1])
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(socket.create_connection(('127.0.0.1', port), timeout=20))
+                           for _ in range(CONNECTIONS)]
+                for client in clients:
+                    client.sendall(b'a\nb\n')
+                counts = [int(client.recv(100)) for client in clients]
+                self.assertEqual(max(counts), 2 * CONNECTIONS)
+                self.assertEqual(len(set(counts)), CONNECTIONS)
+                self.assertLess(threads_of(server.pid), 20)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            self.assertEqual(server.wait(timeout=20), -signal.SIGTERM)
+            server.stdout.close()
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Answers when as many have asked as are to be there at once."""
+    together = threading.Barrier(1)
+
+    def do_GET(self):
+        self.together.wait(timeout=60)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'hello')
+
+    def log_message(self, *_):
+        pass
+
+
+class Listening(http.server.ThreadingHTTPServer):
+    request_queue_size = 1000
+    daemon_threads = True
+
+
+@unittest.skipUnless(shutil.which('tinyproxy') and shutil.which('curl'), 'needs tinyproxy (tinyproxy-bin) and curl')
+class Tinyproxy(unittest.TestCase):
+    """A proxy that has a thread for each connection."""
+    together = 60
+
+    def setUp(self):
+        Slow.together = threading.Barrier(self.together)
+        self.origin = Listening(('127.0.0.1', 0), Slow)
+        threading.Thread(target=self.origin.serve_forever, daemon=True).start()
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            self.port = free.getsockname()[1]
+        configuration = folder / 'tinyproxy.conf'
+        configuration.write_text(f'Port {self.port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 200\nLogLevel Error\n')
+        self.proxy = subprocess.Popen([RUN, '--threads', '--workers=2', 'tinyproxy', '-d', '-c', str(configuration)],
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: answers(self.port), 'tinyproxy does not listen')
+
+    def tearDown(self):
+        self.proxy.send_signal(signal.SIGTERM)
+        self.assertEqual(self.proxy.wait(timeout=20), 0)  # its own way to end
+        self.origin.shutdown()
+        self.origin.server_close()
+
+    def test_many_at_once(self):
+        url = f'http://127.0.0.1:{self.origin.server_address[1]}/'
+        clients = [subprocess.Popen(['curl', '-s', '--max-time', '60', '-x', f'http://127.0.0.1:{self.port}', url],
+                                    stdout=subprocess.PIPE) for _ in range(self.together)]
+        for client in clients:
+            self.assertEqual(client.communicate(timeout=90)[0], b'hello')
+
+
+if __name__ == '__main__':
+    RUN, PROGRAM, SERVER = sys.argv[1:4]
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
