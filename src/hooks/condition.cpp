@@ -9,6 +9,8 @@
 #include <atomic>
 #include <cerrno>
 
+#include <unistd.h>
+
 namespace weft::hooks::detail {
 
 namespace {
@@ -19,6 +21,10 @@ constexpr unsigned monotonic_flag = 2;
 
 unsigned flags_of(pthread_cond_t& condition) noexcept {
     return std::atomic_ref<unsigned>{condition.__data.__wrefs}.load(std::memory_order_relaxed);
+}
+
+clockid_t clock_of(pthread_cond_t& condition) noexcept {
+    return (flags_of(condition) & monotonic_flag) != 0 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
 }
 
 bool can_take(pthread_cond_t& condition, const pthread_mutex_t& mutex) noexcept {
@@ -48,6 +54,33 @@ int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
     return parked == Parked::timed_out ? ETIMEDOUT : 0;
 }
 
+/// The same on a plain thread. libc would unlock the mutex where no hook sees it, and leave a
+/// fiber that waits for it parked; so once locks are patched, threads wait in the table, too.
+int wait_as_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Until& when) noexcept {
+    const Moment until{when};
+    if (!until.is_valid()) return EINVAL;
+    const bool may = kind_of(mutex) == MutexKind::normal || mutex.__data.__owner == ::gettid();
+    if (!may) return EPERM;
+    QuietSignals quiet;
+    bool is_unlocked = false;
+    const auto unlock_it = [&] {
+        quiet.end();
+        unlock(nullptr, mutex);
+        is_unlocked = true;
+    };
+    const Parked parked = park_on(
+        {&condition, "pthread_cond_wait"}, until.deadline(), [] { return false; }, unlock_it);
+    if (!is_unlocked) unlock_it();
+    const int error = WEFT_ORIGINAL(pthread_mutex_lock)(&mutex);
+    if (error != 0) return error;
+    return parked == Parked::timed_out ? ETIMEDOUT : 0;
+}
+
+bool threads_wait_here(pthread_cond_t& condition, const pthread_mutex_t& mutex) noexcept {
+    return (patched.load(std::memory_order_relaxed) & c_threads) != 0 &&
+           running_fiber() == nullptr && can_take(condition, mutex);
+}
+
 }  // namespace
 
 }  // namespace weft::hooks::detail
@@ -61,6 +94,7 @@ using namespace weft::hooks::detail;
 int hook_pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) {
     FiberCore* const fiber = WEFT_FOREIGN_FIBER();
     if (fiber == nullptr || !WEFT_TAKES(pthread_cond_wait, *fiber, can_take(*condition, *mutex))) {
+        if (threads_wait_here(*condition, *mutex)) return wait_as_thread(*condition, *mutex, {});
         return WEFT_ORIGINAL(pthread_cond_wait)(condition, mutex);
     }
     return wait(*fiber, *condition, *mutex, {});
@@ -71,11 +105,12 @@ int hook_pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mute
     FiberCore* const fiber = WEFT_FOREIGN_FIBER();
     if (fiber == nullptr ||
         !WEFT_TAKES(pthread_cond_timedwait, *fiber, can_take(*condition, *mutex))) {
+        if (threads_wait_here(*condition, *mutex)) {
+            return wait_as_thread(*condition, *mutex, {clock_of(*condition), until});
+        }
         return WEFT_ORIGINAL(pthread_cond_timedwait)(condition, mutex, until);
     }
-    const bool is_monotonic = (flags_of(*condition) & monotonic_flag) != 0;
-    return wait(*fiber, *condition, *mutex,
-                {is_monotonic ? CLOCK_MONOTONIC : CLOCK_REALTIME, until});
+    return wait(*fiber, *condition, *mutex, {clock_of(*condition), until});
 }
 
 int hook_pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
@@ -84,6 +119,9 @@ int hook_pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mute
     const bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
     if (fiber == nullptr ||
         !WEFT_TAKES(pthread_cond_clockwait, *fiber, is_known && can_take(*condition, *mutex))) {
+        if (is_known && threads_wait_here(*condition, *mutex)) {
+            return wait_as_thread(*condition, *mutex, {clock, until});
+        }
         return WEFT_ORIGINAL(pthread_cond_clockwait)(condition, mutex, clock, until);
     }
     return wait(*fiber, *condition, *mutex, {clock, until});

@@ -4,6 +4,7 @@
 #include "base/own_thread.hpp"
 #include "hooks/caller.hpp"
 #include "hooks/obstacles.hpp"
+#include "hooks/signals.hpp"
 #include "hooks/start.hpp"
 #include "io/foreign.hpp"
 #include "io/system_call.hpp"
@@ -250,7 +251,12 @@ int hook___libc_start_main(int (*main)(int, char**, char**), int count, char** a
 int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
                         void* argument) {
     weft::Runtime* const runtime = program.load(std::memory_order_acquire);
-    if (runtime == nullptr || weft::detail::starts_own_thread()) {
+    const bool stays = weft::detail::starts_own_thread();
+    if (stays || (runtime == nullptr && Worker::current() == nullptr)) {
+        return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
+    }
+    if (runtime == nullptr) {  // by a fiber: it is not to inherit a worker's mask
+        const MaskOfProgram mask;
         return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
     }
     return start_thread(*runtime, thread, wishes_of(attributes), body, argument);

@@ -160,6 +160,12 @@ using namespace weft::hooks::detail;
 
 // --- the hooks ---
 
+// A key's destructor whose last act is such a call jumps to it, so that it seems to come from
+// here, where nobody else makes one.
+#define WEFT_TAKEN_BY_KEY(name)                                                              \
+    ::weft::hooks::detail::fiber_of_call<::weft::hooks::detail::Symbol::s_##name, Keep::no>( \
+        hooks_text.has(__builtin_return_address(0)) ? nullptr : __builtin_return_address(0))
+
 int hook_pthread_key_create(pthread_key_t* key, void (*destroy)(void*)) {
     const int error = WEFT_ORIGINAL(pthread_key_create)(key, destroy);
     if (error == 0) note(*key, destroy);
@@ -172,7 +178,7 @@ int hook_pthread_key_delete(pthread_key_t key) {
 }
 
 void* hook_pthread_getspecific(pthread_key_t key) {
-    if (!is_ours(key) || WEFT_TAKEN_FOR_NOW(pthread_getspecific) == nullptr) {
+    if (!is_ours(key) || WEFT_TAKEN_BY_KEY(pthread_getspecific) == nullptr) {
         return WEFT_ORIGINAL(pthread_getspecific)(key);
     }
     return get(key);
@@ -180,7 +186,7 @@ void* hook_pthread_getspecific(pthread_key_t key) {
 
 int hook_pthread_setspecific(pthread_key_t key, const void* value) {
     const auto by_libc = [&] { return WEFT_ORIGINAL(pthread_setspecific)(key, value); };
-    if (!is_ours(key) || WEFT_TAKEN_FOR_NOW(pthread_setspecific) == nullptr) return by_libc();
+    if (!is_ours(key) || WEFT_TAKEN_BY_KEY(pthread_setspecific) == nullptr) return by_libc();
     return set(key, value, by_libc);
 }
 
@@ -198,7 +204,7 @@ void hook_tss_delete(tss_t key) {
 }
 
 void* hook_tss_get(tss_t key) {
-    if (!is_ours(key) || WEFT_TAKEN_FOR_NOW(tss_get) == nullptr) {
+    if (!is_ours(key) || WEFT_TAKEN_BY_KEY(tss_get) == nullptr) {
         return WEFT_ORIGINAL(tss_get)(key);
     }
     return get(key);
@@ -206,7 +212,7 @@ void* hook_tss_get(tss_t key) {
 
 int hook_tss_set(tss_t key, void* value) {
     const auto by_libc = [&] { return WEFT_ORIGINAL(pthread_setspecific)(key, value); };
-    if (!is_ours(key) || WEFT_TAKEN_FOR_NOW(tss_set) == nullptr) {
+    if (!is_ours(key) || WEFT_TAKEN_BY_KEY(tss_set) == nullptr) {
         return WEFT_ORIGINAL(tss_set)(key, value);
     }
     return thrd_result(set(key, value, by_libc));

@@ -22,19 +22,6 @@ namespace weft::hooks::detail {
 
 namespace {
 
-/// While it lives the thread takes the signals that the program began with: a child made
-/// meanwhile inherits that.
-class MaskOfProgram {
-public:
-    MaskOfProgram() noexcept { ::pthread_sigmask(SIG_SETMASK, &mask_of_program(), &before_); }
-    MaskOfProgram(const MaskOfProgram&) = delete;
-    MaskOfProgram& operator=(const MaskOfProgram&) = delete;
-    ~MaskOfProgram() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
-private:
-    sigset_t before_;
-};
-
 // --- children ---
 
 /// Whether a wait of these options is over when the child has ended.

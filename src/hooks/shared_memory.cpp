@@ -36,8 +36,8 @@ long call(long number, Args... args) noexcept {
 
 bool is_shared_memory(const void* address) noexcept {
     const int saved_errno = errno;
-    const long fd = call(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/maps"),
-                         O_RDONLY | O_CLOEXEC);
+    const long fd =
+        call(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/maps"), O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         errno = saved_errno;
         return false;

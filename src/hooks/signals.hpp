@@ -10,6 +10,19 @@ void note_mask_of_program() noexcept;
 /// The signals that the program began with blocked: its children begin with those.
 const sigset_t& mask_of_program() noexcept;
 
+/// While it lives the thread takes the signals that the program began with: a child made
+/// meanwhile inherits that.
+class MaskOfProgram {
+public:
+    MaskOfProgram() noexcept { ::pthread_sigmask(SIG_SETMASK, &mask_of_program(), &before_); }
+    MaskOfProgram(const MaskOfProgram&) = delete;
+    MaskOfProgram& operator=(const MaskOfProgram&) = delete;
+    ~MaskOfProgram() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+private:
+    sigset_t before_;
+};
+
 /// Lets the handlers that there are run on the stack for signals, where a thread has one.
 void move_handlers_off_fibers() noexcept;
 
