@@ -42,12 +42,12 @@ public:
 
     int directory() const { return directory_; }
 
+    /// Lasts until somebody opens the other end.
     Request opening() const {
         Request request;
-        request.code = Request::Code::openat;
+        request.code = Request::Code::call;
         request.fd = directory_;
-        request.buffer = "fifo";
-        request.flags = O_RDONLY | O_CLOEXEC;
+        request.extra = &open_;
         return request;
     }
 
@@ -55,6 +55,13 @@ private:
     std::string folder_ = "/tmp/weft-offload-XXXXXX";
     std::string path_;
     int directory_ = -1;
+    mutable weft::detail::BlockingCall open_{[](void* fifo) noexcept {
+                                                 const int fd =
+                                                     ::openat(static_cast<Fifo*>(fifo)->directory_,
+                                                              "fifo", O_RDONLY | O_CLOEXEC);
+                                                 return fd >= 0 ? fd : -errno;
+                                             },
+                                             this};
 };
 
 struct statx unused;
