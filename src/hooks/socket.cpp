@@ -212,6 +212,12 @@ long send_to(int fd, const void* data, std::size_t size, int flags, const sockad
 
 // --- connections ---
 
+bool is_socket(int fd) noexcept {
+    int type = 0;
+    socklen_t size = sizeof type;
+    return call(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
 long accept_one(int fd, sockaddr* address, socklen_t* length, int flags) noexcept {
     const bool refused = (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0;
     if (refused || returns_at_once(fd)) return call(SYS_accept4, fd, address, length, flags);
@@ -220,7 +226,10 @@ long accept_one(int fd, sockaddr* address, socklen_t* length, int flags) noexcep
                           .buffer = address,
                           .flags = static_cast<std::uint32_t>(flags),
                           .extra = length};
-    return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "accept"), EAGAIN);
+    const long result = perform_foreign(request, deadline_of(fd, Direction::in), "accept");
+    // So says a ring of what is no socket, for which it cannot poll; the kernel knows better.
+    if (result == -EAGAIN && !is_socket(fd)) return call(SYS_accept4, fd, address, length, flags);
+    return timed_out_is(result, EAGAIN);
 }
 
 long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {

@@ -2,8 +2,8 @@
 #include "park/park.hpp"
 
 #include "base/assert.hpp"
-#include "park/completion.hpp"
 #include "base/sanitizer.hpp"
+#include "park/completion.hpp"
 #include "park/deadlock.hpp"
 #include "park/interrupt.hpp"
 #include "park/thread_party.hpp"

@@ -31,6 +31,12 @@ HOOKED = {
     'processes and signals': _names('''
         wait waitpid wait3 wait4 waitid system popen pclose
         pause sigsuspend sigwait sigwaitinfo sigtimedwait'''),
+    'what keeps others right, or turns on the spot': _names('''
+        sync syncfs sched_yield pthread_spin_lock mtx_trylock pthread_mutex_trylock
+        pthread_rwlock_tryrdlock pthread_rwlock_trywrlock pthread_tryjoin_np posix_spawn posix_spawnp'''),
+    'messages and other descriptors': _names('''
+        msgrcv msgsnd semop semtimedop mq_receive mq_timedreceive mq_send mq_timedsend
+        aio_suspend lio_listio copy_file_range vmsplice tee tcdrain msync'''),
     'threads': _names('''
         pthread_mutex_lock pthread_mutex_timedlock pthread_mutex_clocklock
         pthread_rwlock_rdlock pthread_rwlock_timedrdlock pthread_rwlock_clockrdlock
@@ -55,31 +61,20 @@ WITHOUT = {
         opendir fdopendir readdir readdir64 closedir scandir scandir64 glob glob64 nftw nftw64 realpath
         __realpath_chk chmod fchmod fchmodat chown fchown lchown utimensat futimens statfs64 fstatfs64
         statvfs truncate truncate64 ftruncate ftruncate64 fallocate posix_fallocate getcwd chdir'''),
-    'the whole disk, which nobody asks for in a request': _names('sync syncfs'),
     'users, services, protocols: local files but for who asks a server of users for them': _names('''
         getpwnam getpwnam_r getpwuid getpwuid_r getgrnam getgrnam_r getgrgid getgrgid_r getlogin
         getservbyname getservbyname_r getservbyport getservbyport_r getservent
         getprotobyname getprotobyname_r getprotobynumber getprotobynumber_r getnetent getnetbyname'''),
     'the kernel answers at once': _names('''
         getifaddrs if_nameindex if_nametoindex if_indextoname ioctl socketpair eventfd dup
-        tcsetattr tcgetattr sched_yield'''),
+        tcsetattr tcgetattr'''),
     'waits only while the machine starts': _names('getrandom getentropy arc4random arc4random_buf'),
     'reads a program from the disk, under the lock of the dynamic linker': _names('dlopen dlsym dlclose'),
     'a datagram to the machine\'s own logger, inside of libc': _names('syslog vsyslog __syslog_chk __vsyslog_chk openlog'),
-    'turns on the spot by contract, and never sleeps': _names('pthread_spin_lock'),
-    'never waits: the other side of a lock': _names('''
-        pthread_mutex_trylock pthread_rwlock_tryrdlock pthread_rwlock_trywrlock sem_trywait mtx_trylock
-        pthread_tryjoin_np'''),
-    'the child runs on its own; until it has its program the parent stands still for microseconds': _names('''
-        fork vfork posix_spawn posix_spawnp'''),
+    'never waits: the other side of a lock': _names('sem_trywait'),
+    'the child runs on its own; until it has its program the parent stands still for microseconds': _names('fork vfork'),
 }
 
 # Can make a caller wait, and no client library that we know of imports it. An import of it
 # fails the test, which is then the reason to write a hook.
-UNSEEN = _names('''
-    msgrcv msgsnd semop semtimedop mq_receive mq_timedreceive mq_send mq_timedsend
-    aio_suspend lio_listio gai_suspend copy_file_range vmsplice tee tcdrain
-    msync sync_file_range rcmd rexec getpass wordexp''')
-
-# Rows that the table is still to get.
-NOT_YET = HOOKED['threads']
+UNSEEN = _names('gai_suspend sync_file_range rcmd rexec getpass wordexp')
