@@ -91,7 +91,7 @@ TEST_CASE("a cancelled conversation fails as OpenSSL says it", "[clients][openss
     });
 }
 
-TEST_CASE("each fiber has a queue of OpenSSL errors of its own", "[clients][openssl][!mayfail]") {
+TEST_CASE("each fiber has a queue of OpenSSL errors of its own", "[clients][openssl]") {
     require_nothing_left_open([] {
         const BadPeer babbles{BadPeer::Does::babble};
         const auto mistaken = [&](std::size_t) -> std::string {
