@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -47,7 +48,22 @@ inline std::size_t entries_of(const char* directory) {
         std::distance(fs::directory_iterator{directory}, fs::directory_iterator{}));
 }
 inline std::size_t open_fds() { return entries_of("/proc/self/fd"); }
-inline std::size_t threads() { return entries_of("/proc/self/task"); }
+/// Those on their way out are not counted, though they may be listed after their join.
+inline std::size_t threads() {
+    constexpr unsigned exiting = 4;  // PF_EXITING
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/task"}) {
+        std::string line;
+        std::getline(std::ifstream{entry.path() / "stat"}, line);
+        std::istringstream rest{line.substr(line.rfind(')') + 1)};
+        std::string skipped;
+        for (int i = 0; i < 6; ++i) rest >> skipped;
+        unsigned flags = exiting;
+        rest >> flags;
+        if (rest && (flags & exiting) == 0) ++count;
+    }
+    return count;
+}
 
 inline std::size_t mappings() {
     std::ifstream file{"/proc/self/maps"};
