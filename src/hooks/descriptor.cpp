@@ -32,6 +32,11 @@ bool returns_at_once(int fd) noexcept {
     return flags < 0 || (flags & O_NONBLOCK) != 0;
 }
 
+bool has_nonblock(int fd) noexcept {
+    const long flags = call(SYS_fcntl, fd, F_GETFL, 0L);
+    return flags >= 0 && (flags & O_NONBLOCK) != 0;
+}
+
 Deadline deadline_of(int fd, Direction direction) noexcept {
     timeval limit{};
     socklen_t size = sizeof limit;

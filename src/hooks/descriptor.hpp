@@ -58,6 +58,9 @@ bool is_readable(const void* data, std::size_t size) noexcept;
 
 /// Whether its owner set O_NONBLOCK, or it is none: then nothing waits.
 bool returns_at_once(int fd) noexcept;
+/// Whether its owner set O_NONBLOCK: after an attempt that said EAGAIN, since when it may have
+/// been closed, and is EBADF.
+bool has_nonblock(int fd) noexcept;
 
 enum class Direction : std::uint8_t { in, out };
 /// When a call on the socket `fd` that begins now is to give up: by SO_RCVTIMEO or SO_SNDTIMEO.

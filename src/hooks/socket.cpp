@@ -22,7 +22,7 @@ constexpr int no_wait = MSG_DONTWAIT;
 
 /// Whether a call that said `result` is to wait in its fiber.
 bool waits(long result, int fd, int flags) noexcept {
-    return result == -EAGAIN && (flags & MSG_DONTWAIT) == 0 && !returns_at_once(fd);
+    return result == -EAGAIN && (flags & MSG_DONTWAIT) == 0 && !has_nonblock(fd);
 }
 
 // --- receiving ---
@@ -180,7 +180,7 @@ std::size_t size_of(const msghdr& message) noexcept {
 bool send_goes_on(long result, std::size_t size, int fd, int flags) noexcept {
     if (result >= 0 && static_cast<std::size_t>(result) >= size) return false;
     if (result < 0 && result != -EAGAIN && result != -EINPROGRESS) return false;
-    return (flags & MSG_DONTWAIT) == 0 && !returns_at_once(fd);
+    return (flags & MSG_DONTWAIT) == 0 && !has_nonblock(fd);
 }
 
 long send_message(int fd, const msghdr* message, int flags) noexcept {

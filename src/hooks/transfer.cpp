@@ -287,7 +287,7 @@ long read_any(int fd, void* data, std::size_t size) noexcept {
         const iovec piece{data, size};
         return read_pieces(fd, &piece, 1, here, 0);
     }
-    if (result != -EAGAIN || returns_at_once(fd)) {
+    if (result != -EAGAIN || has_nonblock(fd)) {
         succeeded();
         return result;
     }
@@ -315,7 +315,7 @@ long write_any(int fd, const void* data, std::size_t size) noexcept {
     }
     if (result == static_cast<long>(size)) succeeded();
     if (result < 0 && result != -EAGAIN && result != -EINPROGRESS) return result;
-    if (result == static_cast<long>(size) || returns_at_once(fd)) return result;
+    if (result == static_cast<long>(size) || has_nonblock(fd)) return result;
     std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
     const Deadline deadline = deadline_of(fd, Direction::out);
     while (done < size) {
