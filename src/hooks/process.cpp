@@ -60,7 +60,7 @@ pid_t wait_four(pid_t pid, int* status, int options, rusage* usage) noexcept {
     });
 }
 
-long wait_for_id(idtype_t kind, id_t id, siginfo_t* info, int options) noexcept {
+long wait_for_id(int kind, id_t id, siginfo_t* info, int options) noexcept {
     siginfo_t own{};
     siginfo_t* const found = info != nullptr ? info : &own;
     // The kernel writes zeros if there is nothing to tell.
@@ -222,7 +222,7 @@ pid_t hook_wait4(pid_t pid, int* status, int options, rusage* usage) {
     return wait_four(pid, status, options, usage);
 }
 
-int hook_waitid(idtype_t kind, id_t id, siginfo_t* info, int options) {
+int hook_waitid(int kind, id_t id, siginfo_t* info, int options) {
     if (WEFT_TAKEN(waitid) == nullptr) return WEFT_ORIGINAL(waitid)(kind, id, info, options);
     return answer<int>([&] { return wait_for_id(kind, id, info, options); });
 }

@@ -197,7 +197,7 @@ inline constexpr Category c_always = 127;
     HOOK(c_process, pid_t, __waitpid, (pid_t pid, int* status, int options)) \
     HOOK(c_process, pid_t, wait3, (int* status, int options, rusage* usage)) \
     HOOK(c_process, pid_t, wait4, (pid_t pid, int* status, int options, rusage* usage)) \
-    HOOK(c_process, int, waitid, (idtype_t kind, id_t id, siginfo_t* info, int options)) \
+    HOOK(c_process, int, waitid, (int kind, id_t id, siginfo_t* info, int options)) \
     HOOK(c_process, int, system, (const char* command)) \
     HOOK(c_process, FILE*, popen, (const char* command, const char* mode)) \
     HOOK(c_process, int, pclose, (FILE* stream)) \

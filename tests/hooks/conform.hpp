@@ -62,6 +62,9 @@ inline void conforms(const Body& body) {
     });
 }
 
+/// ASan looks at what a call is given, and ends the program where the kernel says EFAULT.
+inline constexpr bool may_be_bad = !under_asan;
+
 /// Beside the body's own thread or fiber: a fiber in a fiber, a thread on a thread.
 template <class F>
 class Beside {
@@ -87,18 +90,19 @@ private:
     std::thread thread_;
 };
 
-/// Two pages, of which there is only the first.
+/// Two pages, of which only the first may be touched. (Unmapped, the other would soon be
+/// somebody's.)
 class HalfMapped {
 public:
     HalfMapped()
         : pages_{static_cast<char*>(::mmap(nullptr, 2 * size, PROT_READ | PROT_WRITE,
                                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))} {
-        ::munmap(pages_ + size, size);
+        ::mprotect(pages_ + size, size, PROT_NONE);
     }
     HalfMapped(const HalfMapped&) = delete;
     HalfMapped& operator=(const HalfMapped&) = delete;
-    ~HalfMapped() { ::munmap(pages_, size); }
-    /// Not there.
+    ~HalfMapped() { ::munmap(pages_, 2 * size); }
+    /// Not to be touched.
     template <class T = void>
     T* bad() const {
         return reinterpret_cast<T*>(pages_ + size);

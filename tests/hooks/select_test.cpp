@@ -20,6 +20,7 @@ using namespace weft::test;
 namespace {
 
 TEST_CASE("select: what is wrong with the arguments", "[hooks][select]") {
+    if (!may_be_bad) return;
     conforms([](Seen& seen) {
         const HalfMapped memory;
         const Pair pair = sockets();
@@ -98,8 +99,10 @@ TEST_CASE("select: one of few, of many, twice the same, and none", "[hooks][sele
             fds.push_back({epoll, POLLIN, 0});
             {
                 Beside other{[&] { put(pair.b, "x"); }};
-                seen.of("poll", [&] { return ::poll(fds.data(), fds.size(), -1); });
+                seen.of("poll", [&] { return ::poll(fds.data(), fds.size(), -1) > 0 ? 1 : 0; });
             }
+            // All of them, now that it has come: before, one poll may see it in part.
+            seen.of("now", [&] { return ::poll(fds.data(), fds.size(), -1); });
             for (const pollfd& each : fds) {
                 if (each.revents != 0) seen.note("ready", each.revents);
             }
