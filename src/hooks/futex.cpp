@@ -3,8 +3,11 @@
 //
 // A fiber waits in the table of those who are parked, a thread in the kernel; who wakes,
 // wakes in both, beginning in either in turn, so that none is passed over for ever.
+// One in shared memory may be woken by another process: a thread waits for that.
 #include "hooks/moment.hpp"
 #include "hooks/parking.hpp"
+#include "hooks/shared_memory.hpp"
+#include "hooks/thread_call.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -66,6 +69,21 @@ long wait_in_fiber(const Call& call) noexcept {
     }
 }
 
+/// Whether others than this process's threads may wake. std::future does not say, either.
+bool may_be_shared(const Call& call) noexcept {
+    return (call.operation & FUTEX_PRIVATE_FLAG) == 0 && is_shared_memory(call.word());
+}
+
+long wait_by_thread(const Call& call) noexcept {
+    int error = EAGAIN;
+    const long made = on_thread([&]() -> long {
+        error = call.make() < 0 ? errno : 0;
+        return 0;
+    });
+    if (made < 0) return call.make();  // there are too many threads
+    return error == 0 ? 0 : failed_with(error);
+}
+
 constinit std::atomic<unsigned> turns{0};
 
 long wake_both(Call call) noexcept {
@@ -105,7 +123,8 @@ long futex(FiberCore* fiber, const Call& call) noexcept {
         case FUTEX_WAIT_BITSET: {
             const bool is_taken =
                 fiber != nullptr && WEFT_TAKES(syscall, *fiber, is_valid_wait(call));
-            return is_taken ? wait_in_fiber(call) : call.make();
+            if (!is_taken) return call.make();
+            return may_be_shared(call) ? wait_by_thread(call) : wait_in_fiber(call);
         }
         case FUTEX_WAKE:
         case FUTEX_WAKE_BITSET: return wake_both(call);

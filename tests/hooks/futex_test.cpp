@@ -12,7 +12,9 @@
 #include <vector>
 
 #include <linux/futex.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +45,10 @@ struct Word {
         return syscall(SYS_futex, &value, FUTEX_WAKE_BITSET_PRIVATE, most, nullptr, nullptr, bits);
     }
 };
+
+bool waits_in_neither(const FiberRef& fiber) {
+    return fiber.doing() != waiting && fiber.doing() != "a call that blocks a thread";
+}
 
 }  // namespace
 
@@ -112,6 +118,38 @@ TEST_CASE("fibers that wait on a futex are woken when it is requeued", "[hooks]"
         CHECK(syscall(SYS_futex, &word.value, FUTEX_CMP_REQUEUE_PRIVATE, 0, 1L, &other.value, 0) >=
               0);
         CHECK(fiber.get() == 0);
+    });
+}
+
+TEST_CASE("a fiber waits on a futex in shared memory that another process wakes", "[hooks]") {
+    on_hooked_workers([] {
+        void* const memory =
+            mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        REQUIRE(memory != MAP_FAILED);
+        auto& word = *new (memory) std::atomic<std::uint32_t>{0};
+        const auto futex = [&](int operation, long value) {
+            return syscall(SYS_futex, &word, operation, value, nullptr, nullptr, 0);
+        };
+        auto waits = spawn([&] {
+            long result = 0;
+            while (word.load() == 0 && result == 0) result = futex(FUTEX_WAIT, 0);
+            return word.load();
+        });
+        while (waits_in_neither(waits)) this_fiber::yield();
+        if (FiberRef{waits}.doing() == waiting) {
+            WARN("not tested: the kernel does not tell of a mapping (before Linux 6.11)");
+            word.store(7);
+            futex(FUTEX_WAKE, 1);
+        }
+        const pid_t child = fork();
+        if (child == 0) {
+            word.store(7);
+            futex(FUTEX_WAKE, 1);
+            _exit(0);
+        }
+        CHECK(waits.get() == 7);
+        waitpid(child, nullptr, 0);
+        munmap(memory, 4096);
     });
 }
 
