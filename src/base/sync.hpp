@@ -8,6 +8,8 @@
 // Where membarrier is refused, light_fence() becomes a full fence.
 #pragma once
 
+#include <weft/detail/export.hpp>
+
 #include <atomic>
 
 namespace weft::detail {
@@ -18,7 +20,7 @@ extern std::atomic<bool> membarrier_works;
 void prepare_fences() noexcept;
 /// membarrier, or full_fence() where that is refused.
 void interrupt_all_threads() noexcept;
-void full_fence() noexcept;
+WEFT_API void full_fence() noexcept;
 /// One turn of a spin loop.
 void cpu_relax() noexcept;
 /// Gives the CPU away after too many turns.

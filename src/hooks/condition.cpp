@@ -144,6 +144,9 @@ int hook_pthread_cond_broadcast(pthread_cond_t* condition) {
 int hook_cnd_wait(cnd_t* condition, mtx_t* mutex) {
     FiberCore* const fiber = WEFT_FOREIGN_FIBER();
     if (fiber == nullptr || !WEFT_TAKES(cnd_wait, *fiber)) {
+        if (threads_wait_here(pthreads(*condition), pthreads(*mutex))) {
+            return thrd_result(wait_as_thread(pthreads(*condition), pthreads(*mutex), {}));
+        }
         return WEFT_ORIGINAL(cnd_wait)(condition, mutex);
     }
     return thrd_result(wait(*fiber, pthreads(*condition), pthreads(*mutex), {}));
@@ -152,6 +155,10 @@ int hook_cnd_wait(cnd_t* condition, mtx_t* mutex) {
 int hook_cnd_timedwait(cnd_t* condition, mtx_t* mutex, const timespec* until) {
     FiberCore* const fiber = WEFT_FOREIGN_FIBER();
     if (fiber == nullptr || !WEFT_TAKES(cnd_timedwait, *fiber)) {
+        if (threads_wait_here(pthreads(*condition), pthreads(*mutex))) {
+            return thrd_result(
+                wait_as_thread(pthreads(*condition), pthreads(*mutex), {CLOCK_REALTIME, until}));
+        }
         return WEFT_ORIGINAL(cnd_timedwait)(condition, mutex, until);
     }
     return thrd_result(

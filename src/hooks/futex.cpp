@@ -87,7 +87,7 @@ long wait_by_thread(const Call& call) noexcept {
 constinit std::atomic<unsigned> turns{0};
 
 long wake_both(Call call) noexcept {
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with park_on()
+    weft::detail::full_fence();  // pairs with park_on()
     if (bucket_of(call.word()).waiting.load(std::memory_order_seq_cst) == 0) return call.make();
     // The kernel takes less than one for one.
     const long most = call.value > 0 ? static_cast<int>(call.value) : 1;
@@ -109,7 +109,7 @@ long wake_both(Call call) noexcept {
 long wake_all_fibers(const Call& call) noexcept {
     const long result = call.make();
     const int saved_errno = errno;
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with park_on()
+    weft::detail::full_fence();  // pairs with park_on()
     wake(call.word(), everybody);
     if (call.command() == FUTEX_WAKE_OP)
         wake(reinterpret_cast<const void*>(call.second), everybody);

@@ -134,7 +134,7 @@ public:
     FibersToldAtEnd(const FibersToldAtEnd&) = delete;
     FibersToldAtEnd& operator=(const FibersToldAtEnd&) = delete;
     ~FibersToldAtEnd() {
-        std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with park_on()
+        weft::detail::full_fence();  // pairs with park_on()
         wake(control_, everybody);
     }
 

@@ -19,6 +19,7 @@
 // not come, has no answer that callers expect. They keep to their worker meanwhile.
 #pragma once
 
+#include "base/sync.hpp"
 #include "hooks/caller.hpp"
 #include "park/park.hpp"
 #include "park/wake_list.hpp"
@@ -63,7 +64,7 @@ inline void freed() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
     std::atomic_signal_fence(std::memory_order_seq_cst);
 #else
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    weft::detail::full_fence();
 #endif
 }
 

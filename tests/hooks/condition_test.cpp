@@ -4,6 +4,7 @@
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include <pthread.h>
+#include <threads.h>
 #include <time.h>
 
 using namespace weft;
@@ -210,5 +212,60 @@ TEST_CASE("one that waits for a condition is not cancelled before it comes", "[h
         box.put();
         CHECK_THROWS_AS(taker.get(), Cancelled);
         CHECK(box.items == 0);
+    });
+}
+
+TEST_CASE("a thread that waits for a condition lets a parked fiber have the mutex", "[hooks]") {
+    on_hooked_workers([] {
+        pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+        pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+        mtx_t c_mutex;
+        cnd_t c_condition;
+        mtx_init(&c_mutex, mtx_plain);
+        cnd_init(&c_condition);
+        std::atomic<bool> is_locked{false}, is_fiber_there{false};
+        bool ready = false;
+        const timespec late{1L << 33, 0};
+        // Ends only if the fiber comes while the thread waits.
+        const auto together = [&](auto lock, auto unlock, auto wait, auto signal) {
+            is_locked = is_fiber_there = ready = false;
+            std::thread thread{[&] {
+                lock();
+                is_locked = true;
+                is_locked.notify_one();
+                is_fiber_there.wait(false);
+                while (!ready) wait();
+                unlock();
+            }};
+            is_locked.wait(false);
+            auto fiber = spawn([&] {
+                lock();
+                ready = true;
+                signal();
+                unlock();
+            });
+            until_doing(fiber, "pthread_mutex_lock");
+            is_fiber_there = true;
+            is_fiber_there.notify_one();
+            fiber.join();
+            thread.join();
+            CHECK(ready);
+        };
+        const auto lock = [&] { pthread_mutex_lock(&mutex); };
+        const auto unlock = [&] { pthread_mutex_unlock(&mutex); };
+        const auto signal = [&] { pthread_cond_signal(&condition); };
+        together(
+            lock, unlock, [&] { pthread_cond_wait(&condition, &mutex); }, signal);
+        together(
+            lock, unlock, [&] { pthread_cond_timedwait(&condition, &mutex, &late); }, signal);
+        const auto c_lock = [&] { mtx_lock(&c_mutex); };
+        const auto c_unlock = [&] { mtx_unlock(&c_mutex); };
+        const auto c_signal = [&] { cnd_signal(&c_condition); };
+        together(
+            c_lock, c_unlock, [&] { cnd_wait(&c_condition, &c_mutex); }, c_signal);
+        together(
+            c_lock, c_unlock, [&] { cnd_timedwait(&c_condition, &c_mutex, &late); }, c_signal);
+        cnd_destroy(&c_condition);
+        mtx_destroy(&c_mutex);
     });
 }
