@@ -8,7 +8,7 @@ needed="g++ meson ninja-build pkg-config python3 liburing-dev
     libboost1.81-dev|libboost1.74-dev libboost-context1.81-dev|libboost-context1.74-dev"
 [ "${1:-}" = tests ] && needed="$needed catch2 clang-format binutils cmake wrk curl libssl-dev openssl
     valgrind tinyproxy-bin
-    libcurl4-openssl-dev|libcurl4-gnutls-dev libhiredis-dev libmariadb-dev libpq-dev
+    libcurl4-openssl-dev|libcurl4-gnutls-dev libhiredis-dev libmariadb-dev libpq-dev libsqlite3-dev
     mariadb-server postgresql redis-server
     libldap-2.5-0 libmemcached11 libmongoc-1.0-0 libmosquitto1 libnfs13 librabbitmq4 librdkafka1 libssh-4 libzmq5"
 
