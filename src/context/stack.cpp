@@ -48,6 +48,17 @@ void install_guard(std::byte* slot) noexcept {
     }
 }
 
+struct Shortages {
+    std::system_error any{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
+    std::system_error address_space{ENOMEM, std::system_category(),
+                                    "weft: cannot map fiber stacks"};
+};
+
+const Shortages& shortages() {
+    static const Shortages made;
+    return made;
+}
+
 void forget_pages(const Stack& stack) noexcept {
     madvise(stack.bottom(), stack.committable(), MADV_DONTNEED);
 }
@@ -69,6 +80,10 @@ std::uint8_t StackPool::shift_for(std::size_t usable) {
     const std::size_t slot = std::bit_ceil(usable + Stack::guard_size);
     return std::max(min_shift, static_cast<std::uint8_t>(std::countr_zero(slot)));
 }
+
+void throw_no_memory_to_spawn() { throw shortages().any; }
+
+StackPool::StackPool() { shortages(); }
 
 StackPool::~StackPool() {
     WEFT_ASSERT(in_use() == 0);
@@ -117,12 +132,12 @@ void StackPool::map_slab(SizeClass& c, std::uint8_t shift) {
         std::lock_guard hold{slabs_lock_};
         slabs_.reserve(slabs_.size() + 1);
     } catch (const std::bad_alloc&) {
-        throw std::system_error{ENOMEM, std::system_category(),
-                                "weft: no memory to map fiber stacks"};
+        throw_no_memory_to_spawn();
     }
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (memory == MAP_FAILED) {
+        if (errno == ENOMEM) throw shortages().address_space;
         throw std::system_error{errno, std::system_category(), "weft: cannot map fiber stacks"};
     }
     // A huge page would commit the neighbours' stacks with the first touch.

@@ -56,12 +56,16 @@ struct Stack {
 /// Cleans the sanitizer's shadow of frames that were left without returning.
 void forget_frames(const Stack& stack) noexcept;
 
+/// For what a spawn needs. Throws std::system_error(ENOMEM), a copy of one that the first
+/// StackPool made: there may be no memory for its text either.
+[[noreturn]] void throw_no_memory_to_spawn();
+
 class StackPool {
 public:
     static constexpr std::uint8_t min_shift = 17;  // 64 KiB usable
     static constexpr std::uint8_t max_shift = 36;
 
-    StackPool() = default;
+    StackPool();
     StackPool(const StackPool&) = delete;
     StackPool& operator=(const StackPool&) = delete;
     ~StackPool();

@@ -211,7 +211,7 @@ FiberCore* Scheduler::take_block(const Routine& routine, std::uint8_t shift) {
     } catch (const std::bad_alloc&) {
         if (fiber != nullptr) table_.give_back(fiber, fiber, 1);
         return_promise(shift);
-        throw std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
+        throw_no_memory_to_spawn();
     }
 }
 

@@ -22,9 +22,7 @@ void TimerQueue::add(TimePoint when, Ticket ticket, Spare& spare) noexcept {
     if (push(Entry{when, ticket})) {
         sift_up(heap_.size() - 1);
     } else {
-        spare = Spare{when, ticket, spares_, true};
-        spares_ = &spare;
-        has_spares_.store(true, std::memory_order_relaxed);
+        link(spare, when, ticket);
     }
     publish_next();
 }
@@ -34,6 +32,8 @@ bool TimerQueue::push(const Entry& entry) noexcept {
         heap_.push_back(entry);
         return true;
     } catch (const std::bad_alloc&) {
+        // Only if that makes room for many: this may be so for each that follows.
+        if (left_behind_.load(std::memory_order_relaxed) <= heap_.size() / 8) return false;
         sweep();
         if (heap_.size() == heap_.capacity()) return false;
         heap_.push_back(entry);
@@ -46,34 +46,48 @@ void TimerQueue::left_behind(Spare& spare) noexcept {
     // Its own entry is linked before it parks, so it cannot miss that.
     if (!has_spares_.load(std::memory_order_relaxed)) return;
     std::lock_guard hold{lock_};
-    if (!spare.linked) return;
-    Spare** at = &spares_;
-    while (*at != &spare) at = &(*at)->next;
-    *at = spare.next;
-    has_spares_.store(spares_ != nullptr, std::memory_order_relaxed);
+    if (spare.link != nullptr) unlink(spare);
+}
+
+// Requires lock_.
+void TimerQueue::link(Spare& spare, TimePoint when, const Ticket& ticket) noexcept {
+    spare = Spare{when, ticket, spares_, &spares_};
+    if (spares_ != nullptr) spares_->link = &spare.next;
+    spares_ = &spare;
+    next_spare_ = std::min(next_spare_, when);
+    has_spares_.store(true, std::memory_order_relaxed);
+}
+
+// Requires lock_.
+void TimerQueue::unlink(Spare& spare) noexcept {
+    *spare.link = spare.next;
+    if (spare.next != nullptr) spare.next->link = spare.link;
+    spare.link = nullptr;
+    if (spares_ != nullptr) return;
+    next_spare_ = TimePoint::max();
+    has_spares_.store(false, std::memory_order_relaxed);
 }
 
 // Requires lock_.
 std::size_t TimerQueue::expire_spares(TimePoint now, Ticket* out, std::size_t most) noexcept {
     std::size_t count = 0;
-    for (Spare** at = &spares_; *at != nullptr && count < most;) {
-        Spare& spare = **at;
-        if (spare.when > now) {
-            at = &spare.next;
+    next_spare_ = TimePoint::max();
+    for (Spare *spare = spares_, *next = nullptr; spare != nullptr; spare = next) {
+        next = spare->next;
+        if (spare->when > now || count == most) {
+            next_spare_ = std::min(next_spare_, spare->when);
             continue;
         }
-        out[count++] = spare.ticket;
-        *at = spare.next;
-        spare.linked = false;
+        out[count++] = spare->ticket;
+        unlink(*spare);
     }
-    has_spares_.store(spares_ != nullptr, std::memory_order_relaxed);
     return count;
 }
 
 std::size_t TimerQueue::expire(TimePoint now, Ticket* out, std::size_t most) noexcept {
     if (next() > now) return 0;
     std::lock_guard hold{lock_};
-    std::size_t count = spares_ == nullptr ? 0 : expire_spares(now, out, most);
+    std::size_t count = next_spare_ > now ? 0 : expire_spares(now, out, most);
     while (count < most && !heap_.empty() && heap_.front().when <= now) {
         out[count++] = heap_.front().ticket;
         pop_front();
@@ -141,9 +155,8 @@ void TimerQueue::sift_down(std::size_t index) noexcept {
 }
 
 void TimerQueue::publish_next() noexcept {
-    TimePoint next = heap_.empty() ? TimePoint::max() : heap_.front().when;
-    for (const Spare* s = spares_; s != nullptr; s = s->next) next = std::min(next, s->when);
-    next_.store(next.time_since_epoch().count(), std::memory_order_relaxed);
+    const TimePoint next = heap_.empty() ? TimePoint::max() : heap_.front().when;
+    next_.store(std::min(next, next_spare_).time_since_epoch().count(), std::memory_order_relaxed);
 }
 
 }  // namespace weft::detail

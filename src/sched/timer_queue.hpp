@@ -39,7 +39,7 @@ public:
         TimePoint when;
         Ticket ticket;
         Spare* next = nullptr;
-        bool linked = false;  // guarded by the queue's lock, once added
+        Spare** link = nullptr;  // what points here; guarded by the queue's lock, once added
     };
 
     /// `spare` lives until the time came or left_behind() was called.
@@ -75,10 +75,14 @@ private:
     void sweep() noexcept;
     void publish_next() noexcept;
     bool push(const Entry& entry) noexcept;
+    void link(Spare& spare, TimePoint when, const Ticket& ticket) noexcept;
+    void unlink(Spare& spare) noexcept;
     std::size_t expire_spares(TimePoint now, Ticket* out, std::size_t most) noexcept;
 
     SpinLock lock_;
-    Spare* spares_ = nullptr;              // guarded by lock_
+    Spare* spares_ = nullptr;  // guarded by lock_
+    /// No spare is due before. Guarded by lock_.
+    TimePoint next_spare_ = TimePoint::max();
     std::atomic<bool> has_spares_{false};  // written under lock_, before the waiter parks
     std::vector<Entry> heap_;              // guarded by lock_
     std::atomic<TimePoint::rep> next_{TimePoint::max().time_since_epoch().count()};

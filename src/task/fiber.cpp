@@ -36,10 +36,6 @@ Scheduler& scheduler_for(Runtime* runtime) {
     return worker->scheduler();
 }
 
-std::system_error no_memory() {
-    return std::system_error{ENOMEM, std::system_category(), "weft: no memory to spawn a fiber"};
-}
-
 /// Null when there is nothing to be kept there.
 std::unique_ptr<FiberExtras> make_extras(const SpawnOptions& options) {
     const bool inherits = inheritable_locals.load(std::memory_order_relaxed) != 0;
@@ -54,7 +50,7 @@ std::unique_ptr<FiberExtras> make_extras(const SpawnOptions& options) {
         if (inherits) inherit_locals(extras);
         return extras;
     } catch (const std::bad_alloc&) {
-        throw no_memory();
+        throw_no_memory_to_spawn();
     }
 }
 
@@ -125,7 +121,7 @@ bool is_cancellation(const std::exception_ptr& error) noexcept {
 void throw_no_memory_for(FiberCore* unrun) {
     unrun->routine->discard_callable(unrun->storage());
     abandon_fiber(unrun);
-    throw no_memory();
+    throw_no_memory_to_spawn();
 }
 
 FiberCore* create_fiber(Runtime* runtime, const SpawnOptions& options, const Routine& routine) {

@@ -11,6 +11,8 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstdlib>
 #include <stdexcept>
 #include <system_error>
 #include <vector>
@@ -97,6 +99,59 @@ const Child refused_large{
             {.workers = 1});
     }};
 
+/// All that malloc still has, once the address space is limited to what it is.
+class Hoard {
+public:
+    Hoard() {
+        blocks_.reserve(1 << 16);
+        weft::test::limit_address_space(0);
+        for (std::size_t size = 1 << 20; size >= 16; size /= 2) {
+            while (blocks_.size() < blocks_.capacity()) {
+                void* const block = std::malloc(size);
+                if (block == nullptr) break;
+                blocks_.push_back(block);
+            }
+        }
+    }
+    Hoard(const Hoard&) = delete;
+    Hoard& operator=(const Hoard&) = delete;
+    ~Hoard() {
+        for (void* const block : blocks_) std::free(block);
+    }
+
+private:
+    std::vector<void*> blocks_;
+};
+
+// There is no memory for the error's text, either.
+const Child refused_wholly{
+    "spawns refused, without any memory", [] {
+        return weft::run(
+            [] {
+                weft::Event go;
+                std::vector<weft::Fiber<>> fibers;
+                fibers.reserve(1 << 16);
+                int refused = 0;
+                {
+                    const Hoard hoard;
+                    for (const char* name : {"", "a name", ""}) {
+                        try {
+                            while (fibers.size() < fibers.capacity()) {
+                                fibers.push_back(weft::spawn(weft::SpawnOptions{.name = name},
+                                                             [&] { go.wait(); }));
+                            }
+                        } catch (const std::system_error& error) {
+                            if (error.code().value() == ENOMEM) ++refused;
+                        }
+                    }
+                }
+                go.set();
+                weft::join_all(fibers);
+                return refused == 3 ? 0 : 1;
+            },
+            {.workers = 2});
+    }};
+
 // Waits with deadlines must not need memory that may be missing.
 const Child deadlines_refused{
     "deadlines without memory", [] {
@@ -107,17 +162,7 @@ const Child deadlines_refused{
                 for (int i = 0; i < 20'000; ++i) {
                     fibers.push_back(weft::spawn([&] { return go.wait(1h); }));
                 }
-                weft::test::limit_address_space(0);
-                // What malloc still has; then there is no more.
-                std::vector<void*> hoard;
-                hoard.reserve(1000);
-                for (std::size_t size = 1 << 20; size >= 64; size /= 2) {
-                    while (hoard.size() < hoard.capacity()) {
-                        void* const block = std::malloc(size);
-                        if (block == nullptr) break;
-                        hoard.push_back(block);
-                    }
-                }
+                const Hoard hoard;
                 for (auto& fiber : fibers) {
                     while (!weft::test::is_waiting(weft::Runtime::current(), fiber.id())) {
                         weft::this_fiber::yield();
@@ -129,7 +174,6 @@ const Child deadlines_refused{
                 for (auto& fiber : fibers) {
                     if (!fiber.get()) return 1;
                 }
-                for (void* block : hoard) std::free(block);
                 return 0;
             },
             {.workers = 1});
@@ -185,7 +229,8 @@ TEST_CASE("a hundred thousand waiting fibers are cancelled", "[scheduler][cancel
 
 TEST_CASE("a spawn that cannot be had throws and leaves nothing behind", "[scheduler][shortage]") {
     if (weft::test::under_sanitizer) return;  // they map more than any limit
-    for (const Child* child : {&refused_inside, &refused_outside, &refused_large}) {
+    for (const Child* child :
+         {&refused_inside, &refused_outside, &refused_large, &refused_wholly}) {
         const Outcome outcome = child->run();
         INFO(outcome.describe());
         CHECK(outcome.exited_with(0));
