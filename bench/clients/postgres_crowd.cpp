@@ -7,7 +7,8 @@
 // Method. Every party connects, waits for all others, asks for pg_sleep(SLEEP) ROUNDS times, and
 // waits again. The code of a party is the same in both, down to the barrier, and knows libpq only.
 // From barrier to barrier the clock and this process's CPU time are taken; at the second, with all
-// connections open, its memory, less what it was before. "handles" is one thread that opens as
+// connections open, its memory, less what it was before. One party more sleeps for a millisecond
+// again and again meanwhile: how late it wakes at worst. "handles" is one thread that opens as
 // many connections and asks each for nothing: the memory that libpq takes for itself.
 #include "common/arguments.hpp"
 #include "common/json.hpp"
@@ -20,6 +21,11 @@
 
 #include <libpq-fe.h>
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -65,15 +71,29 @@ public:
         PQfinish(connection);
     }
 
+    /// A party that asks for nothing. Ends when the others have been looked at.
+    void beat() {
+        while (!is_over_.load(std::memory_order_relaxed)) {
+            const auto before = bench::now_ns();
+            ::usleep(beat_us);
+            const auto late = bench::now_ns() - before - std::uint64_t{beat_us} * 1000;
+            if (is_asking_.load(std::memory_order_relaxed))
+                worst_late_ = std::max(worst_late_.load(std::memory_order_relaxed), late);
+        }
+    }
+
     /// Prints what it cost. Called when all parties have been started.
     void measure(const char* peer, unsigned workers) {
         meeting_.wait();
+        is_asking_ = true;
         const auto connected = bench::now_ns();
         const auto cpu_before = bench::process_cpu_ns();
         meeting_.wait();
         const auto wall = bench::now_ns() - connected;
         const auto cpu = bench::process_cpu_ns() - cpu_before;
         const auto memory = bench::Memory::now();
+        is_asking_ = false;
+        is_over_ = true;
         meeting_.wait();
         const double queries = static_cast<double>(setup_.count) * setup_.rounds;
         bench::JsonLine{}
@@ -86,6 +106,7 @@ public:
             .number("rounds", setup_.rounds)
             .number("connect_ms", static_cast<double>(connected - begun_) / 1e6)
             .number("queries_ms", static_cast<double>(wall) / 1e6)
+            .number("worst_beat_late_ms", static_cast<double>(worst_late_.load()) / 1e6)
             .number("resident_kb", static_cast<double>(memory.resident_kb - before_.resident_kb))
             .number("page_tables_kb",
                     static_cast<double>(memory.page_tables_kb - before_.page_tables_kb))
@@ -97,7 +118,11 @@ public:
     }
 
 private:
+    static constexpr unsigned beat_us = 1000;
+
     const Setup& setup_;
+    std::atomic<bool> is_asking_{false}, is_over_{false};
+    std::atomic<std::uint64_t> worst_late_{0};  // ns
     const bench::Memory before_ = bench::Memory::now();
     const std::uint64_t begun_ = bench::now_ns();
     weft::Barrier meeting_{setup_.count + 1};
@@ -112,8 +137,10 @@ void run_fibers(const Setup& setup, unsigned workers) {
             for (int i = 0; i < setup.count; ++i) {
                 parties.push_back(weft::spawn([&] { crowd.party(); }));
             }
+            auto heart = weft::spawn([&] { crowd.beat(); });
             crowd.measure("fibers", workers);
             weft::join_all(parties);
+            heart.join();
         },
         {.workers = workers});
 }
@@ -122,7 +149,9 @@ void run_threads(const Setup& setup) {
     Crowd crowd{setup};
     std::vector<std::thread> parties;
     for (int i = 0; i < setup.count; ++i) parties.emplace_back([&] { crowd.party(); });
+    std::thread heart{[&] { crowd.beat(); }};
     crowd.measure("threads", 0);
+    heart.join();
     for (auto& each : parties) each.join();
 }
 

@@ -18,7 +18,7 @@ struct SpawnOptions {
     std::string_view name = {};  ///< copied; shown in dumps and reports
     std::size_t stack_size = 0;  ///< usable bytes; 0: Options::stack_size
     bool daemon = false;         ///< does not keep run() waiting; cancelled when it leaves
-    bool pinned = false;         ///< stays on the worker that first runs it
+    bool pinned = false;         ///< runs on its spawner's worker only; a plain thread's on any one
 };
 
 namespace detail {

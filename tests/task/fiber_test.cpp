@@ -443,12 +443,12 @@ TEST_CASE("two runtimes coexist and their fibers wait for each other", "[fiber]"
     CHECK(b.get() == &two);
 }
 
-TEST_CASE("a pinned fiber stays on its worker", "[fiber]") {
+TEST_CASE("a pinned fiber stays on its spawner's worker", "[fiber]") {
     on_workers([] {
+        const auto home = std::this_thread::get_id();
         std::vector<weft::Fiber<bool>> fibers;
         for (int i = 0; i < 20; ++i) {
-            fibers.push_back(weft::spawn(weft::SpawnOptions{.pinned = true}, [] {
-                const auto home = std::this_thread::get_id();
+            fibers.push_back(weft::spawn(weft::SpawnOptions{.pinned = true}, [home] {
                 for (int turn = 0; turn < 50; ++turn) {
                     weft::this_fiber::yield();
                     if (turn % 10 == 0) weft::this_fiber::sleep_for(100us);
