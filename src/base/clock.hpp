@@ -4,6 +4,7 @@
 // A simulated run replaces the clock of its one OS thread by a number.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 
@@ -11,16 +12,17 @@ namespace weft::detail {
 
 using TimePoint = std::chrono::steady_clock::time_point;
 
-/// A clock that stands still until it is told otherwise.
+/// A clock that stands still until it is told otherwise. One thread's, but that of fibers,
+/// each of which TSan takes for one: hence the atomic.
 class VirtualClock {
 public:
-    TimePoint now() const noexcept { return now_; }
+    TimePoint now() const noexcept { return now_.load(std::memory_order_relaxed); }
     void advance_to(TimePoint then) noexcept {
-        if (then > now_) now_ = then;
+        if (then > now()) now_.store(then, std::memory_order_relaxed);
     }
 
 private:
-    TimePoint now_{std::chrono::hours{1}};
+    std::atomic<TimePoint> now_{TimePoint{std::chrono::hours{1}}};
 };
 
 /// Makes now() on the calling thread read `clock`; null: the steady clock again.

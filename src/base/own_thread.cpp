@@ -1,23 +1,26 @@
 // Layer: base.
 #include "base/own_thread.hpp"
 
+#include <atomic>
+
 namespace weft::detail {
 
 namespace {
 
-constinit thread_local unsigned own_threads = 0;
+// Atomic for TSan only, which takes the fibers of a thread for threads.
+constinit thread_local std::atomic<unsigned> own_threads{0};
 
 /// Laundered, as every address of a thread_local that fibers may ask for.
-[[gnu::noinline]] unsigned& count() noexcept {
-    unsigned* own = &own_threads;
+[[gnu::noinline]] std::atomic<unsigned>& count() noexcept {
+    std::atomic<unsigned>* own = &own_threads;
     asm volatile("" : "+r"(own));
     return *own;
 }
 
 }  // namespace
 
-bool starts_own_thread() noexcept { return count() != 0; }
-StartsOwnThread::StartsOwnThread() noexcept { ++count(); }
-StartsOwnThread::~StartsOwnThread() { --count(); }
+bool starts_own_thread() noexcept { return count().load(std::memory_order_relaxed) != 0; }
+StartsOwnThread::StartsOwnThread() noexcept { count().fetch_add(1, std::memory_order_relaxed); }
+StartsOwnThread::~StartsOwnThread() { count().fetch_sub(1, std::memory_order_relaxed); }
 
 }  // namespace weft::detail

@@ -35,8 +35,10 @@ struct TextRange {
 inline constinit TextRange weft_text;
 inline constinit TextRange hooks_text;
 /// And that of malloc(), if that is a library of its own: it may be called in the middle of
-/// anything, so it never waits but as libc does.
+/// anything, so it never waits but as libc does, and its keys are the threads'.
 inline constinit TextRange allocator_text;
+/// The same if it is not a sanitizer's, which hands on the calls of others, too.
+inline constinit TextRange mere_allocator_text;
 
 /// The running fiber stays on its worker from now on, unless it opted out: foreign code keeps
 /// things in thread-local variables, and the address of errno in registers.
@@ -64,7 +66,7 @@ inline void keep_here(FiberCore& fiber, Worker& worker) noexcept {
 [[gnu::always_inline]] inline FiberCore* fiber_of_foreign(const void* caller) noexcept {
     FiberCore* const fiber = running_fiber();
     if (fiber == nullptr || weft_text.has(caller) || hooks_text.has(caller)) return nullptr;
-    if (allocator_text.has(caller) || !runs_on_its_stack(*fiber)) return nullptr;
+    if (mere_allocator_text.has(caller) || !runs_on_its_stack(*fiber)) return nullptr;
     // In exit(), which halts the others, nobody would wake it.
     return fiber->scheduler->halted() ? nullptr : fiber;
 }

@@ -3,7 +3,8 @@
 //
 // The key is libc's; its values in fibers lie in one FiberLocal of ours, so that they end as
 // those do: at the fiber's end, in up to four rounds. Threads' values are libc's. A key that
-// was not made here, as by a library opened with RTLD_DEEPBIND, stays the thread's.
+// was not made here, as by a library opened with RTLD_DEEPBIND, stays the thread's, and so
+// does an allocator's.
 //
 // Invariant: a value in a fiber is of the key whose serial lies beside it. Serials are odd
 // while their key exists, so that none is taken for one of the next key in its place.
@@ -138,8 +139,14 @@ int set(pthread_key_t key, const void* value, ByLibc&& by_libc) noexcept {
     }
 }
 
-void note(pthread_key_t key, void (*destroy)(void*)) noexcept {
-    if (key >= keys.size()) return;
+/// An allocator's own keys stay the threads', and those of what starts before the hooks do.
+void note(pthread_key_t key, void (*destroy)(void*), const void* maker) noexcept {
+    if (key >= keys.size() || hooks_text.end == 0 || allocator_text.has(maker)) return;
+    try {
+        local_key();  // made here: who asks for a value may be an allocator
+    } catch (const std::exception&) {
+        return;
+    }
     keys[key].destroy.store(destroy, std::memory_order_relaxed);
     const std::uint32_t before = keys[key].serial.load(std::memory_order_relaxed);
     keys[key].serial.store((before + 1) | 1, std::memory_order_release);
@@ -168,7 +175,7 @@ using namespace weft::hooks::detail;
 
 int hook_pthread_key_create(pthread_key_t* key, void (*destroy)(void*)) {
     const int error = WEFT_ORIGINAL(pthread_key_create)(key, destroy);
-    if (error == 0) note(*key, destroy);
+    if (error == 0) note(*key, destroy, __builtin_return_address(0));
     return error;
 }
 
@@ -194,7 +201,7 @@ int hook_pthread_setspecific(pthread_key_t key, const void* value) {
 
 int hook_tss_create(tss_t* key, tss_dtor_t destroy) {
     const int result = WEFT_ORIGINAL(tss_create)(key, destroy);
-    if (result == thrd_success) note(*key, destroy);
+    if (result == thrd_success) note(*key, destroy, __builtin_return_address(0));
     return result;
 }
 

@@ -49,12 +49,11 @@ Search library_with(void* function) noexcept {
 
 TextRange text_with(void* function) noexcept { return library_with(function).found; }
 
-/// Of a library that is an allocator and no more: a sanitizer hands on calls of others, too.
-TextRange text_of_allocator() noexcept {
+void find_allocator() noexcept {
     const Search found = library_with(::dlsym(RTLD_DEFAULT, "malloc"));
-    const bool is_more = found.name.empty() || found.name.find("/libc.so") != found.name.npos ||
-                         found.name.find("san.so") != found.name.npos;
-    return is_more ? TextRange{} : found.found;
+    if (found.name.empty() || found.name.find("/libc.so") != found.name.npos) return;
+    allocator_text = found.found;
+    if (found.name.find("san.so") == found.name.npos) mere_allocator_text = found.found;
 }
 
 /// Of an environment variable. libc is not initialised yet: getenv() finds nothing.
@@ -81,7 +80,7 @@ bool is_preloaded(char** environment) noexcept {
     note_mask_of_program();
     weft_text = text_with(reinterpret_cast<void*>(&weft::detail::now));
     hooks_text = text_with(reinterpret_cast<void*>(&start));
-    allocator_text = text_of_allocator();
+    find_allocator();
     ::pthread_atfork(nullptr, nullptr, &forget_parked);
     if (value_of(environment, "WEFT_RUN_THREADS") != nullptr) make_threads_fibers();
     const char* const list = value_of(environment, "WEFT_HOOKS");
