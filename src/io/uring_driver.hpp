@@ -40,6 +40,7 @@
 //  so only tries.
 #pragma once
 
+#include "base/clock.hpp"
 #include "io/operation.hpp"
 #include "io/operation_list.hpp"
 #include "io/ring.hpp"
@@ -71,6 +72,7 @@ public:
     void on_signal() noexcept override;
     std::size_t in_flight() const noexcept override;
     bool is_busy() const noexcept override;
+    bool submits_together() const noexcept override { return true; }
 
     void submit(Operation& operation) noexcept override;
     void cancel(Operation& operation) noexcept override;
@@ -85,13 +87,15 @@ private:
     static constexpr std::uint32_t resting = 2;   // beside it
     static constexpr std::uint32_t notified = 3;
 
-    // Small rings: locked memory is limited per user. What exceeds the
-    // completion queue the kernel keeps in a list of its own.
-    static constexpr unsigned default_sq_entries = 256;
+    // Not larger: locked memory is limited per user. Not smaller: sends go in crowds. What
+    // exceeds the completion queue the kernel keeps in a list of its own.
+    static constexpr unsigned default_sq_entries = 1024;
     static constexpr unsigned cq_factor = 4;
-    // More would let what completes at once overtake what comes from outside.
+    // More would let what completes at once overtake what comes from outside. (With 128 the p99 of
+    // an echo at 4000 connections is 160 to 190 ms; so it is 40 to 56.)
     static constexpr std::size_t batch = 32;
     static constexpr unsigned most_rescue_batches = 32;
+    static constexpr std::int64_t most_put_off_ns = 200'000;
     static constexpr std::int64_t rescue_patience_ns = 100'000;
 
     // user_data of what is no operation; those are aligned addresses.
@@ -119,6 +123,7 @@ private:
     std::size_t unfinished() const noexcept { return in_flight_.load(std::memory_order_relaxed); }
     void send_wake() noexcept;
     bool owner_must_enter() const noexcept;
+    bool may_put_off() const noexcept;
 
     // --- fixed after construction ---
     Offload& offload_;
@@ -128,6 +133,9 @@ private:
     const std::uint16_t accept_flags_;
     const unsigned wait_flags_;
     int wake_event_ = -1;  // an eventfd, where there are no messages between rings
+
+    // --- own worker only ---
+    TimePoint entered_{};  // when it last came back from the kernel
 
     // --- any thread ---
     SpinLock lock_;

@@ -22,6 +22,7 @@ using weft::detail::perform;
 using weft::detail::Request;
 using weft::detail::system_call;
 using weft::detail::Use;
+using weft::detail::Worker;
 
 namespace detail {
 

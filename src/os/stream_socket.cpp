@@ -2,7 +2,8 @@
 //
 // Receives go straight into the driver; sends are tried first, for most of them
 // succeed, and what the socket does not take goes to the driver (measured: a
-// receive tried in vain costs more than it saves).
+// receive tried in vain costs more than it saves). Small sends of fibers that run
+// in short turns go to the driver as well: a crowd's share a system call.
 #include <weft/io/stream_socket.hpp>
 
 #include "os/call.hpp"
@@ -24,6 +25,9 @@ namespace {
 
 constexpr const char* reading = "read from a stream";
 constexpr const char* writing = "write to a stream";
+
+// Larger ones are better sent while what they send is in the cache.
+constexpr std::size_t most_together = 4096;
 
 std::int64_t receive_piece(Use& use, void* data, std::size_t size, Deadline deadline) {
     const Request request{
@@ -53,14 +57,34 @@ std::int64_t try_send_pieces(const Use& use, Pieces& pieces) {
     return detail::try_send_message(use, pieces.message());
 }
 
+std::int64_t send_piece(Use& use, const void* data, std::size_t size, std::uint32_t flags,
+                        Deadline deadline) {
+    const Request request{.code = Request::Code::send,
+                          .buffer = data,
+                          .length = clamp_length(size),
+                          .flags = flags | MSG_NOSIGNAL};
+    return perform_on(use, request, deadline, writing);
+}
+
+/// Whether a send had better go to the kernel with what others begin.
+bool joins_others(std::size_t size, Deadline deadline) noexcept {
+    const Worker* const worker = Worker::current();
+    return size <= most_together && deadline.is_never() && worker != nullptr &&
+           worker->has_company();
+}
+
+/// The first send of a piece: for most, the only one. -EAGAIN: the socket is full.
+std::int64_t send_first(Use& use, const void* data, std::size_t size, std::uint32_t flags,
+                        Deadline deadline) {
+    return joins_others(size, deadline) ? send_piece(use, data, size, flags, deadline)
+                                        : try_send_piece(use, data, size);
+}
+
 /// One send that waits. `flags`: MSG_WAITALL to wait until all is sent.
 std::int64_t send_pieces(Use& use, Pieces& pieces, std::uint32_t flags, Deadline deadline) {
     if (pieces.single()) {
-        const Request request{.code = Request::Code::send,
-                              .buffer = pieces.front().iov_base,
-                              .length = clamp_length(pieces.front().iov_len),
-                              .flags = flags | MSG_NOSIGNAL};
-        return perform_on(use, request, deadline, writing);
+        const iovec& only = pieces.front();
+        return send_piece(use, only.iov_base, only.iov_len, flags, deadline);
     }
     const msghdr message = pieces.message();
     return detail::send_message(use, message, flags, deadline, "write to a stream, vectored");
@@ -96,7 +120,10 @@ std::int64_t StreamSocket::send(std::span<const ConstBuffer> buffers, Deadline d
     Pieces pieces{buffers};
     if (pieces.empty()) return 0;
     Use use{descriptor()};
-    const std::int64_t sent = try_send_pieces(use, pieces);
+    const iovec& first = pieces.front();
+    const std::int64_t sent = pieces.single()
+                                  ? send_first(use, first.iov_base, first.iov_len, 0, deadline)
+                                  : try_send_pieces(use, pieces);
     return sent == -EAGAIN ? send_pieces(use, pieces, 0, deadline) : sent;
 }
 
@@ -136,7 +163,7 @@ std::size_t StreamSocket::write(std::span<const ConstBuffer> buffers, Deadline d
 [[gnu::hot]] void StreamSocket::write_all(std::span<const std::byte> data, Deadline deadline) {
     if (data.empty()) return;
     Use use{descriptor()};
-    const std::int64_t sent = try_send_piece(use, data.data(), data.size());
+    const std::int64_t sent = send_first(use, data.data(), data.size(), MSG_WAITALL, deadline);
     if (sent == static_cast<std::int64_t>(data.size())) [[likely]]
         return;
     const std::size_t some = sent == -EAGAIN ? 0 : value_or_throw(sent, writing);

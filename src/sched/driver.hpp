@@ -51,6 +51,10 @@ public:
     /// of the calls above.
     virtual void on_signal() noexcept = 0;
 
+    /// Fixed. Whether operations that are begun before the next poll() or wait() are handed to
+    /// the kernel together in it: then one more costs less than a system call of its own.
+    virtual bool submits_together() const noexcept { return false; }
+
     /// Any thread; momentary. Operations begun and not yet delivered.
     virtual std::size_t in_flight() const noexcept = 0;
     /// Any thread. Whether anything of it may still wake a fiber: in flight, or out of

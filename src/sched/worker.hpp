@@ -128,6 +128,11 @@ public:
         }
     }
 
+    /// From a fiber: whether a call that could be made here and now had better join those
+    /// that the driver submits together. True while other fibers are to run and the last ones
+    /// took little time, so that it does not wait long for them.
+    bool has_company() const noexcept { return submits_together_ && brisk_ && !queue_.empty(); }
+
     /// From this worker's thread: makes a claimed fiber runnable, here or where it is pinned.
     void make_ready(FiberCore& fiber, Turn turn) noexcept;
     /// From this worker's thread: a new fiber.
@@ -207,6 +212,7 @@ private:
     static constexpr std::int64_t spin_limit_ns = 50'000;
     static constexpr std::int64_t lone_patience_ns = 5'000;
     static constexpr int most_spin_credit = 8;
+    static constexpr std::int64_t brisk_turn_ns = 200'000;
 
     static Worker* current_slow() noexcept;
     static void fiber_entry(Arrival arrival) noexcept;
@@ -258,6 +264,7 @@ private:
     const Thieves thieves_;
     const bool simulated_;
     const bool force_migrate_;
+    const bool submits_together_;
     std::unique_ptr<Driver> driver_;
     FaultStack fault_stack_;
 
@@ -274,6 +281,8 @@ private:
     bool resting_ = false;
     bool behind_ = false;  // there are more timers due than the queue has room for
     std::uint32_t next_round_ = tick_limit;
+    bool brisk_ = false;  // its fibers took little time before the last serve()
+    TimePoint served_{};  // when that was over
     int spin_credit_ = 2;
     std::uint64_t next_id_ = 0;
     std::uint64_t id_end_ = 0;

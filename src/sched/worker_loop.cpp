@@ -12,8 +12,11 @@ void Worker::serve() noexcept {
     if (attention_.load(std::memory_order_relaxed))
         attention_.store(false, std::memory_order_relaxed);
     if (stuck_.load(std::memory_order_relaxed)) stuck_.store(false, std::memory_order_relaxed);
+    // What fibers begin waits for the end of their turns to be submitted.
+    if (submits_together_) brisk_ = (detail::now() - served_).count() < brisk_turn_ns;
     serve_timers();
     driver_->poll();
+    if (submits_together_) served_ = detail::now();
 }
 
 // While the queue is crowded only some at a time: what more is due is better off in the

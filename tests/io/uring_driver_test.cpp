@@ -1,4 +1,5 @@
 #include "support/catch.hpp"
+#include "support/hand_clock.hpp"
 
 #include "io/uring_rig.hpp"
 
@@ -90,6 +91,29 @@ TEST_CASE("a poll delivers a bounded number of completions", "[io][uring]") {
         drain(driver);
         driver.poll();
         REQUIRE_FALSE(driver.ready());
+    }
+}
+
+TEST_CASE("while completions are there, what is begun is put off, but not for long",
+          "[io][uring]") {
+    for (const auto& support : supports()) {
+        UringDriver driver{support, offload()};
+        driver.attach();
+        for (const auto passed : {0ms, 1ms}) {
+            HandClock clock;
+            const auto crowd = submit_nops(driver, 40);
+            driver.poll();
+            const auto waiting = driver.in_flight();
+            REQUIRE(waiting > 0);  // more than one poll delivers
+            const auto late = submit_nops(driver, 1);
+            clock.pass(passed);
+            driver.poll();
+            CHECK(driver.in_flight() == (passed == 0ms ? 1 : 0));
+            driver.poll();
+            CHECK(driver.in_flight() == 0);
+            for (auto& operation : crowd) CHECK(operation->await() == 0);
+            CHECK(late[0]->await() == 0);
+        }
     }
 }
 

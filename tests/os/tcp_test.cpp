@@ -150,6 +150,59 @@ TEST_CASE("write_all takes more buffers than one call of the system", "[os][tcp]
     });
 }
 
+TEST_CASE("what many write at once in small pieces arrives whole and in order", "[os][tcp]") {
+    on_workers_and_io([] {
+        constexpr std::size_t writers = 20;
+        constexpr std::size_t pieces = 50;
+        std::vector<weft::test::Connection> connections;
+        for (std::size_t i = 0; i < writers; ++i) connections.push_back(connection());
+        std::vector<weft::Fiber<std::string>> sent;
+        std::vector<weft::Fiber<std::string>> received;
+        for (auto& each : connections) {
+            received.push_back(weft::spawn([&] { return read_to_end(each.server); }));
+            sent.push_back(weft::spawn([&] {
+                std::string all;
+                for (std::size_t i = 0; i < pieces; ++i) {
+                    const auto piece = "piece " + std::to_string(i) + "; ";
+                    if (i % 2 == 0) {
+                        each.client.write_all(piece);
+                        all += piece;
+                    } else {
+                        all += piece.substr(0, each.client.write(bytes_of(piece)));
+                    }
+                }
+                each.client.close();
+                return all;
+            }));
+        }
+        for (std::size_t i = 0; i < writers; ++i) CHECK(received[i].get() == sent[i].get());
+    });
+}
+
+TEST_CASE("of many who write at once, those whose peer has gone get the error", "[os][tcp]") {
+    on_workers_and_io([] {
+        std::vector<weft::test::Connection> connections;
+        for (int i = 0; i < 10; ++i) connections.push_back(connection());
+        for (std::size_t i = 0; i < connections.size(); i += 2) connections[i].server.close();
+        std::vector<weft::Fiber<int>> writers;
+        for (auto& each : connections) {
+            writers.push_back(weft::spawn([&] {
+                for (int i = 0; i < 20; ++i) {
+                    const int error = error_of([&] { each.client.write_all("ping"); }).value();
+                    if (error != 0) return error;
+                    weft::this_fiber::yield();
+                }
+                return 0;
+            }));
+        }
+        for (std::size_t i = 0; i < writers.size(); ++i) {
+            const int error = writers[i].get();
+            const bool is_right = i % 2 == 0 ? error == EPIPE || error == ECONNRESET : error == 0;
+            CHECK(is_right);
+        }
+    });
+}
+
 TEST_CASE("read_exactly returns less only at the end of the stream", "[os][tcp]") {
     on_workers_and_io([] {
         auto [client, server] = connection();

@@ -1,7 +1,9 @@
 // In which order fibers run, and that every worker and every fiber gets its turn.
 #include "sched/worker.hpp"
 
+#include "io/probe.hpp"
 #include "support/catch.hpp"
+#include "support/hand_clock.hpp"
 #include "support/journal.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
@@ -474,4 +476,36 @@ TEST_CASE("counters tell what was spawned, what has ended and which stacks are i
         while (runtime.counters().finished < before.finished + 50) weft::this_fiber::yield();
         CHECK(runtime.counters().spawned == before.spawned + 50);
     });
+}
+
+TEST_CASE("a fiber has company while others are to run and take little time", "[worker]") {
+    if (!weft::detail::uring_support()) return;
+    const auto body = [] {
+        weft::test::HandClock clock;
+        const auto turns = [] {
+            int in_company = 0;
+            for (int turn = 0; turn < 200; ++turn) {
+                weft::this_fiber::yield();
+                in_company += Worker::current()->has_company() ? 1 : 0;
+            }
+            return in_company;
+        };
+        CHECK(turns() == 0);
+        bool over = false;
+        bool computes = false;
+        auto other = weft::spawn([&] {
+            while (!over) {
+                if (computes) clock.pass(1ms);
+                weft::this_fiber::yield();
+            }
+        });
+        turns();
+        CHECK(turns() == 200);
+        computes = true;
+        turns();
+        CHECK(turns() == 0);
+        over = true;
+        other.join();
+    };
+    weft::run(body, {.workers = 1, .io = weft::Io::uring});
 }
