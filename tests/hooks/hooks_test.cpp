@@ -125,7 +125,7 @@ TEST_CASE("hooks: a fiber stays on its worker from its first call on, or not", "
                 bool moved = false;
                 // Many: a sleep that is over before it began does not wait.
                 for (int i = 0; i < 1000 && !moved; ++i) {
-                    weft::this_fiber::sleep_for(1us);
+                    weft::this_fiber::sleep_for(100us);
                     ::usleep(1);
                     moved = std::this_thread::get_id() != thread;
                 }

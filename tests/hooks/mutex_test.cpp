@@ -275,7 +275,7 @@ TEST_CASE("a fiber may go elsewhere after it held mutexes", "[hooks]") {
             bool moved = false;
             // Several: a sleep that is over before it began does not wait.
             for (int i = 0; i < 1000 && !moved; ++i) {
-                this_fiber::sleep_for(1us);
+                this_fiber::sleep_for(100us);
                 moved = syscall(SYS_gettid) != tid;
             }
             CHECK(moved);

@@ -491,8 +491,8 @@ TEST_CASE("a fiber has company while others are to run and take little time", "[
             return in_company;
         };
         CHECK(turns() == 0);
-        bool over = false;
-        bool computes = false;
+        std::atomic<bool> over{false};
+        std::atomic<bool> computes{false};
         auto other = weft::spawn([&] {
             while (!over) {
                 if (computes) clock.pass(1ms);

@@ -140,7 +140,7 @@ TEST_CASE("a cancelled fiber ends at its next cancellation point", "[fiber][canc
             } guard{unwound};
             never.wait();
         });
-        weft::this_fiber::yield();
+        weft::test::until_waiting(fiber);
         fiber.cancel();
         fiber.cancel();
         CHECK(fiber.join());
