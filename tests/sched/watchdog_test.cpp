@@ -12,11 +12,15 @@
 #include <weft/this_fiber.hpp>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 using namespace std::chrono_literals;
 using weft::test::until_waiting;
@@ -34,6 +38,20 @@ std::chrono::microseconds cpu_time_of_process() {
     getrusage(RUSAGE_SELF, &usage);
     return std::chrono::seconds{usage.ru_utime.tv_sec + usage.ru_stime.tv_sec} +
            std::chrono::microseconds{usage.ru_utime.tv_usec + usage.ru_stime.tv_usec};
+}
+
+/// Whether all threads of the process but the calling one sleep in the kernel.
+bool all_others_sleep() {
+    const auto self = std::to_string(::gettid());
+    for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
+        if (task.path().filename() == self) continue;
+        std::ifstream file{task.path() / "stat"};
+        std::string stat;
+        std::getline(file, stat);
+        const auto state = stat.rfind(')') + 2;  // after the name, which may hold anything
+        if (state >= stat.size() || stat[state] != 'S') return false;
+    }
+    return true;
 }
 
 }  // namespace
@@ -116,7 +134,7 @@ TEST_CASE("a runtime with nothing to do makes no wake-ups", "[watchdog][idle]") 
         for (const auto& fiber : parked) {
             while (!weft::test::is_waiting(runtime, fiber.id())) sched_yield();
         }
-        while (!runtime.scheduler().watchdog().rests()) sched_yield();
+        while (!runtime.scheduler().watchdog().rests() || !all_others_sleep()) sched_yield();
         const auto sleeps = runtime.counters().sleeps;
         const long switches = switches_of_process();
         const auto cpu_time = cpu_time_of_process();
