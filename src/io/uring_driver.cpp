@@ -116,10 +116,17 @@ void UringDriver::poll() noexcept {
 }
 
 // One system call for what many fibers have begun costs less than some for each few of them:
-// so those go first whose completions are here.
+// so those go first whose completions are here. Not after large ones: what the kernel brings
+// for more fibers would drive out of the cache what it has brought for these.
 bool UringDriver::may_put_off() const noexcept {
     return ring_.has_completions() && !has_requests_.load(std::memory_order_acquire) &&
+           moved_.load(std::memory_order_relaxed) < most_moved &&
            (now() - entered_).count() < most_put_off_ns;
+}
+
+void UringDriver::note_entry() noexcept {
+    entered_ = now();
+    moved_.store(0, std::memory_order_relaxed);
 }
 
 void UringDriver::wait(Deadline deadline) noexcept {
@@ -312,7 +319,7 @@ void UringDriver::enter() noexcept {
         flush_requests();
     }
     judge_enter(ring_.enter(ring_.unsubmitted(), 0, IORING_ENTER_GETEVENTS));
-    entered_ = now();
+    note_entry();
 }
 
 void UringDriver::enter_and_wait(Deadline deadline) noexcept {
@@ -326,20 +333,21 @@ void UringDriver::enter_and_wait(Deadline deadline) noexcept {
     const unsigned submit = ring_.unsubmitted();
     if (deadline.is_never()) {
         judge_enter(ring_.enter(submit, 1, wait_flags_ & ~enter_absolute_timer));
-        entered_ = now();
+        note_entry();
         return;
     }
     if (deadline.passed()) deadline = Deadline::Clock::time_point{};
     const auto from = absolute_timeout_ ? Deadline::Clock::time_point{} : now();
     const auto timeout = to_timespec<__kernel_timespec>(deadline.at() - from);
     judge_enter(ring_.enter(submit, 1, wait_flags_, timeout));
-    entered_ = now();
+    note_entry();
 }
 
 /// Requires: lock_. Returns how many operations are in `done`; they are on their way into
 /// the cache.
 inline std::size_t UringDriver::take_completions(Done (&done)[batch], bool& took_wake) noexcept {
     std::size_t count = 0;
+    std::size_t moved = moved_.load(std::memory_order_relaxed);
     for (std::size_t taken = 0; taken < batch; ++taken) {
         const io_uring_cqe* entry = ring_.front();
         if (entry == nullptr) break;
@@ -353,9 +361,11 @@ inline std::size_t UringDriver::take_completions(Done (&done)[batch], bool& took
             auto* operation = reinterpret_cast<Operation*>(entry->user_data);
             __builtin_prefetch(operation, 1);
             done[count++] = {operation, entry->res};
+            moved += entry->res > 0 ? static_cast<std::size_t>(entry->res) : 0;
         }
         ring_.pop();
     }
+    moved_.store(moved, std::memory_order_relaxed);
     return count;
 }
 

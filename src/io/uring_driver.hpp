@@ -96,6 +96,7 @@ private:
     static constexpr std::size_t batch = 32;
     static constexpr unsigned most_rescue_batches = 32;
     static constexpr std::int64_t most_put_off_ns = 200'000;
+    static constexpr std::size_t most_moved = 256 << 10;
     static constexpr std::int64_t rescue_patience_ns = 100'000;
 
     // user_data of what is no operation; those are aligned addresses.
@@ -124,6 +125,7 @@ private:
     void send_wake() noexcept;
     bool owner_must_enter() const noexcept;
     bool may_put_off() const noexcept;
+    void note_entry() noexcept;
 
     // --- fixed after construction ---
     Offload& offload_;
@@ -144,6 +146,7 @@ private:
     bool wake_event_armed_ = false;           // guarded by lock_
     std::atomic<bool> has_requests_{false};   // written under lock_: requests_ or arming
     std::atomic<std::size_t> in_flight_{0};   // written under lock_
+    std::atomic<std::size_t> moved_{0};       // bytes since entered_, by results; under lock_
     std::atomic<std::size_t> delivering_{0};  // left the queue, complete() is under way
     std::atomic<std::size_t> offloaded_{0};   // with the Offload
     std::atomic<std::uint32_t> wake_state_{idle};
