@@ -196,9 +196,11 @@ inline std::vector<std::string> interrupted(
         gate.open();
     }};
     std::vector<std::string> errors(count);
+    std::atomic<std::size_t> begun{0};
     run_hooked([&] {
         auto fibers = spawn_requests(
             [&](std::size_t i) -> std::string {
+                ++begun;
                 errors[i] = request(i);
                 if (!reached.is_set()) over = true;
                 try {
@@ -210,6 +212,8 @@ inline std::vector<std::string> interrupted(
             },
             count);
         reached.wait();
+        // What is asked again, counts twice: others may not have begun, and then never would.
+        while (begun != count) this_fiber::yield();
         interrupt(fibers);
         join_all(fibers);
         left.set();
