@@ -31,6 +31,7 @@ def server_commands(binaries, protocol):
     commands["threads"] = ["thread_server", *http]
     for name, io in {"weft": "uring", "weft-epoll": "epoll"}.items():
         commands[name] = [f"weft_{protocol}", f"--io={io}", "--workers=1"]
+        commands[f"{name}-lent"] = [*commands[name], "--lent=1"]
     commands["weft-2"] = [f"weft_{protocol}", "--io=uring", "--workers=2"]
     commands["go"] = [f"go_{protocol}"]
     found = {name: pathlib.Path(binaries).resolve() / command[0] for name, command in commands.items()}

@@ -23,23 +23,30 @@ namespace bench {
 
 enum class Protocol : std::uint8_t { echo, http };
 
-/// A page-aligned buffer that takes memory as it is touched.
+/// A page-aligned buffer, made when it is asked for, that takes memory as it is touched.
 class PageBuffer {
 public:
-    explicit PageBuffer(std::size_t size) : size_{size} {
-        memory_ = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory_ == MAP_FAILED) throw std::bad_alloc{};
-    }
+    explicit PageBuffer(std::size_t size) : size_{size} {}
     PageBuffer(const PageBuffer&) = delete;
     PageBuffer& operator=(const PageBuffer&) = delete;
-    ~PageBuffer() { munmap(memory_, size_); }
+    ~PageBuffer() {
+        if (memory_ != nullptr) munmap(memory_, size_);
+    }
 
-    std::span<std::byte> bytes() const noexcept {
+    std::span<std::byte> bytes() {
+        if (memory_ == nullptr) make();
         return {static_cast<std::byte*>(memory_), size_};
     }
 
 private:
-    void* memory_;
+    void make() {
+        void* const made =
+            mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (made == MAP_FAILED) throw std::bad_alloc{};
+        memory_ = made;
+    }
+
+    void* memory_ = nullptr;
     std::size_t size_;
 };
 
@@ -48,13 +55,21 @@ public:
     explicit Exchange(Protocol protocol) : protocol_{protocol}, buffer_{buffer_size} {}
 
     /// Where the next bytes are to be received.
-    std::span<std::byte> space() noexcept { return buffer_.bytes().subspan(kept_); }
+    std::span<std::byte> space() { return buffer_.bytes().subspan(kept_); }
 
     /// What to send now that `received` bytes came into space(). Empty when the
     /// request is not complete yet. Valid until the next call.
     std::span<const std::byte> answer(std::size_t received) {
         if (protocol_ == Protocol::echo) return buffer_.bytes().first(received);
-        return replies_to(take_requests(kept_ + received));
+        return replies_to(take_requests(buffer_.bytes().first(kept_ + received)));
+    }
+
+    /// The same for what was received into memory of somebody else's.
+    std::span<const std::byte> answer_to(std::span<std::byte> received) {
+        if (protocol_ == Protocol::echo) return received;
+        if (kept_ == 0) return replies_to(take_requests(received));
+        memcpy(space().data(), received.data(), received.size());
+        return answer(received.size());
     }
 
 private:
@@ -62,10 +77,10 @@ private:
     static constexpr std::string_view page =
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!";
 
-    /// Removes the complete requests from the first `filled` bytes; returns how many.
-    std::size_t take_requests(std::size_t filled) noexcept {
-        std::byte* begin = buffer_.bytes().data();
-        std::byte* const end = begin + filled;
+    /// Keeps what is left after the complete requests in `filled`; returns how many those are.
+    std::size_t take_requests(std::span<std::byte> filled) {
+        std::byte* begin = filled.data();
+        std::byte* const end = begin + filled.size();
         std::size_t requests = 0;
         while (void* found = memmem(begin, static_cast<std::size_t>(end - begin), "\r\n\r\n", 4)) {
             begin = static_cast<std::byte*>(found) + 4;

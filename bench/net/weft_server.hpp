@@ -32,7 +32,7 @@ inline weft::Options weft_options(const Arguments& arguments) {
     return options;
 }
 
-/// Answers until the peer is gone.
+/// Answers until the peer is gone. With memory of its own for each connection:
 inline void converse(weft::io::TcpStream stream, Protocol protocol) {
     Exchange exchange{protocol};
     for (;;) {
@@ -42,8 +42,20 @@ inline void converse(weft::io::TcpStream stream, Protocol protocol) {
     }
 }
 
+/// With memory that weft lends, while there is something in it.
+inline void converse_in_lent(weft::io::TcpStream stream, Protocol protocol) {
+    Exchange exchange{protocol};
+    for (;;) {
+        const weft::io::LentBytes received = stream.receive();
+        if (received.empty()) return;
+        stream.write_all(exchange.answer_to(received.bytes()));
+    }
+}
+
+using Converse = void (*)(weft::io::TcpStream, Protocol);
+
 /// A load generator that is done resets its connections: no error of ours.
-inline void converse_until_reset(weft::io::TcpStream stream, Protocol protocol) {
+inline void converse_until_reset(weft::io::TcpStream stream, Protocol protocol, Converse converse) {
     try {
         converse(std::move(stream), protocol);
     } catch (const std::system_error&) {
@@ -51,14 +63,14 @@ inline void converse_until_reset(weft::io::TcpStream stream, Protocol protocol) 
     }
 }
 
-inline void serve_for_ever(int port, Protocol protocol) {
+inline void serve_for_ever(int port, Protocol protocol, Converse converse) {
     weft::io::TcpListener listener{
         weft::io::Address::loopback_v4(static_cast<std::uint16_t>(port))};
     for (;;) {
         weft::io::TcpStream stream = listener.accept();
         stream.no_delay(true);
-        weft::spawn([stream = std::move(stream), protocol]() mutable {
-            converse_until_reset(std::move(stream), protocol);
+        weft::spawn([stream = std::move(stream), protocol, converse]() mutable {
+            converse_until_reset(std::move(stream), protocol, converse);
         });
     }
 }
@@ -67,7 +79,8 @@ inline void serve_for_ever(int port, Protocol protocol) {
 inline int serve_with_weft(const Arguments& arguments, Protocol protocol) {
     raise_descriptor_limit();
     const int port = arguments.integer("port", 7000);
-    weft::run([port, protocol] { serve_for_ever(port, protocol); }, weft_options(arguments));
+    const Converse how = arguments.integer("lent", 0) != 0 ? converse_in_lent : converse;
+    weft::run([=] { serve_for_ever(port, protocol, how); }, weft_options(arguments));
     return 0;
 }
 

@@ -23,6 +23,7 @@
 #include <weft/io/file.hpp>
 #include <weft/io/file_status.hpp>
 #include <weft/io/file_system.hpp>
+#include <weft/io/lent_bytes.hpp>
 #include <weft/io/listener_socket.hpp>
 #include <weft/io/owned_fd.hpp>
 #include <weft/io/pipe.hpp>

@@ -240,6 +240,7 @@ Attempt attempt_unchecked(const Request& request, Occasion occasion,
             return occasion == Occasion::submitted ? begin_connect(request)
                                                    : finish_connect(request);
         case Code::recv: return transfer(request, SYS_recvfrom, 0, progress);
+        case Code::recv_lent: return done(-EOPNOTSUPP);
         case Code::send: return transfer(request, SYS_sendto, MSG_NOSIGNAL, progress);
         case Code::recvmsg: return transfer_message(request, SYS_recvmsg, 0);
         case Code::sendmsg: return transfer_message(request, SYS_sendmsg, MSG_NOSIGNAL);
@@ -329,6 +330,7 @@ int carry_out(const Request& request) noexcept {
         case Code::accept:
         case Code::connect:
         case Code::recv:
+        case Code::recv_lent:
         case Code::send:
         case Code::recvmsg:
         case Code::sendmsg: break;
@@ -340,6 +342,7 @@ int carry_out(const Request& request) noexcept {
 std::uint32_t interest_of(const Request& request) noexcept {
     switch (request.code) {
         case Code::accept:
+        case Code::recv_lent:
         case Code::read:
         case Code::readv: return POLLIN;
         case Code::recv:

@@ -5,8 +5,11 @@
 #include "base/sync.hpp"
 #include "io/attempt.hpp"
 #include "io/descriptor.hpp"
+#include "io/lending.hpp"
 #include "io/offload.hpp"
 #include "io/system_call.hpp"
+
+#include <weft/io/lent_bytes.hpp>
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -58,7 +61,8 @@ int result_when_ended(const Operation& operation, int error) noexcept {
 /// tried in any case.
 bool may_be_kept(const Operation& operation) noexcept {
     using Code = Request::Code;
-    constexpr Code kept[] = {Code::accept, Code::recv, Code::recvmsg, Code::send, Code::sendmsg};
+    constexpr Code kept[] = {Code::accept,  Code::recv, Code::recv_lent,
+                             Code::recvmsg, Code::send, Code::sendmsg};
     constexpr std::uint32_t does_not_wait = MSG_DONTWAIT | MSG_ERRQUEUE;
     return operation.use() != nullptr && (operation.request().flags & does_not_wait) == 0 &&
            std::find(std::begin(kept), std::end(kept), operation.request().code) != std::end(kept);
@@ -77,15 +81,38 @@ bool ends_short(int fd) noexcept {
 /// Whether what it was tried for has come to an end with it.
 bool has_drained(const FdRecord& record, const Request& request, int result) noexcept {
     constexpr std::uint32_t special = MSG_PEEK | MSG_WAITALL | MSG_OOB;
-    return record.ends_short && request.code == Request::Code::recv &&
-           (request.flags & special) == 0 && result > 0 &&
+    const bool receives =
+        request.code == Request::Code::recv || request.code == Request::Code::recv_lent;
+    return record.ends_short && receives && (request.flags & special) == 0 && result > 0 &&
            static_cast<std::uint32_t>(result) < request.length;
+}
+
+/// attempt(), lending what it receives into.
+Attempt attempt_lent(Operation& operation, Occasion occasion, std::uint32_t& progress) noexcept {
+    const Request& request = operation.request();
+    std::byte* const piece = lend();
+    if (piece == nullptr) return {Attempt::Outcome::done, -ENOBUFS};
+    const Request receive{
+        .code = Request::Code::recv, .fd = request.fd, .buffer = piece, .length = request.length};
+    const Attempt made = attempt(receive, occasion, progress);
+    if (made.outcome == Attempt::Outcome::done && made.result > 0) {
+        operation.lent = piece;
+    } else {
+        take_back(piece);
+    }
+    return made;
+}
+
+Attempt attempt_for(Operation& operation, Occasion occasion, std::uint32_t& progress) noexcept {
+    return operation.request().code == Request::Code::recv_lent
+               ? attempt_lent(operation, occasion, progress)
+               : attempt(operation.request(), occasion, progress);
 }
 
 /// Tries `operation` again. Whether it is over; then `result` is its own.
 bool attempt_again(Operation& operation, int& result) noexcept {
     std::uint32_t progress = progress_of(operation);
-    const Attempt made = attempt(operation.request(), Occasion::readiness, progress);
+    const Attempt made = attempt_for(operation, Occasion::readiness, progress);
     set_progress(operation, progress);
     result = made.result;
     return made.outcome == Attempt::Outcome::done;
@@ -112,7 +139,7 @@ void EpollDriver::submit(Operation& operation) noexcept {
 
 void EpollDriver::submit_once(Operation& operation) noexcept {
     std::uint32_t progress = 0;
-    const Attempt made = attempt(operation.request(), Occasion::submitted, progress);
+    const Attempt made = attempt_for(operation, Occasion::submitted, progress);
     switch (made.outcome) {
         case Attempt::Outcome::done: operation.complete(made.result); return;
         case Attempt::Outcome::would_block:

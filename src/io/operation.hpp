@@ -19,6 +19,7 @@
 // States: prepared -> submitted (driver) -> done (owner), by completion_.
 #pragma once
 
+#include "io/lending.hpp"
 #include "park/completion.hpp"
 #include "park/park.hpp"
 #include "sched/driver.hpp"
@@ -26,6 +27,7 @@
 #include <weft/detail/export.hpp>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 
 struct iovec;
@@ -61,6 +63,9 @@ struct Request {
         accept,   // fd; flags: accept4's; buffer, extra: its address and length, or null
         connect,  // fd, address (pointer), length
         recv,     // fd, buffer, length, flags: MSG_*
+        // fd, length; into lent memory, which the operation names then. -ENOBUFS: none was
+        // there; -EOPNOTSUPP: it never is, here
+        recv_lent,
         send,     // fd, buffer, length, flags: MSG_*
         recvmsg,  // fd, buffer: msghdr*, flags
         sendmsg,  // fd, buffer: msghdr*, flags
@@ -154,6 +159,7 @@ public:
     Operation* next = nullptr;  // in the driver's lists
     Operation* prev = nullptr;
     void* driver_data = nullptr;
+    std::byte* lent = nullptr;  // of recv_lent, with a result > 0: what it received into
 
 private:
     IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
@@ -177,6 +183,12 @@ public:
     /// driver; returns when nothing can touch the descriptor any more but what
     /// its complete() announced. Called before a close.
     virtual void cancel_fd(int fd) noexcept = 0;
+
+    /// Own worker.
+    Stock& stock() noexcept { return stock_; }
+
+private:
+    Stock stock_;
 };
 
 inline void Operation::begin(IoDriver& driver) noexcept {

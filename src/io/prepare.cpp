@@ -1,6 +1,8 @@
 // Layer: io. Uses: base.
 #include "io/prepare.hpp"
 
+#include "io/buffer_ring.hpp"
+
 #include <liburing.h>
 
 #include <cstdint>
@@ -21,7 +23,8 @@ std::optional<std::uint8_t> opcode_of(Code code) noexcept {
         case Code::nop: return IORING_OP_NOP;
         case Code::accept: return IORING_OP_ACCEPT;
         case Code::connect: return IORING_OP_CONNECT;
-        case Code::recv: return IORING_OP_RECV;
+        case Code::recv:
+        case Code::recv_lent: return IORING_OP_RECV;
         case Code::send: return IORING_OP_SEND;
         case Code::recvmsg: return IORING_OP_RECVMSG;
         case Code::sendmsg: return IORING_OP_SENDMSG;
@@ -70,6 +73,11 @@ void prepare(io_uring_sqe& entry, const Request& request, std::uint16_t accept_f
             entry.addr = address;
             entry.len = request.length;
             entry.msg_flags = request.flags;
+            return;
+        case Code::recv_lent:
+            entry.len = request.length;
+            entry.flags = IOSQE_BUFFER_SELECT;
+            entry.buf_group = BufferRing::group;
             return;
         case Code::recvmsg:
         case Code::sendmsg:

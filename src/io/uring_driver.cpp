@@ -101,6 +101,7 @@ void UringDriver::attach() {
     if (const int result = ring_.enable(); result < 0) {
         throw std::system_error(-result, std::system_category(), "io_uring: enabling a ring");
     }
+    buffers_.open(ring_.fd());
 }
 
 bool UringDriver::ready() const noexcept { return ring_.has_completions() || owner_must_enter(); }
@@ -176,6 +177,7 @@ void UringDriver::send_wake() noexcept {
 
 // Those that weft cannot do without were probed for: there is no ring without.
 inline bool UringDriver::knows(Request::Code code) const noexcept {
+    if (code == Request::Code::recv_lent) return buffers_.is_open();
     if (code < Request::Code::renameat) [[likely]]
         return true;
     const auto opcode = opcode_of(code);
@@ -183,6 +185,9 @@ inline bool UringDriver::knows(Request::Code code) const noexcept {
 }
 
 void UringDriver::hand_over(Operation& operation) noexcept {
+    if (operation.request().code == Request::Code::recv_lent) {
+        return operation.complete(-EOPNOTSUPP);
+    }
     {
         const std::lock_guard lock{lock_};  // a cancel() may be looking
         operation.driver_flags = offloaded;
@@ -190,10 +195,16 @@ void UringDriver::hand_over(Operation& operation) noexcept {
     offload_.submit(operation, offloaded_);
 }
 
+/// Of lent memory there is a piece in the ring for each receive, as a rule.
+std::byte* UringDriver::piece_for(Request::Code code) noexcept {
+    return code == Request::Code::recv_lent && !buffers_.is_full() ? stock().take() : nullptr;
+}
+
 [[gnu::hot]] void UringDriver::submit(Operation& operation) noexcept {
     const Request& request = operation.request();
     if (!knows(request.code)) [[unlikely]]
         return hand_over(operation);
+    std::byte* const piece = piece_for(request.code);
     for (;;) {
         {
             const std::lock_guard lock{lock_};
@@ -206,6 +217,7 @@ void UringDriver::hand_over(Operation& operation) noexcept {
                 }
                 entry->user_data = tag_of(operation);
                 ring_.publish();
+                if (piece != nullptr) buffers_.provide(piece);
                 in_flight_.store(unfinished() + 1, std::memory_order_relaxed);
                 return;
             }
@@ -360,7 +372,7 @@ inline std::size_t UringDriver::take_completions(Done (&done)[batch], bool& took
         } else if (entry->user_data != cancel_tag) {
             auto* operation = reinterpret_cast<Operation*>(entry->user_data);
             __builtin_prefetch(operation, 1);
-            done[count++] = {operation, entry->res};
+            done[count++] = {operation, entry->res, buffers_.taken(entry->flags)};
             moved += entry->res > 0 ? static_cast<std::size_t>(entry->res) : 0;
         }
         ring_.pop();
@@ -400,7 +412,10 @@ inline void UringDriver::finish(Operation& operation) noexcept {
         }
     }
     if (took_wake && who == Who::rescuer) send_wake();
-    for (std::size_t i = 0; i < count; ++i) done[i].operation->complete(done[i].result);
+    for (std::size_t i = 0; i < count; ++i) {
+        if (done[i].lent != nullptr) done[i].operation->lent = done[i].lent;
+        done[i].operation->complete(done[i].result);
+    }
     if (count > 0) delivering_.fetch_sub(count, std::memory_order_release);
     return count;
 }

@@ -17,6 +17,10 @@
 //
 // What this kernel's io_uring does not know, or none does, the Offload carries out.
 //
+// Lending. Each recv_lent puts a piece from the worker's stock into buffers_, unless that is
+// full; whichever receive has something to put there next gets it. One that finds none is over
+// with -ENOBUFS. Who takes its completion out of the queue takes the piece from buffers_.
+//
 // Closing by number. cancel_fd() sends an operation of its own through
 // requests_, which becomes ASYNC_CANCEL by descriptor. Its completion is the
 // acknowledgement: every entry before it is submitted, and so holds the file
@@ -41,6 +45,7 @@
 #pragma once
 
 #include "base/clock.hpp"
+#include "io/buffer_ring.hpp"
 #include "io/operation.hpp"
 #include "io/operation_list.hpp"
 #include "io/ring.hpp"
@@ -115,9 +120,11 @@ private:
     struct Done {
         Operation* operation;
         int result;
+        std::byte* lent;
     };
     std::size_t take_completions(Done (&done)[batch], bool& took_wake) noexcept;
     std::size_t deliver(Who who) noexcept;
+    std::byte* piece_for(Request::Code code) noexcept;
     void finish(Operation& operation) noexcept;
     bool knows(Request::Code code) const noexcept;
     void hand_over(Operation& operation) noexcept;
@@ -143,6 +150,7 @@ private:
     SpinLock lock_;
     Ring ring_;                               // queues guarded by lock_
     OperationList requests_;                  // guarded by lock_
+    BufferRing buffers_;                      // guarded by lock_, but for is_full()
     bool wake_event_armed_ = false;           // guarded by lock_
     std::atomic<bool> has_requests_{false};   // written under lock_: requests_ or arming
     std::atomic<std::size_t> in_flight_{0};   // written under lock_

@@ -6,6 +6,7 @@
 // in short turns go to the driver as well: a crowd's share a system call.
 #include <weft/io/stream_socket.hpp>
 
+#include "io/lending.hpp"
 #include "os/call.hpp"
 #include "os/message.hpp"
 #include "os/pieces.hpp"
@@ -20,6 +21,7 @@ using detail::clamp_length;
 using detail::perform_on;
 using detail::Pieces;
 using detail::value_or_throw;
+using weft::detail::lent_size;
 
 namespace {
 
@@ -33,6 +35,27 @@ std::int64_t receive_piece(Use& use, void* data, std::size_t size, Deadline dead
     const Request request{
         .code = Request::Code::recv, .buffer = data, .length = clamp_length(size)};
     return perform_on(use, request, deadline, reading);
+}
+
+/// With a result above 0, `lent` is what it received into.
+std::int64_t receive_lent(Use& use, std::byte*& lent, Deadline deadline) {
+    const int fd = use.fd();
+    if (fd < 0) return -EBADF;
+    Operation operation{{.code = Request::Code::recv_lent, .fd = fd, .length = lent_size}, &use};
+    const int result = perform(operation, deadline, Cancellable::yes, reading);
+    lent = operation.lent;
+    return result;
+}
+
+/// Where the driver had nothing to lend. If only now, does not wait: -EAGAIN.
+[[gnu::cold]] std::int64_t receive_unlent(Use& use, std::byte* piece, bool only_now,
+                                          Deadline deadline) {
+    if (piece == nullptr) return -ENOMEM;
+    if (!only_now) return receive_piece(use, piece, lent_size, deadline);
+    return detail::try_on(use, [=](int fd) {
+        return kernel_call(SYS_recvfrom, fd, piece, lent_size, long{MSG_DONTWAIT}, nullptr,
+                           nullptr);
+    });
 }
 
 std::int64_t receive_pieces(Use& use, Pieces& pieces, Deadline deadline) {
@@ -109,7 +132,7 @@ std::int64_t send_rest(Use& use, std::span<const ConstBuffer> buffers, std::size
 
 }  // namespace
 
-std::int64_t StreamSocket::receive(std::span<const MutableBuffer> buffers, Deadline deadline) {
+std::int64_t StreamSocket::receive_into(std::span<const MutableBuffer> buffers, Deadline deadline) {
     Pieces pieces{buffers};
     if (pieces.empty()) return 0;
     Use use{descriptor()};
@@ -134,7 +157,22 @@ std::int64_t StreamSocket::send(std::span<const ConstBuffer> buffers, Deadline d
 }
 
 std::size_t StreamSocket::read(std::span<const MutableBuffer> buffers, Deadline deadline) {
-    return value_or_throw(receive(buffers, deadline), reading);
+    return value_or_throw(receive_into(buffers, deadline), reading);
+}
+
+[[gnu::hot]] LentBytes StreamSocket::receive(Deadline deadline) {
+    Use use{descriptor()};
+    for (;;) {
+        LentBytes received;
+        std::int64_t result = receive_lent(use, received.lent_, deadline);
+        if (result == -ENOBUFS || result == -EOPNOTSUPP) [[unlikely]] {
+            received.lent_ = weft::detail::lend();
+            result = receive_unlent(use, received.lent_, result == -ENOBUFS, deadline);
+            if (result == -EAGAIN) continue;
+        }
+        received.size_ = value_or_throw(result, reading);
+        return received;
+    }
 }
 
 // Not by MSG_WAITALL: with that the kernel, and io_uring, take an error that comes

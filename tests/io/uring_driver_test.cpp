@@ -1,6 +1,7 @@
 #include "support/catch.hpp"
 #include "support/hand_clock.hpp"
 
+#include "io/lending.hpp"
 #include "io/uring_rig.hpp"
 
 #include <atomic>
@@ -298,6 +299,35 @@ TEST_CASE("a stuck owner is rescued", "[io][uring]") {
         rescued = true;
         owner.join();
     }
+}
+
+TEST_CASE("a rescued receive brings the memory that it was lent", "[io][uring]") {
+    if (!uring_support()) return;
+    UringDriver driver{uring_support(), offload()};
+    const Handler handler{driver};
+    const Pair pair = sockets();
+    Operation receive{
+        Request{.code = Request::Code::recv_lent, .fd = pair.a, .length = weft::detail::lent_size}};
+    std::atomic<pid_t> tid{0};
+    std::atomic<bool> rescued{false};
+    std::thread owner{[&] {
+        driver.attach();
+        driver.submit(receive);
+        driver.poll();
+        tid = static_cast<pid_t>(::syscall(SYS_gettid));
+        while (!rescued) {
+        }
+    }};
+    while (tid == 0) {
+    }
+    put(pair.b, "r");
+    while (driver.in_flight() > 0) driver.rescue(tid);
+    REQUIRE(receive.await() == 1);
+    REQUIRE(receive.lent != nullptr);
+    REQUIRE(receive.lent[0] == std::byte{'r'});
+    weft::detail::free_lent(receive.lent);
+    rescued = true;
+    owner.join();
 }
 
 // Goal: rescuing at any moment takes nothing from the owner, wakes least of all.

@@ -1,7 +1,7 @@
 // What the kernel may do to a ring on a bad day, and others at a bad moment.
 //
-// This program is linked with --wrap: the library's calls of io_uring_enter2()
-// and io_uring_setup() come here first. They answer with errors that the system
+// This program is linked with --wrap: the library's calls of io_uring_enter2(),
+// io_uring_setup() and io_uring_register() come here first. They answer with errors that the system
 // calls may give, do half of what was asked, or let somebody in just before the
 // owner of a ring falls asleep.
 #include "support/catch.hpp"
@@ -45,6 +45,7 @@ std::atomic<bool> faulty{false};
 std::atomic<std::uint32_t> calls{0};
 std::atomic<int> met[kinds]{};
 std::atomic<unsigned> most_entries{0};  // of a ring, for lack of memory; 0: any
+std::atomic<bool> without_buffer_rings{false};
 
 /// Called once, by who is about to sleep, with its ring and what it submits.
 using Visit = std::function<void(unsigned ring, unsigned submit)>;
@@ -90,6 +91,7 @@ extern "C" {
 int __real_io_uring_enter2(unsigned ring, unsigned submit, unsigned wait_for, unsigned flags,
                            sigset_t* argument, std::size_t size);
 int __real_io_uring_setup(unsigned entries, io_uring_params* params);
+int __real_io_uring_register(unsigned ring, unsigned what, const void* argument, unsigned count);
 
 int enter_now(unsigned ring, unsigned submit) {
     return __real_io_uring_enter2(ring, submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
@@ -130,6 +132,11 @@ int __wrap_io_uring_setup(unsigned entries, io_uring_params* params) {
     const unsigned most = most_entries;
     if (most != 0 && entries > most) return -ENOMEM;
     return __real_io_uring_setup(entries, params);
+}
+
+int __wrap_io_uring_register(unsigned ring, unsigned what, const void* argument, unsigned count) {
+    if (without_buffer_rings && what == IORING_REGISTER_PBUF_RING) return -EINVAL;
+    return __real_io_uring_register(ring, what, argument, count);
 }
 
 }  // extern "C"
@@ -325,6 +332,47 @@ TEST_CASE("a ring makes do with the memory there is", "[io][uring][fault]") {
     most_entries = 1;
     CHECK_THROWS_AS((Ring{256, 1024}), std::system_error);
     most_entries = 0;
+}
+
+// --- memory that is lent ---
+
+namespace {
+
+void receive_from_many(std::size_t count) {
+    std::vector<Connection> connections;
+    for (std::size_t i = 0; i < count; ++i) connections.push_back(socket_pair());
+    std::vector<weft::Fiber<std::string>> readers;
+    for (auto& each : connections) {
+        readers.push_back(weft::spawn([&each] {
+            std::string all;
+            for (int round = 0; round < 3; ++round) {
+                all += each.server.receive().text();
+                each.server.write_all("next");
+            }
+            return all;
+        }));
+    }
+    for (const char* text : {"a", "b", "c"}) {
+        for (auto& each : connections) each.client.write_all(text);
+        for (auto& each : connections) REQUIRE(read_text(each.client) == "next");
+    }
+    for (auto& each : readers) REQUIRE(each.get() == "abc");
+}
+
+}  // namespace
+
+TEST_CASE("receives go on where the kernel has no rings of buffers", "[io][uring][fault]") {
+    if (!uring_support()) return;
+    without_buffer_rings = true;
+    on_workers([] { receive_from_many(50); }, Io::uring);
+    without_buffer_rings = false;
+}
+
+TEST_CASE("receives lose nothing while enters fail", "[io][uring][fault]") {
+    if (!uring_support()) return;
+    const Faults faults;
+    on_workers([] { receive_from_many(200); }, Io::uring);
+    REQUIRE(Faults::met_all());
 }
 
 namespace {

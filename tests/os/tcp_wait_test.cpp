@@ -58,6 +58,7 @@ struct Waits {
                 idle.client.read(two, d);
             },
             [this](Deadline d) { idle.client.read_exactly(buffer, d); },
+            [this](Deadline d) { idle.client.receive(d); },
             [this](Deadline d) { full.client.write(data, d); },
             [this](Deadline d) {
                 const weft::io::ConstBuffer two[] = {{data.data(), 8}, {data.data(), 8}};

@@ -2,6 +2,7 @@
 
 #include <weft/deadline.hpp>
 #include <weft/detail/export.hpp>
+#include <weft/io/lent_bytes.hpp>
 #include <weft/io/socket.hpp>
 #include <weft/io/stream.hpp>
 
@@ -37,6 +38,14 @@ public:
     /// the stream ended before. Throws as read(); what was read by then is in
     /// the buffer's beginning.
     std::size_t read_exactly(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
+
+    /// Reads what is there, at least one byte, at most 16 KiB, into memory that weft lends
+    /// when it is there: while this waits, the connection takes none for it.
+    ///
+    /// Blocks: until something is there. Cancellation point.
+    /// Returns nothing at the end of the stream.
+    /// Throws as read(), and std::system_error(not_enough_memory); nothing is lost then.
+    LentBytes receive(Deadline deadline = Deadline::never());
 
     /// Writes some of it, at least one byte.
     ///
@@ -74,7 +83,7 @@ public:
     template <class Buffers, class ErrorCode>
     std::size_t read_some(const Buffers& buffers, ErrorCode& error) {
         const MutableBuffers<Buffers> pieces{buffers};
-        const auto result = receive(pieces.span(), expiry_);
+        const auto result = receive_into(pieces.span(), expiry_);
         return detail::report_read(result, pieces.span().empty(), error);
     }
     template <class Buffers>
@@ -101,7 +110,7 @@ protected:
 
 private:
     // >= 0 or -errno; throw Cancelled.
-    std::int64_t receive(std::span<const MutableBuffer> buffers, Deadline deadline);
+    std::int64_t receive_into(std::span<const MutableBuffer> buffers, Deadline deadline);
     std::int64_t send(std::span<const ConstBuffer> buffers, Deadline deadline);
 
     Deadline expiry_ = Deadline::never();

@@ -1,0 +1,83 @@
+// Layer: io. Uses: base, io_uring.
+#include "io/buffer_ring.hpp"
+
+#include "base/assert.hpp"
+#include "io/lending.hpp"
+
+#include <liburing.h>
+
+#include <new>
+#include <utility>
+
+namespace weft::detail {
+
+namespace {
+
+constexpr std::align_val_t page{4096};
+
+}  // namespace
+
+void BufferRing::open(int ring) noexcept {
+    constexpr std::size_t size = entries * sizeof(io_uring_buf);
+    void* const memory = ::operator new(size, page, std::nothrow);
+    numbered_.reset(new (std::nothrow) std::byte* [entries] {});
+    if (memory == nullptr || numbered_ == nullptr) {
+        return ::operator delete(memory, page);
+    }
+    ring_ = new (memory) io_uring_buf[entries]{};
+
+    io_uring_buf_reg registration{};
+    registration.ring_addr = reinterpret_cast<std::uint64_t>(memory);
+    registration.ring_entries = entries;
+    registration.bgid = group;
+    if (io_uring_register(static_cast<unsigned>(ring), IORING_REGISTER_PBUF_RING, &registration,
+                          1) < 0) {
+        return;
+    }
+    open_ = true;
+    for (unsigned i = 0; i < entries; ++i) spare_[i] = static_cast<std::uint16_t>(i);
+    spares_.store(entries, std::memory_order_relaxed);
+}
+
+BufferRing::~BufferRing() {
+    ::operator delete(ring_, page);
+    if (numbered_ == nullptr) return;
+    for (unsigned i = 0; i < entries; ++i) {
+        if (numbered_[i] != nullptr) free_lent(numbered_[i]);
+    }
+}
+
+unsigned BufferRing::head(int fd) {
+    struct {
+        unsigned g, head, r[8];
+    } st{};
+    int r = io_uring_register(fd, 26, &st, 1);
+    return r < 0 ? 100000 - r : static_cast<unsigned>(tail_) * 100000 + st.head;
+}
+void BufferRing::provide(std::byte* piece) noexcept {
+    const unsigned spares = spares_.load(std::memory_order_relaxed);
+    WEFT_ASSERT(spares > 0);
+    const std::uint16_t number = spare_[spares - 1];
+    spares_.store(spares - 1, std::memory_order_relaxed);
+    numbered_[number] = piece;
+
+    io_uring_buf& entry = ring_[tail_ % entries];
+    entry.addr = reinterpret_cast<std::uint64_t>(piece);
+    entry.len = lent_size;
+    entry.bid = number;
+    // The tail of the whole lies in the first entry. Pairs with the kernel's look at it.
+    __atomic_store_n(&ring_[0].resv, ++tail_, __ATOMIC_RELEASE);
+}
+
+std::byte* BufferRing::taken(std::uint32_t flags) noexcept {
+    if ((flags & IORING_CQE_F_BUFFER) == 0) return nullptr;
+    const auto number = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+    WEFT_ASSERT(number < entries);
+    std::byte* const piece = std::exchange(numbered_[number], nullptr);
+    const unsigned spares = spares_.load(std::memory_order_relaxed);
+    spare_[spares] = number;
+    spares_.store(spares + 1, std::memory_order_relaxed);
+    return piece;
+}
+
+}  // namespace weft::detail

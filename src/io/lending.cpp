@@ -1,0 +1,51 @@
+// Layer: io. Uses: base, sched.
+#include "io/lending.hpp"
+
+#include "io/operation.hpp"
+#include "sched/worker.hpp"
+
+#include <weft/io/lent_bytes.hpp>
+
+#include <new>
+
+namespace weft::detail {
+
+namespace {
+
+constexpr std::align_val_t line{64};
+
+std::byte* allocate() noexcept {
+    return static_cast<std::byte*>(::operator new(lent_size + 1024, line, std::nothrow));
+}
+
+Stock* stock_here() noexcept {
+    Worker* const worker = Worker::current();
+    return worker == nullptr ? nullptr : &driver_of(*worker).stock();
+}
+
+}  // namespace
+
+Stock::~Stock() {
+    while (count_ > 0) free_lent(pieces_[--count_]);
+}
+
+std::byte* Stock::take() noexcept { return count_ > 0 ? pieces_[--count_] : allocate(); }
+
+void Stock::put(std::byte* piece) noexcept {
+    if (count_ == most) return free_lent(piece);
+    pieces_[count_++] = piece;
+}
+
+std::byte* lend() noexcept {
+    Stock* const stock = stock_here();
+    return stock == nullptr ? allocate() : stock->take();
+}
+
+void take_back(std::byte* lent) noexcept {
+    Stock* const stock = stock_here();
+    stock == nullptr ? free_lent(lent) : stock->put(lent);
+}
+
+void free_lent(std::byte* piece) noexcept { ::operator delete(piece, line); }
+
+}  // namespace weft::detail
