@@ -6,21 +6,16 @@
 #include <weft/io/tcp.hpp>
 #include <weft/runtime.hpp>
 
-#include <array>
-#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <span>
 #include <utility>
 
 namespace io = weft::io;
 
 void echo(io::TcpStream& peer) {
-    std::array<std::byte, 4096> buffer;
-    while (const std::size_t size = peer.read(buffer)) {
-        peer.write_all(std::span{buffer}.first(size));
-    }
+    while (const io::LentBytes received = peer.receive()) peer.write_all(received.bytes());
 }
 
 void serve(std::uint16_t port) {

@@ -45,9 +45,7 @@ inline void converse(weft::io::TcpStream stream, Protocol protocol) {
 /// With memory that weft lends, while there is something in it.
 inline void converse_in_lent(weft::io::TcpStream stream, Protocol protocol) {
     Exchange exchange{protocol};
-    for (;;) {
-        const weft::io::LentBytes received = stream.receive();
-        if (received.empty()) return;
+    while (const weft::io::LentBytes received = stream.receive()) {
         stream.write_all(exchange.answer_to(received.bytes()));
     }
 }

@@ -2,6 +2,7 @@
 #include "io/buffer_ring.hpp"
 
 #include "base/assert.hpp"
+#include "base/sanitizer.hpp"
 #include "io/lending.hpp"
 
 #include <liburing.h>
@@ -18,6 +19,7 @@ constexpr std::align_val_t page{4096};
 }  // namespace
 
 void BufferRing::open(int ring) noexcept {
+    const Unobserved quiet;
     constexpr std::size_t size = entries * sizeof(io_uring_buf);
     void* const memory = ::operator new(size, page, std::nothrow);
     numbered_.reset(new (std::nothrow) std::byte* [entries] {});
@@ -40,6 +42,7 @@ void BufferRing::open(int ring) noexcept {
 }
 
 BufferRing::~BufferRing() {
+    const Unobserved quiet;
     ::operator delete(ring_, page);
     if (numbered_ == nullptr) return;
     for (unsigned i = 0; i < entries; ++i) {
@@ -55,6 +58,7 @@ unsigned BufferRing::head(int fd) {
     return r < 0 ? 100000 - r : static_cast<unsigned>(tail_) * 100000 + st.head;
 }
 void BufferRing::provide(std::byte* piece) noexcept {
+    const Unobserved quiet;
     const unsigned spares = spares_.load(std::memory_order_relaxed);
     WEFT_ASSERT(spares > 0);
     const std::uint16_t number = spare_[spares - 1];
@@ -71,6 +75,7 @@ void BufferRing::provide(std::byte* piece) noexcept {
 
 std::byte* BufferRing::taken(std::uint32_t flags) noexcept {
     if ((flags & IORING_CQE_F_BUFFER) == 0) return nullptr;
+    const Unobserved quiet;
     const auto number = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
     WEFT_ASSERT(number < entries);
     std::byte* const piece = std::exchange(numbered_[number], nullptr);

@@ -1,6 +1,7 @@
 // Layer: io. Uses: base, sched.
 #include "io/lending.hpp"
 
+#include "base/sanitizer.hpp"
 #include "io/operation.hpp"
 #include "sched/worker.hpp"
 
@@ -26,22 +27,30 @@ Stock* stock_here() noexcept {
 }  // namespace
 
 Stock::~Stock() {
+    const Unobserved quiet;
     while (count_ > 0) free_lent(pieces_[--count_]);
 }
 
-std::byte* Stock::take() noexcept { return count_ > 0 ? pieces_[--count_] : allocate(); }
+std::byte* Stock::take() noexcept {
+    const Unobserved quiet;
+    return count_ > 0 ? pieces_[--count_] : allocate();
+}
 
 void Stock::put(std::byte* piece) noexcept {
+    const Unobserved quiet;
     if (count_ == most) return free_lent(piece);
     pieces_[count_++] = piece;
 }
 
 std::byte* lend() noexcept {
     Stock* const stock = stock_here();
-    return stock == nullptr ? allocate() : stock->take();
+    std::byte* const piece = stock == nullptr ? allocate() : stock->take();
+    tsan_acquire(piece);
+    return piece;
 }
 
 void take_back(std::byte* lent) noexcept {
+    tsan_release(lent);
     Stock* const stock = stock_here();
     stock == nullptr ? free_lent(lent) : stock->put(lent);
 }

@@ -4,6 +4,9 @@
 // Each worker keeps a stock, last in first out: so a few pieces, which are in the cache, serve
 // many connections. What the stock has no room for, and what threads give back, goes to the heap.
 // So nobody owes a piece to the one who lent it.
+//
+// Unobserved: pieces go through a worker's loop, of which TSan sees nothing. Who gave a piece
+// back releases it, who gets it acquires it.
 #pragma once
 
 #include <cstddef>

@@ -6,6 +6,7 @@
 // in short turns go to the driver as well: a crowd's share a system call.
 #include <weft/io/stream_socket.hpp>
 
+#include "base/sanitizer.hpp"
 #include "io/lending.hpp"
 #include "os/call.hpp"
 #include "os/message.hpp"
@@ -44,6 +45,7 @@ std::int64_t receive_lent(Use& use, std::byte*& lent, Deadline deadline) {
     Operation operation{{.code = Request::Code::recv_lent, .fd = fd, .length = lent_size}, &use};
     const int result = perform(operation, deadline, Cancellable::yes, reading);
     lent = operation.lent;
+    weft::detail::tsan_acquire(lent);  // from whoever had it before
     return result;
 }
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -113,6 +114,38 @@ TEST_CASE("while completions are there, what is begun is put off, but not for lo
             driver.poll();
             CHECK(driver.in_flight() == 0);
             for (auto& operation : crowd) CHECK(operation->await() == 0);
+            CHECK(late[0]->await() == 0);
+        }
+    }
+}
+
+TEST_CASE("after large receives nothing is put off", "[io][uring]") {
+    constexpr std::uint32_t large = 16'384;
+    constexpr std::size_t count = 40;  // more than one poll delivers
+    for (const std::uint32_t size : {std::uint32_t{1}, large}) {
+        for (const auto& support : supports()) {
+            UringDriver driver{support, offload()};
+            driver.attach();
+            const HandClock clock;
+            std::vector<Pair> pairs;
+            std::vector<char> memory(count * large);
+            Operations receives;
+            for (std::size_t i = 0; i < count; ++i) {
+                pairs.push_back(sockets());
+                put(pairs.back().b, std::string(size, 'x'));
+                receives.push_back(std::make_unique<Operation>(Request{.code = Request::Code::recv,
+                                                                       .fd = pairs.back().a,
+                                                                       .buffer = &memory[i * large],
+                                                                       .length = size}));
+                driver.submit(*receives.back());
+            }
+            driver.poll();
+            REQUIRE(driver.in_flight() > 0);
+            const auto late = submit_nops(driver, 1);
+            driver.poll();
+            CHECK(driver.in_flight() == (size == large ? 0 : 1));
+            drain(driver);
+            for (auto& each : receives) CHECK(each->await() == static_cast<int>(size));
             CHECK(late[0]->await() == 0);
         }
     }

@@ -27,7 +27,7 @@ std::string receive_to_end(weft::io::StreamSocket& stream) {
     std::string all;
     for (;;) {
         const LentBytes part = stream.receive();
-        if (part.empty()) return all;
+        if (!part) return all;
         all += part.text();
     }
 }
@@ -42,7 +42,7 @@ TEST_CASE("receive brings what is there, and nothing at the end", "[os][receive]
         client.write_all("again");
         client.shutdown(Shutdown::write);
         REQUIRE(receive_to_end(server) == "again");
-        REQUIRE(server.receive().empty());
+        REQUIRE_FALSE(server.receive());
     });
 }
 
@@ -64,7 +64,7 @@ TEST_CASE("what receives bring is what was sent, in order, beside reads", "[os][
         }
         writer.get();
         REQUIRE(got == sent);
-        REQUIRE(server.receive().empty());  // the end stays the end
+        REQUIRE_FALSE(server.receive());  // the end stays the end
     });
 }
 
@@ -171,7 +171,7 @@ TEST_CASE("each byte is received once, whatever cancellations it races with",
         }
         REQUIRE(received == count);
         client.shutdown(Shutdown::write);
-        REQUIRE(server.receive().empty());
+        REQUIRE_FALSE(server.receive());
     });
 }
 
@@ -202,7 +202,7 @@ TEST_CASE("a plain thread receives, too", "[os][receive]") {
     writer.join();
     REQUIRE(is(error_of([&] { server.receive(1ms); }), std::errc::timed_out));
     client.close();
-    REQUIRE(server.receive().empty());
+    REQUIRE_FALSE(server.receive());
 }
 
 TEST_CASE("what was received outlives its stream, its runtime and its thread", "[os][receive]") {
@@ -222,11 +222,11 @@ TEST_CASE("what was received outlives its stream, its runtime and its thread", "
             kept.pop_back();
         }}.join();
         LentBytes moved = std::move(kept[0]);
-        REQUIRE(kept[0].empty());
+        REQUIRE_FALSE(kept[0]);
         moved = std::move(kept[1]);
         REQUIRE(moved.text() == "two");
         moved = LentBytes{};
-        REQUIRE(moved.empty());
+        REQUIRE_FALSE(moved);
         REQUIRE(moved.bytes().data() == nullptr);
     }
 }

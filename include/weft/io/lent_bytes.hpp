@@ -43,8 +43,8 @@ public:
     std::span<std::byte> bytes() const noexcept { return {lent_, size_}; }
     std::string_view text() const noexcept { return {reinterpret_cast<const char*>(lent_), size_}; }
     std::size_t size() const noexcept { return size_; }
-    /// The end of the stream, if a receive brought it.
-    bool empty() const noexcept { return size_ == 0; }
+    /// False for nothing: what a receive brings at the end of the stream.
+    explicit operator bool() const noexcept { return size_ != 0; }
 
 private:
     friend class StreamSocket;
