@@ -33,20 +33,20 @@ public:
         if (memory_ != nullptr) munmap(memory_, size_);
     }
 
-    std::span<std::byte> bytes() {
+    std::span<std::byte> bytes() const {
         if (memory_ == nullptr) make();
         return {static_cast<std::byte*>(memory_), size_};
     }
 
 private:
-    void make() {
+    void make() const {
         void* const made =
             mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (made == MAP_FAILED) throw std::bad_alloc{};
         memory_ = made;
     }
 
-    void* memory_ = nullptr;
+    mutable void* memory_ = nullptr;
     std::size_t size_;
 };
 
