@@ -1,5 +1,6 @@
 #include "support/tcp.hpp"
 #include "support/catch.hpp"
+#include "support/hand_clock.hpp"
 #include "support/runtime.hpp"
 
 #include <weft/cancelled.hpp>
@@ -442,4 +443,36 @@ TEST_CASE("keep-alive is timed as asked, and nonsense refused", "[os][tcp]") {
     REQUIRE(refused({.idle = 0s}));
     REQUIRE(refused({.idle = 1h * 100'000'000}));
     REQUIRE(refused({.count = 128}));
+}
+
+// Goal: small sends of many fibers are begun together, and no more of them than stay in the
+// cache. Method: each looks how many are in flight before its own; time stands still, so turns
+// are short.
+TEST_CASE("a crowd's small sends go together", "[os][tcp]") {
+    if (available_io().front() != weft::Io::uring) return;
+    const auto most_in_flight = [](std::size_t size) {
+        const HandClock clock;
+        const auto data = pattern(size);
+        std::uint64_t most = 0;
+        std::vector<Connection> connections;
+        std::vector<weft::Fiber<>> fibers;
+        for (int i = 0; i < 40; ++i) {
+            connections.push_back(socket_pair());
+            fibers.push_back(weft::spawn([&, i] {
+                for (int turn = 0; turn < 10; ++turn) weft::this_fiber::yield();
+                const std::uint64_t now = weft::Runtime::current().counters().operations;
+                most = std::max(most, now);
+                connections[static_cast<std::size_t>(i)].client.write_all(data);
+            }));
+        }
+        weft::join_all(fibers);
+        return most;
+    };
+    const auto body = [&] {
+        CHECK(most_in_flight(64) >= 20);
+        CHECK(most_in_flight(8 << 10) <= 12);
+        CHECK(most_in_flight(8 << 10) > 1);
+        CHECK(most_in_flight(100'000) == 0);
+    };
+    weft::run(body, {.workers = 1, .io = weft::Io::uring});
 }
