@@ -3,14 +3,15 @@
 
     net/compare.py --bin=BUILD/bench [--protocol=echo|http] [--cells=64:64,512:64] [--rounds=5]
                    [--servers=weft,fib-ring,ur,threads] [--reference=epoll] [--secs=1] [--warm=0.3]
-                   [--idle=10000]
+                   [--idle=10000] [--rate=20000]
 
 Each server runs alone, pinned to one CPU, against a load generator pinned to another. A round runs
 every server once, in an order that rotates, with the reference first and last: a machine drifts, so
 a server is compared with the mean of the references around it, and only medians of those ratios over
 the rounds mean anything. A run that somebody else disturbed is repeated. Cells are connections:bytes;
 for HTTP the size is ignored. With --idle there are so many silent connections beside them, and a
-column says what each adds to the server's memory. The raw results are appended to --output as JSON lines.
+column says what each adds to the server's memory. With --rate so many requests are sent per second,
+answered or not: then CPU time and latencies are what differs. The raw results are appended to --output as JSON lines.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def run_once(options, command, name, cell):
              f"--conns={connections}", f"--size={size}", f"--secs={options.secs}",
              f"--warm={options.warm}", f"--pid={server.pid}", f"--name={name}",
              f"--workers={2 if name.endswith('-2') else 1}",
-             f"--idle={options.idle}", f"--http={int(options.protocol == 'http')}"],
+             f"--idle={options.idle}", f"--rate={options.rate}", f"--http={int(options.protocol == 'http')}"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             timeout=options.secs + options.warm + 30,
         )
@@ -117,7 +118,8 @@ def run_round(options, commands, names, cell, number):
 
 def print_table(options, cell, rounds):
     beside = f" beside {options.idle} idle ones" if options.idle else ""
-    print(f"\n### {options.protocol}, {cell[0]} connections x {cell[1]} B{beside} "
+    pace = f", {options.rate:,.0f} requests/s" if options.rate else ""
+    print(f"\n### {options.protocol}, {cell[0]} connections x {cell[1]} B{beside}{pace} "
           f"(ratios to {options.reference}, medians of {len(rounds)} rounds)\n")
     print("| server | n | requests/s | ratio [min-max] | CPU ratio | p50 us | p99 us | p99.9 us | disturbed |"
           + (" B per idle one |" if options.idle else ""))
@@ -153,6 +155,7 @@ def parse_options():
     parser.add_argument("--secs", type=float, default=1)
     parser.add_argument("--warm", type=float, default=0.3)
     parser.add_argument("--idle", type=int, default=0, help="silent connections beside each cell's")
+    parser.add_argument("--rate", type=float, default=0, help="requests per second")
     parser.add_argument("--attempts", type=int, default=4)
     parser.add_argument("--disturbance", type=float, default=0.12, help="CPUs others may use")
     parser.add_argument("--server-cpu", default="0")

@@ -25,13 +25,17 @@ public:
     }
 
     /// Sleeps until something happened.
-    std::span<const epoll_event> wait() {
-        const int count = epoll_wait(epoll_.get(), events_, capacity, -1);
+    std::span<const epoll_event> wait() { return wait(-1); }
+    /// What has happened by now.
+    std::span<const epoll_event> look() { return wait(0); }
+
+private:
+    std::span<const epoll_event> wait(int timeout_ms) {
+        const int count = epoll_wait(epoll_.get(), events_, capacity, timeout_ms);
         if (count < 0 && errno != EINTR) fail("epoll_wait");
         return {events_, count < 0 ? 0u : static_cast<std::size_t>(count)};
     }
 
-private:
     static constexpr int capacity = 512;
 
     Descriptor epoll_{epoll_create1(EPOLL_CLOEXEC)};

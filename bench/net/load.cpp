@@ -2,8 +2,12 @@
 // which sends the next request when the answer to the last has come in.
 // Layer: benchmarks, net.
 //
-//   load --port=7000 --conns=64 --size=64 --secs=1 --warm=0.3
+//   load --port=7000 --conns=64 --size=64 --secs=1 --warm=0.3 [--rate=20000]
 //        [--pid=SERVER] [--idle=10000] [--http=1] [--name=LABEL] [--workers=LABEL]
+//
+// With --rate, an open loop: so many requests are due per second, each on the connection that
+// rests longest, and a latency begins when its request was due, not when it could be sent. It
+// spins then, so that it is never late itself.
 //
 // With --idle, as many connections beside those ask once, before the others begin, and
 // are silent then; "idle_b" is what each of them added to the memory of process SERVER,
@@ -23,6 +27,7 @@
 #include <fcntl.h>
 #include <strings.h>
 
+#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +43,7 @@ struct Settings {
     int size;
     double seconds;
     double warm_up;
+    double rate;  // requests due per second; 0: as many as are answered
     int server;
     bool http;
     std::string name;  // of the server, for the result
@@ -50,6 +56,7 @@ struct Settings {
           size{arguments.integer("size", 64)},
           seconds{arguments.number("secs", 1)},
           warm_up{arguments.number("warm", 0.3)},
+          rate{arguments.number("rate", 0)},
           server{arguments.integer("pid", 0)},
           http{arguments.integer("http", 0) != 0},
           name{arguments.text("name", "server")},
@@ -95,7 +102,7 @@ std::size_t learn_response_length(int fd, const std::string& request) {
 struct Connection {
     bench::Descriptor socket;
     std::size_t received = 0;   // of the current response
-    std::uint64_t sent_ns = 0;  // when its request was sent
+    std::uint64_t sent_ns = 0;  // when its request was sent, or due
 };
 
 class LoadGenerator {
@@ -156,17 +163,31 @@ private:
         for (Connection& connection : connections_) {
             fcntl(connection.socket.get(), F_SETFL, O_NONBLOCK);
             epoll_.add(connection.socket.get(), EPOLLIN | EPOLLET, &connection);
-            send_request(connection, bench::now_ns());
+            if (settings_.rate > 0) {
+                resting_.push_back(&connection);
+            } else {
+                send_request(connection, bench::now_ns());
+            }
         }
+        due_ns_ = bench::now_ns();
     }
 
     void run_for(double seconds) {
         const auto end = bench::now_ns() + static_cast<std::uint64_t>(seconds * 1e9);
         do {
-            for (const epoll_event& event : epoll_.wait()) {
+            if (settings_.rate > 0) send_what_is_due();
+            for (const epoll_event& event : settings_.rate > 0 ? epoll_.look() : epoll_.wait()) {
                 receive(*static_cast<Connection*>(event.data.ptr));
             }
         } while (bench::now_ns() < end);
+    }
+
+    void send_what_is_due() {
+        while (due_ns_ <= bench::now_ns() && !resting_.empty()) {
+            send_request(*resting_.front(), due_ns_);
+            resting_.pop_front();
+            due_ns_ += static_cast<std::uint64_t>(1e9 / settings_.rate);
+        }
     }
 
     /// One receive per edge: at most one response is on its way.
@@ -179,12 +200,16 @@ private:
         if (connection.received < response_length_) return;
         const std::uint64_t now = bench::now_ns();
         if (recording_) latencies_.add(now - connection.sent_ns);
-        send_request(connection, now);
+        if (settings_.rate > 0) {
+            resting_.push_back(&connection);
+        } else {
+            send_request(connection, now);
+        }
     }
 
-    void send_request(Connection& connection, std::uint64_t now) {
+    void send_request(Connection& connection, std::uint64_t since) {
         connection.received = 0;
-        connection.sent_ns = now;
+        connection.sent_ns = since;
         std::size_t sent = 0;
         while (sent < request_.size()) {
             const ssize_t taken = send(connection.socket.get(), request_.data() + sent,
@@ -227,6 +252,8 @@ private:
 
     Settings settings_;
     std::vector<Connection> connections_;
+    std::deque<Connection*> resting_;  // with a rate: those that wait for their turn
+    std::uint64_t due_ns_ = 0;         // the same: when the next request is due
     std::vector<bench::Descriptor> idle_;
     double idle_b_ = 0;  // what each of them added to the server's memory
     bench::Epoll epoll_;
