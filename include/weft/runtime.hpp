@@ -4,6 +4,7 @@
 #include <weft/detail/export.hpp>
 #include <weft/fiber.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -47,6 +48,12 @@ struct Options {
     std::size_t main_stack_size = 0;
     /// WEFT_IO=auto|uring|epoll.
     Io io = Io::automatic;
+    /// For how long at most a worker looks for more to do before it sleeps, where that
+    /// found some of late and there is a CPU for each worker; 0: never. Negative:
+    /// WEFT_SPIN_US, else 20. What comes within it is served some microseconds earlier, and
+    /// one who asks again and again gets more answers; but a server with requests that far
+    /// apart keeps its CPU busy all the time.
+    std::chrono::microseconds spin{-1};
     /// Null: name, type and what() on stderr.
     UnhandledHandler on_unhandled = nullptr;
     /// Or WEFT_DETECT_CYCLES=1. The lock() or join() that would close a cycle of

@@ -87,7 +87,7 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
     setup.stack_shift = StackPool::shift_for(settings.stack_size);
     setup.seed =
         static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-    setup.may_spin = settings.may_spin;
+    setup.spin_limit_ns = settings.spin.count();
     setup.force_migrate = settings.force_migrate;
     setup.unhandled = settings.on_unhandled;
     setup.at_end = &end_fiber;

@@ -23,6 +23,8 @@ namespace {
 constexpr unsigned most_workers = 1024;
 constexpr std::size_t default_stack_size = (256 << 10) - Stack::guard_size;
 constexpr std::size_t default_main_stack_size = 8 << 20;
+constexpr std::uint64_t default_spin_us = 20;
+constexpr std::uint64_t most_spin_us = 1'000'000;
 
 [[noreturn]] void refuse(const std::string& what, std::string_view value, const char* wanted) {
     throw std::invalid_argument{"weft: " + what + "=" + std::string{value} + ": " + wanted};
@@ -73,6 +75,17 @@ std::size_t resolve_stack_size(std::size_t asked) {
                          number_from("WEFT_STACK_SIZE").value_or(default_stack_size));
 }
 
+std::chrono::nanoseconds resolve_spin(std::chrono::microseconds asked, bool a_cpu_for_each) {
+    const bool by_option = asked.count() >= 0;
+    const std::uint64_t us = by_option ? static_cast<std::uint64_t>(asked.count())
+                                       : number_from("WEFT_SPIN_US").value_or(default_spin_us);
+    if (us > most_spin_us) {
+        refuse(by_option ? "Options::spin" : "WEFT_SPIN_US", std::to_string(us),
+               "at most 1000000, a second, is possible");
+    }
+    return std::chrono::microseconds{a_cpu_for_each ? us : 0};
+}
+
 std::string readable_name(const std::type_info& type) {
     const std::unique_ptr<char, decltype(&std::free)> name{
         abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr), &std::free};
@@ -111,7 +124,7 @@ Settings resolve(const Options& options) {
     settings.io = options.io != Io::automatic ? options.io : io_from_environment();
     settings.on_unhandled =
         options.on_unhandled != nullptr ? options.on_unhandled : report_on_stderr;
-    settings.may_spin = settings.workers <= cpus.allowed;
+    settings.spin = resolve_spin(options.spin, settings.workers <= cpus.allowed);
     settings.force_migrate = number_from("WEFT_FORCE_MIGRATE").value_or(0) != 0;
     settings.detect_cycles =
         options.detect_cycles || number_from("WEFT_DETECT_CYCLES").value_or(0) != 0;

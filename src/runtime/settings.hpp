@@ -4,6 +4,7 @@
 
 #include <weft/runtime.hpp>
 
+#include <chrono>
 #include <cstdint>
 
 namespace weft::detail {
@@ -14,7 +15,7 @@ struct Settings {
     std::size_t main_stack_size;
     Io io;
     UnhandledHandler on_unhandled;
-    bool may_spin;
+    std::chrono::nanoseconds spin;
     bool force_migrate;
     bool detect_cycles;
     bool watch_lock_order;

@@ -40,9 +40,9 @@ public:
         std::uint32_t workers = 1;
         std::uint8_t stack_shift = StackPool::min_shift;
         std::uint64_t seed = 1;
-        bool may_spin = true;        // there is a CPU for each worker
-        bool force_migrate = false;  // every wake-up goes to the next worker: for tests
-        bool simulated = false;      // no threads: somebody calls Worker::step()
+        std::int64_t spin_limit_ns = 20'000;  // before a sleep, at most
+        bool force_migrate = false;           // every wake-up goes to the next worker: for tests
+        bool simulated = false;               // no threads: somebody calls Worker::step()
         Unhandled unhandled = nullptr;
         void (*at_end)(FiberCore&) noexcept =
             nullptr;                          // a fiber's routine is over: tell its joiners

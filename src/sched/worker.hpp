@@ -209,7 +209,6 @@ private:
     static constexpr std::size_t crowded_batch = 32;
     static constexpr std::size_t crowded_inject = 4;
     static constexpr std::int64_t lone_wake_interval_ns = 500'000;
-    static constexpr std::int64_t spin_limit_ns = 20'000;  // about what a sleep and its end cost
     static constexpr std::int64_t lone_patience_ns = 5'000;
     static constexpr int most_spin_credit = 8;
     static constexpr std::int64_t brisk_turn_ns = 200'000;

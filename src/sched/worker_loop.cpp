@@ -188,10 +188,12 @@ void Worker::rest() noexcept {
 
 // Waking a sleeper costs its waker microseconds and itself more: a worker whose
 // last sleeps were short looks a while longer before the next one.
-bool Worker::spin_pays() const noexcept { return scheduler_.setup().may_spin && spin_credit_ > 0; }
+bool Worker::spin_pays() const noexcept {
+    return scheduler_.setup().spin_limit_ns > 0 && spin_credit_ > 0;
+}
 
 void Worker::note_rest(std::int64_t slept_ns) noexcept {
-    if (slept_ns < spin_limit_ns) {
+    if (slept_ns < scheduler_.setup().spin_limit_ns) {
         if (spin_credit_ < most_spin_credit) ++spin_credit_;
     } else if (spin_credit_ > 0) {
         --spin_credit_;
@@ -216,7 +218,7 @@ bool Worker::spin_for_work() noexcept {
                 if (i != index_ && worth_stealing(i, now)) return true;
             }
         }
-    } while ((now - begin).count() < spin_limit_ns);
+    } while ((now - begin).count() < scheduler_.setup().spin_limit_ns);
     --spin_credit_;
     return false;
 }

@@ -6,12 +6,15 @@
 #include "support/process.hpp"
 
 #include <weft/runtime.hpp>
+#include <weft/this_fiber.hpp>
 
 #include <sched.h>
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
 
+using namespace std::chrono_literals;
 using weft::detail::resolve;
 using weft::test::Child;
 using weft::test::Environment;
@@ -132,8 +135,36 @@ TEST_CASE("there are as many workers as CPUs this process may use", "[settings]"
 
 TEST_CASE("a worker does not spin where there is no CPU for each", "[settings]") {
     const auto allowed = weft::detail::usable_cpus().allowed;
-    CHECK(resolve({.workers = allowed}).may_spin);
-    if (allowed < 1024) CHECK_FALSE(resolve({.workers = allowed + 1}).may_spin);
+    CHECK(resolve({.workers = allowed}).spin == 20us);
+    CHECK(resolve({.workers = allowed, .spin = 5us}).spin == 5us);
+    if (allowed < 1024) CHECK(resolve({.workers = allowed + 1, .spin = 5us}).spin == 0us);
+}
+
+TEST_CASE("for how long a worker spins is an option or a variable", "[settings]") {
+    const Environment spin{"WEFT_SPIN_US", "7"};
+    CHECK(resolve({.workers = 1}).spin == 7us);
+    CHECK(resolve({.workers = 1, .spin = 0us}).spin == 0us);
+    CHECK(resolve({.workers = 1, .spin = 1s}).spin == 1s);
+    CHECK_THROWS_AS(resolve({.workers = 1, .spin = 1s + 1us}), std::invalid_argument);
+    const Environment never{"WEFT_SPIN_US", "0"};
+    CHECK(resolve({.workers = 1}).spin == 0us);
+    const Environment bad{"WEFT_SPIN_US", "soon"};
+    CHECK_THROWS_AS(resolve({.workers = 1}), std::invalid_argument);
+}
+
+TEST_CASE("a runtime that is not to spin sleeps at once", "[settings]") {
+    const auto sleeps = [](std::chrono::microseconds spin) {
+        std::uint64_t count = 0;
+        weft::run(
+            [&] {
+                for (int i = 0; i < 50; ++i) weft::this_fiber::sleep_for(1ms);
+                count = weft::Runtime::current().counters().sleeps;
+            },
+            {.workers = 1, .spin = spin});
+        return count;
+    };
+    CHECK(sleeps(0us) >= 25);
+    CHECK(sleeps(1s) < 10);
 }
 
 TEST_CASE("a runtime is made of what was asked for", "[settings]") {
