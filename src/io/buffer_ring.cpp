@@ -18,18 +18,16 @@ constexpr std::align_val_t page{4096};
 
 }  // namespace
 
+// On the thread that makes the runtime, which is told if there is no memory; and not in the
+// midst of what others do, whose worker begins late.
+BufferRing::BufferRing()
+    : numbered_{std::make_unique<std::byte*[]>(entries)},
+      ring_{new (::operator new(entries * sizeof(io_uring_buf), page)) io_uring_buf[entries]{}} {}
+
 void BufferRing::open(int ring) noexcept {
     const Unobserved quiet;
-    constexpr std::size_t size = entries * sizeof(io_uring_buf);
-    void* const memory = ::operator new(size, page, std::nothrow);
-    numbered_.reset(new (std::nothrow) std::byte* [entries] {});
-    if (memory == nullptr || numbered_ == nullptr) {
-        return ::operator delete(memory, page);
-    }
-    ring_ = new (memory) io_uring_buf[entries]{};
-
     io_uring_buf_reg registration{};
-    registration.ring_addr = reinterpret_cast<std::uint64_t>(memory);
+    registration.ring_addr = reinterpret_cast<std::uint64_t>(ring_);
     registration.ring_entries = entries;
     registration.bgid = group;
     if (io_uring_register(static_cast<unsigned>(ring), IORING_REGISTER_PBUF_RING, &registration,
@@ -44,19 +42,11 @@ void BufferRing::open(int ring) noexcept {
 BufferRing::~BufferRing() {
     const Unobserved quiet;
     ::operator delete(ring_, page);
-    if (numbered_ == nullptr) return;
     for (unsigned i = 0; i < entries; ++i) {
         if (numbered_[i] != nullptr) free_lent(numbered_[i]);
     }
 }
 
-unsigned BufferRing::head(int fd) {
-    struct {
-        unsigned g, head, r[8];
-    } st{};
-    int r = io_uring_register(fd, 26, &st, 1);
-    return r < 0 ? 100000 - r : static_cast<unsigned>(tail_) * 100000 + st.head;
-}
 void BufferRing::provide(std::byte* piece) noexcept {
     const Unobserved quiet;
     const unsigned spares = spares_.load(std::memory_order_relaxed);

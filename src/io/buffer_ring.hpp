@@ -25,31 +25,29 @@ public:
     static constexpr std::uint16_t group = 0;
     static constexpr unsigned entries = 1024;
 
-    BufferRing() = default;
+    /// Throws std::bad_alloc.
+    BufferRing();
     BufferRing(const BufferRing&) = delete;
     BufferRing& operator=(const BufferRing&) = delete;
     /// Requires: no receive is in flight.
     ~BufferRing();
 
-    /// The owner of the ring, once. Stays unopened where the kernel has none (before 5.19), or no
-    /// memory.
+    /// The owner of the ring, once. Stays unopened where the kernel has none (before 5.19).
     void open(int ring) noexcept;
     bool is_open() const noexcept { return open_; }
 
     /// Any thread; momentary but for who provides. One that is not open is full.
     bool is_full() const noexcept { return spares_.load(std::memory_order_relaxed) == 0; }
-    unsigned spares() { return spares_; }
-    unsigned head(int fd);
     /// Takes `piece` over. Requires: not full.
     void provide(std::byte* piece) noexcept;
     /// The piece that a completion with these flags took; null: none.
     std::byte* taken(std::uint32_t flags) noexcept;
 
 private:
+    const std::unique_ptr<std::byte*[]> numbered_;
+    io_uring_buf* const ring_;
     bool open_ = false;
-    io_uring_buf* ring_ = nullptr;
     std::uint16_t tail_ = 0;
-    std::unique_ptr<std::byte*[]> numbered_;
     std::uint16_t spare_[entries];
     std::atomic<unsigned> spares_{0};
 };

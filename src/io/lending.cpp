@@ -13,10 +13,13 @@ namespace weft::detail {
 
 namespace {
 
+// Each is longer than it need be, so that they begin at different places of a page: those
+// that begin alike share a few sets of the cache.
 constexpr std::align_val_t line{64};
+constexpr std::size_t allocated_size = lent_size + 1024;
 
 std::byte* allocate() noexcept {
-    return static_cast<std::byte*>(::operator new(lent_size + 1024, line, std::nothrow));
+    return static_cast<std::byte*>(::operator new(allocated_size, line, std::nothrow));
 }
 
 Stock* stock_here() noexcept {

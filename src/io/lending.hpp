@@ -2,8 +2,9 @@
 // Layer: io. Uses: base, sched.
 //
 // Each worker keeps a stock, last in first out: so a few pieces, which are in the cache, serve
-// many connections. What the stock has no room for, and what threads give back, goes to the heap.
-// So nobody owes a piece to the one who lent it.
+// many connections; through io_uring as many as receives wait, up to 1024. What the stock has no
+// room for, and what threads give back, goes to the heap. So nobody owes a piece to the one who
+// lent it.
 //
 // Unobserved: pieces go through a worker's loop, of which TSan sees nothing. Who gave a piece
 // back releases it, who gets it acquires it.

@@ -11,6 +11,8 @@
 #include "io/timespec.hpp"
 #include "sched/worker.hpp"
 
+#include <weft/io/lent_bytes.hpp>
+
 #include <linux/time_types.h>
 #include <poll.h>
 #include <signal.h>
@@ -391,6 +393,15 @@ inline void UringDriver::finish(Operation& operation) noexcept {
     operation.driver_flags |= is_over;
 }
 
+/// A kernel thread takes a piece before it knows whether there is something to put there.
+inline void UringDriver::hand_out(const Done& done) noexcept {
+    if (done.result > 0) [[likely]] {
+        done.operation->lent = done.lent;
+    } else {
+        take_back(done.lent);
+    }
+}
+
 /// Takes up to `batch` completions out of the queue, then delivers them.
 /// Returns how many of them were operations.
 [[gnu::hot]] std::size_t UringDriver::deliver(Who who) noexcept {
@@ -413,7 +424,7 @@ inline void UringDriver::finish(Operation& operation) noexcept {
     }
     if (took_wake && who == Who::rescuer) send_wake();
     for (std::size_t i = 0; i < count; ++i) {
-        if (done[i].lent != nullptr) done[i].operation->lent = done[i].lent;
+        if (done[i].lent != nullptr) hand_out(done[i]);
         done[i].operation->complete(done[i].result);
     }
     if (count > 0) delivering_.fetch_sub(count, std::memory_order_release);

@@ -122,6 +122,7 @@ private:
         int result;
         std::byte* lent;
     };
+    void hand_out(const Done& done) noexcept;
     std::size_t take_completions(Done (&done)[batch], bool& took_wake) noexcept;
     std::size_t deliver(Who who) noexcept;
     std::byte* piece_for(Request::Code code) noexcept;

@@ -170,7 +170,8 @@ std::size_t StreamSocket::read(std::span<const MutableBuffer> buffers, Deadline 
         if (result == -ENOBUFS || result == -EOPNOTSUPP) [[unlikely]] {
             received.lent_ = weft::detail::lend();
             result = receive_unlent(use, received.lent_, result == -ENOBUFS, deadline);
-            if (result == -EAGAIN) continue;
+            if (result == -EAGAIN && !deadline.passed()) continue;
+            if (result == -EAGAIN) result = -ETIMEDOUT;
         }
         received.size_ = value_or_throw(result, reading);
         return received;

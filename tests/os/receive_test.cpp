@@ -13,6 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include <linux/net_tstamp.h>
+#include <malloc.h>
+#include <sys/socket.h>
+
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::Deadline;
@@ -172,6 +176,33 @@ TEST_CASE("each byte is received once, whatever cancellations it races with",
         REQUIRE(received == count);
         client.shutdown(Shutdown::write);
         REQUIRE_FALSE(server.receive());
+    });
+}
+
+// A socket whose error queue is not empty is always ready, so io_uring waits for it in a thread,
+// which takes its memory before.
+TEST_CASE("a receive that is cancelled in a kernel thread gives its memory back",
+          "[os][receive][cancel]") {
+    if (under_sanitizer) return;  // they look for leaks themselves
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        const int stamps = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+        REQUIRE(::setsockopt(server.fd(), SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps) ==
+                0);
+        server.write_all("stamped");
+        const auto cancel_one = [&server = server] {
+            auto fiber = weft::spawn([&server] { server.receive(); });
+            until_in_flight(1);
+            weft::this_fiber::sleep_for(1ms);
+            fiber.cancel();
+            REQUIRE_THROWS_AS(fiber.get(), weft::Cancelled);
+        };
+        cancel_one();
+        const std::size_t before = ::mallinfo2().uordblks;
+        for (int i = 0; i < 100; ++i) cancel_one();
+        REQUIRE(::mallinfo2().uordblks < before + 500'000);
+        client.write_all("still there");
+        REQUIRE(text_of(server.receive()) == "still there");
     });
 }
 

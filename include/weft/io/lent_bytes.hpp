@@ -17,9 +17,10 @@ WEFT_API void take_back(std::byte* lent) noexcept;
 namespace weft::io {
 
 /// What StreamSocket::receive() brought, in memory that weft lends until this is destroyed.
-/// A connection that waits has none, so a server needs as much as it has answers under way.
+/// A connection that waits has none of its own, so a server needs as much as it has answers
+/// under way. (Through io_uring a worker keeps as many ready as receives wait, up to 1024.)
 ///
-/// The memory is its owner's to change. Each takes 16 KiB however few bytes are in it: what
+/// The memory is its owner's to change. Each takes 17 KiB however few bytes are in it: what
 /// is to be kept for long had better be copied.
 ///
 /// Thread safety: none of one object; it may be moved to, and destroyed on, any thread, also

@@ -40,7 +40,8 @@ public:
     std::size_t read_exactly(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
 
     /// Reads what is there, at least one byte, at most 16 KiB, into memory that weft lends
-    /// when it is there: while this waits, the connection takes none for it.
+    /// when it is there, so that a connection that waits has no buffer. (Where it cannot be
+    /// lent so late, on a plain thread and before Linux 6.1 with io_uring, it is lent before.)
     ///
     /// Blocks: until something is there. Cancellation point.
     /// Returns nothing at the end of the stream.
