@@ -32,7 +32,7 @@ public:
     /// Requires: no receive is in flight.
     ~BufferRing();
 
-    /// The owner of the ring, once. Stays unopened where the kernel has none (before 5.19).
+    /// The owner of the ring, once. Stays unopened where the kernel refuses it.
     void open(int ring) noexcept;
     bool is_open() const noexcept { return open_; }
 

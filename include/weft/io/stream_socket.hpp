@@ -40,8 +40,8 @@ public:
     std::size_t read_exactly(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
 
     /// Reads what is there, at least one byte, at most 16 KiB, into memory that weft lends
-    /// when it is there, so that a connection that waits has no buffer. (Where it cannot be
-    /// lent so late, on a plain thread and before Linux 6.1 with io_uring, it is lent before.)
+    /// when it is there, so that a connection that waits has no buffer. (On a plain
+    /// thread, and where io_uring is refused a ring of buffers, it is lent before the wait.)
     ///
     /// Blocks: until something is there. Cancellation point.
     /// Returns nothing at the end of the stream.
