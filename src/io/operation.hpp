@@ -119,6 +119,10 @@ public:
         completion_.happen();
     }
 
+    /// The driver's, before complete(): a result that it may not hand over yet.
+    void hold(int result) noexcept { result_ = result; }
+    int held() const noexcept { return result_; }
+
     /// Owner, after the driver took it. Waits, shielded, for complete() and
     /// returns the result it brought.
     int await() noexcept;

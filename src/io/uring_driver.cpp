@@ -20,6 +20,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -38,6 +39,12 @@ constexpr std::uint32_t queued = 4;             // it is in requests_
 constexpr std::uint32_t cancel_asked = 8;       // once is enough
 constexpr std::uint32_t closes_by_number = 16;  // it is itself a request: cancel_fd()'s
 constexpr std::uint32_t offloaded = 32;         // it is with the Offload, not in the ring
+constexpr std::uint32_t cancelling = 64;        // its cancel is in the ring, too
+
+// user_data: an operation's address, to which its cancel adds cancel_bit; or wake_tag.
+constexpr std::uint64_t wake_tag = 1;
+constexpr std::uint64_t cancel_bit = 2;
+static_assert(alignof(Operation) > cancel_bit);
 
 [[noreturn, gnu::cold]] void unexpected(const char* call, int result) noexcept {
     std::fprintf(stderr, "weft: %s: unexpected error %d\n", call, -result);
@@ -69,6 +76,10 @@ void prepare_receive(io_uring_sqe& entry, const Request& request) noexcept {
 
 std::uint64_t tag_of(const Operation& operation) noexcept {
     return reinterpret_cast<std::uint64_t>(&operation);
+}
+
+Operation& operation_of(std::uint64_t tag) noexcept {
+    return *reinterpret_cast<Operation*>(tag & ~cancel_bit);
 }
 
 }  // namespace
@@ -294,8 +305,8 @@ bool UringDriver::flush_request(Operation& operation) noexcept {
     } else {
         entry->fd = -1;
         entry->addr = tag_of(operation);
-        entry->flags = IOSQE_CQE_SKIP_SUCCESS;
-        entry->user_data = cancel_tag;
+        entry->user_data = tag_of(operation) | cancel_bit;
+        operation.driver_flags |= cancelling;
     }
     ring_.publish();
     requests_.remove(operation);
@@ -371,10 +382,14 @@ inline std::size_t UringDriver::take_completions(Done (&done)[batch], bool& took
                 wake_event_armed_ = false;
                 has_requests_.store(true, std::memory_order_release);
             }
-        } else if (entry->user_data != cancel_tag) {
-            auto* operation = reinterpret_cast<Operation*>(entry->user_data);
-            __builtin_prefetch(operation, 1);
-            done[count++] = {operation, entry->res, buffers_.taken(entry->flags)};
+        } else if (Operation& operation = operation_of(entry->user_data);
+                   (entry->user_data & cancel_bit) != 0) [[unlikely]] {
+            if (cancel_settled(operation, entry->res)) {
+                done[count++] = {&operation, operation.held(), operation.lent};
+            }
+        } else {
+            __builtin_prefetch(&operation, 1);
+            done[count++] = {&operation, entry->res, buffers_.taken(entry->flags)};
             moved += entry->res > 0 ? static_cast<std::size_t>(entry->res) : 0;
         }
         ring_.pop();
@@ -383,14 +398,28 @@ inline std::size_t UringDriver::take_completions(Done (&done)[batch], bool& took
     return count;
 }
 
-/// Requires: lock_. After this nothing but complete() touches it.
-inline void UringDriver::finish(Operation& operation) noexcept {
-    WEFT_ASSERT((operation.driver_flags & is_over) == 0);
-    if ((operation.driver_flags & queued) != 0) [[unlikely]] {
-        requests_.remove(operation);
-        operation.driver_flags &= ~queued;
-    }
-    operation.driver_flags |= is_over;
+/// Requires: lock_. A cancel is answered. Returns whether only that was awaited.
+bool UringDriver::cancel_settled(Operation& operation, int answer) noexcept {
+    operation.driver_flags &= ~cancelling;
+    if ((operation.driver_flags & is_over) != 0) return true;
+    // The kernel was just about to go on with it, and will.
+    if (answer == -ENOENT) queue_request(operation);
+    return false;
+}
+
+/// Requires: lock_. Returns whether it may be completed now, after which nothing but complete()
+/// touches it.
+inline bool UringDriver::finish(const Done& done) noexcept {
+    Operation& operation = *done.operation;
+    const std::uint32_t before = operation.driver_flags;
+    operation.driver_flags = (before | is_over) & ~queued;
+    if ((before & (queued | cancelling)) == 0) [[likely]]
+        return true;
+    if ((before & queued) != 0) requests_.remove(operation);
+    if ((before & cancelling) == 0) return true;
+    operation.hold(done.result);
+    operation.lent = done.lent;
+    return false;
 }
 
 /// A kernel thread takes a piece before it knows whether there is something to put there.
@@ -416,7 +445,8 @@ inline void UringDriver::hand_out(const Done& done) noexcept {
             return 0;
         }
         count = take_completions(done, took_wake);
-        for (std::size_t i = 0; i < count; ++i) finish(*done[i].operation);
+        const auto held = [this](const Done& each) { return !finish(each); };
+        count = static_cast<std::size_t>(std::remove_if(done, done + count, held) - done);
         if (count > 0) {
             delivering_.fetch_add(count, std::memory_order_relaxed);
             in_flight_.store(unfinished() - count, std::memory_order_release);

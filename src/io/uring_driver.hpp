@@ -10,10 +10,10 @@
 //   - an operation leaves requests_ when its completion is taken out of the
 //     queue, under the lock, so before complete() and before it may die;
 //     a cancel() after that sees `is_over` and does nothing;
-//   - an ASYNC_CANCEL entry may outlive its target, but a new operation at the
-//     same address has its entry behind it, and entries run in order; on
-//     another ring it is another driver's.
-// So neither generations nor waiting for the cancel's own completion is needed.
+//   - with an ASYNC_CANCEL entry made it is held until that is answered, too.
+// So no generations are needed. The answer matters: what the kernel is just about to try again
+// (a socket with errors queued is always "ready") it does not find, and it is to be asked
+// again. -EALREADY is no such answer: a kernel thread works on it, and was interrupted.
 //
 // What this kernel's io_uring does not know, or none does, the Offload carries out.
 //
@@ -35,7 +35,8 @@
 // some kernels.)
 //
 // Invariants
-//  1. An operation is in requests_ exactly while its `queued` flag is set.
+//  1. An operation is in requests_ exactly while its `queued` flag is set, and is never both
+//     `queued` and `cancelling`.
 //  2. The lock is free while anybody is in the kernel or in complete().
 //  3. Only the owner's thread enters the ring: in its own calls or in on_signal().
 //
@@ -104,10 +105,6 @@ private:
     static constexpr std::size_t most_moved = 256 << 10;
     static constexpr std::int64_t rescue_patience_ns = 100'000;
 
-    // user_data of what is no operation; those are aligned addresses.
-    static constexpr std::uint64_t wake_tag = 1;
-    static constexpr std::uint64_t cancel_tag = 2;
-
     void queue_request(Operation& operation) noexcept;
     void flush_requests() noexcept;
     bool flush_request(Operation& operation) noexcept;
@@ -126,7 +123,8 @@ private:
     std::size_t take_completions(Done (&done)[batch], bool& took_wake) noexcept;
     std::size_t deliver(Who who) noexcept;
     std::byte* piece_for(Request::Code code) noexcept;
-    void finish(Operation& operation) noexcept;
+    bool cancel_settled(Operation& operation, int answer) noexcept;
+    bool finish(const Done& done) noexcept;
     bool knows(Request::Code code) const noexcept;
     void hand_over(Operation& operation) noexcept;
     std::size_t unfinished() const noexcept { return in_flight_.load(std::memory_order_relaxed); }

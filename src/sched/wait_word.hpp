@@ -129,6 +129,11 @@ public:
         return (word_.load(std::memory_order_relaxed) & phase_mask) != 0;
     }
 
+    /// Any thread; momentary. Whether it is waiting() and has left its stack.
+    bool parked() const noexcept {
+        return waiting() && (word_.load(std::memory_order_relaxed) & off_stack_bit) != 0;
+    }
+
 private:
     static constexpr std::uint64_t armed = 1;
     static constexpr std::uint64_t phase_mask = 7;

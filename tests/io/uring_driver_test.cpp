@@ -11,8 +11,13 @@
 #include <thread>
 #include <vector>
 
+#include <arpa/inet.h>
+#include <linux/net_tstamp.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,6 +32,27 @@ void on_urgent(int) {
     const int saved_errno = errno;
     signalled->on_signal();
     errno = saved_errno;
+}
+
+/// A UDP socket that has nothing to receive, but an error in its queue: polls find it ready.
+Fd always_ready() {
+    Fd fd{::socket(AF_INET, SOCK_DGRAM, 0)};
+    sockaddr_in self{};
+    self.sin_family = AF_INET;
+    self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof self;
+    auto* const address = reinterpret_cast<sockaddr*>(&self);
+    REQUIRE(::bind(fd, address, size) == 0);
+    REQUIRE(::getsockname(fd, address, &size) == 0);
+    const int stamps = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+    REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps) == 0);
+    REQUIRE(::sendto(fd, "x", 1, 0, address, size) == 1);
+    char byte = 0;
+    REQUIRE(::recv(fd, &byte, 1, 0) == 1);
+    pollfd poll{.fd = fd, .events = 0, .revents = 0};
+    REQUIRE(::poll(&poll, 1, 0) == 1);
+    REQUIRE(poll.revents == POLLERR);
+    return fd;
 }
 
 /// SIGURG goes to `driver` while it lives.
@@ -223,6 +249,25 @@ TEST_CASE("a late cancel does not hit the next operation at the same address", "
             drain(driver);
             REQUIRE(second->operation.await() == 1);
             second->~Receive();
+        }
+    }
+}
+
+// The kernel tries such a receive again and again, then has a thread wait for it. Between two
+// tries it does not find what it is to cancel.
+TEST_CASE("a cancel ends an operation that is just being tried again", "[io][uring]") {
+    for (const auto& support : supports()) {
+        UringDriver driver{support, offload()};
+        driver.attach();
+        const Fd fd = always_ready();
+        for (int tries = 0; tries < 150; ++tries) {
+            Receive receive{fd};
+            driver.submit(receive.operation);
+            for (int i = 0; i < tries; ++i) driver.poll();
+            driver.cancel(receive.operation);
+            drain(driver);
+            const int result = receive.operation.await();
+            REQUIRE((result == -ECANCELED || result == -EINTR));
         }
     }
 }

@@ -308,7 +308,7 @@ TEST_CASE("a report tells a Lock from an RLock", "[deadlock]") {
             held.wait();
             until_waiting(other);
             try {
-                plain.lock();
+                const std::lock_guard also{plain};
             } catch (const weft::Deadlock& deadlock) {
                 report = deadlock.what();
             }

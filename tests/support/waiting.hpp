@@ -13,12 +13,12 @@
 
 namespace weft::test {
 
-/// Whether the fiber is in a wait. It then is in the queue of what it waits for,
-/// as far as anybody can tell who takes that queue's lock.
+/// Whether the fiber is in a wait and off its stack. It then is in the queue of what it waits
+/// for, and has looked whether it closes a cycle.
 inline bool is_waiting(detail::Scheduler& scheduler, std::uint64_t id) {
     bool waits = false;
     scheduler.table().for_each([&](detail::FiberCore& fiber) {
-        if (fiber.id.load(std::memory_order_relaxed) == id) waits = fiber.word().waiting();
+        if (fiber.id.load(std::memory_order_relaxed) == id) waits = fiber.word().parked();
     });
     return waits;
 }
