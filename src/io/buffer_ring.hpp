@@ -5,7 +5,7 @@
 // completion's flags which piece it took.
 //
 // Invariant: a number is in spare_ or names one piece, in numbered_, that the kernel may take
-// or has taken in a completion that nobody has seen yet.
+// or has taken: for a completion that nobody has seen yet, or in a thread of its own that waits.
 //
 // Locking: none. The caller's lock guards all but is_full().
 #pragma once

@@ -150,7 +150,9 @@ int perform_foreign(const Request& request, Deadline deadline, const char* reaso
         const Exposed to_signals;
         const Wake wake =
             operation.carry_out_in_fiber(*Worker::current(), deadline, Cancellable::yes, reason);
-        const bool early = operation.ended_early(wake);
+        // A call that a kernel thread makes is interrupted by a close, as by a cancel.
+        const bool early = operation.ended_early(wake) ||
+                           (operation.result_ == -EINTR && !counted.is_of_a_later_one());
         if (early && wake == Wake::notified && counted.is_of_a_later_one()) continue;
         const int result = early ? reason_of_end(wake) : operation.result_;
         if (early ? !is_restarted(result, needed) : result != -EINTR) return result;

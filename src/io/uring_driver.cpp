@@ -428,6 +428,7 @@ inline void UringDriver::hand_out(const Done& done) noexcept {
         done.operation->lent = done.lent;
     } else {
         take_back(done.lent);
+        done.operation->lent = nullptr;  // it may have been held with it
     }
 }
 

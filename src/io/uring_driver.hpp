@@ -24,7 +24,8 @@
 // Closing by number. cancel_fd() sends an operation of its own through
 // requests_, which becomes ASYNC_CANCEL by descriptor. Its completion is the
 // acknowledgement: every entry before it is submitted, and so holds the file
-// and not the number.
+// and not the number. It may miss one that is just being tried again, whose fiber then waits
+// on, as a thread would for which the descriptor was closed.
 //
 // Waking. wake_state_ goes idle -> sleeping or resting (owner) -> notified (waker)
 // -> idle. While nothing is in the ring the owner rests on wake_state_ as a futex, whose

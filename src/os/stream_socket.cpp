@@ -49,17 +49,6 @@ std::int64_t receive_lent(Use& use, std::byte*& lent, Deadline deadline) {
     return result;
 }
 
-/// Where the driver had nothing to lend. If only now, does not wait: -EAGAIN.
-[[gnu::cold]] std::int64_t receive_unlent(Use& use, std::byte* piece, bool only_now,
-                                          Deadline deadline) {
-    if (piece == nullptr) return -ENOMEM;
-    if (!only_now) return receive_piece(use, piece, lent_size, deadline);
-    return detail::try_on(use, [=](int fd) {
-        return kernel_call(SYS_recvfrom, fd, piece, lent_size, long{MSG_DONTWAIT}, nullptr,
-                           nullptr);
-    });
-}
-
 std::int64_t receive_pieces(Use& use, Pieces& pieces, Deadline deadline) {
     if (pieces.single()) {
         return receive_piece(use, pieces.front().iov_base, pieces.front().iov_len, deadline);
@@ -164,18 +153,17 @@ std::size_t StreamSocket::read(std::span<const MutableBuffer> buffers, Deadline 
 
 [[gnu::hot]] LentBytes StreamSocket::receive(Deadline deadline) {
     Use use{descriptor()};
-    for (;;) {
-        LentBytes received;
-        std::int64_t result = receive_lent(use, received.lent_, deadline);
-        if (result == -ENOBUFS || result == -EOPNOTSUPP) [[unlikely]] {
-            received.lent_ = weft::detail::lend();
-            result = receive_unlent(use, received.lent_, result == -ENOBUFS, deadline);
-            if (result == -EAGAIN && !deadline.passed()) continue;
-            if (result == -EAGAIN) result = -ETIMEDOUT;
-        }
-        received.size_ = value_or_throw(result, reading);
-        return received;
+    LentBytes received;
+    std::int64_t result = receive_lent(use, received.lent_, deadline);
+    if (result == -ENOBUFS || result == -EOPNOTSUPP) [[unlikely]] {
+        // The driver has nothing to lend, now or ever; so this one holds it while it waits.
+        received.lent_ = weft::detail::lend();
+        result = received.lent_ == nullptr
+                     ? -ENOMEM
+                     : receive_piece(use, received.lent_, lent_size, deadline);
     }
+    received.size_ = value_or_throw(result, reading);
+    return received;
 }
 
 // Not by MSG_WAITALL: with that the kernel, and io_uring, take an error that comes

@@ -272,6 +272,32 @@ TEST_CASE("a cancel ends an operation that is just being tried again", "[io][uri
     }
 }
 
+// Goal: a receive that took memory and brought nothing is over before its cancel is answered.
+// Method: so many completions lie between the two that they are delivered in two turns.
+TEST_CASE("a receive of nothing that is held for its cancel names no memory", "[io][uring]") {
+    for (const auto& support : supports()) {
+        UringDriver driver{support, offload()};
+        driver.attach();
+        const Fd fd = always_ready();
+        Operation receive{
+            {.code = Request::Code::recv_lent, .fd = fd, .length = weft::detail::lent_size}};
+        driver.submit(receive);
+        for (int tries = 0; tries < 200; ++tries) driver.poll();  // a kernel thread has it now
+        sockaddr_in self{};
+        socklen_t size = sizeof self;
+        auto* const address = reinterpret_cast<sockaddr*>(&self);
+        REQUIRE(::getsockname(fd, address, &size) == 0);
+        REQUIRE(::sendto(fd, "", 0, 0, address, size) == 0);
+        while (!driver.ready()) std::this_thread::yield();
+        const auto nops = submit_nops(driver, 31);
+        driver.cancel(receive);
+        drain(driver);
+        for (const auto& nop : nops) REQUIRE(nop->await() == 0);
+        REQUIRE(receive.await() == 0);
+        REQUIRE(receive.lent == nullptr);
+    }
+}
+
 TEST_CASE("another thread's cancel reaches a sleeping owner", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support, offload()};

@@ -122,6 +122,36 @@ TEST_CASE("more streams than there is memory in the ring are received from at on
     });
 }
 
+// Both of a pair may find the ring empty, and one of them then nothing to receive without it.
+TEST_CASE("of two that receive from one stream one gets the byte, the other its deadline",
+          "[os][receive][deadline]") {
+    on_workers_and_io([] {
+        constexpr std::size_t count = 1500;
+        auto streams = std::vector<Connection>{};
+        for (std::size_t i = 0; i < count; ++i) streams.push_back(socket_pair());
+        const Deadline deadline{300ms};
+        std::vector<weft::Fiber<std::size_t>> readers;
+        for (std::size_t i = 0; i < 2 * count; ++i) {
+            readers.push_back(weft::spawn([&stream = streams[i / 2].server, deadline]() {
+                std::size_t got = 0;
+                const auto error = error_of([&] { got = stream.receive(deadline).size(); });
+                return got + (is(error, std::errc::timed_out) ? 10 : 0);
+            }));
+        }
+        for (auto& each : streams) each.client.write_all("x");
+        std::size_t sum = 0;
+        for (auto& each : readers) sum += each.get();
+        // Of those that came late both may have had their deadline.
+        std::size_t left = 0;
+        for (auto& each : streams) {
+            char byte = 0;
+            left += ::recv(each.server.fd(), &byte, 1, MSG_DONTWAIT) == 1 ? 1 : 0;
+        }
+        REQUIRE(sum % 10 == (count - left) % 10);
+        REQUIRE(sum == count - left + 10 * (count + left));
+    });
+}
+
 TEST_CASE("memory that came back is lent again", "[os][receive]") {
     on_workers_and_io([] {
         auto [client, server] = socket_pair();
