@@ -1,5 +1,5 @@
 // Calls that no operation can do: a thread that may sleep makes them. Layer: hooks.
-// Uses: task, park.
+// Uses: park, task.
 //
 // They have threads of their own, and many: such calls may last for ever (a lock, a child
 // of somebody's), and what they wait for may itself need one of the runtime's few.
@@ -10,10 +10,12 @@
 #include <weft/this_fiber.hpp>
 #include <weft/thread_pool.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -47,12 +49,14 @@ long on_thread(Body&& body) noexcept {
 
 /// The same for a call that may last long and is worth leaving: `call`, which owns all that
 /// it works with, is run by a thread, and is handed back when that has happened. Null when the
-/// fiber was interrupted first; then it is destroyed by the thread.
+/// fiber was interrupted first; then it is destroyed by the thread, maybe long after the fiber
+/// and its runtime.
 template <class Call>
 std::shared_ptr<Call> run_leavable(std::shared_ptr<Call> call) noexcept {
     struct Shared {
         std::shared_ptr<Call> call;
         weft::detail::Completion done;
+        std::atomic<bool> told{false};  // nothing of the fiber is touched any more
     };
     std::shared_ptr<Shared> shared;
     try {
@@ -62,6 +66,7 @@ std::shared_ptr<Call> run_leavable(std::shared_ptr<Call> call) noexcept {
         call_threads().submit([shared] {
             shared->call->run();
             shared->done.happen();
+            shared->told.store(true, std::memory_order_release);
         });
     } catch (const std::exception&) {
         call->run_failed(EAGAIN);
@@ -70,7 +75,10 @@ std::shared_ptr<Call> run_leavable(std::shared_ptr<Call> call) noexcept {
     const this_fiber::Pin pin;
     const auto wake = shared->done.wait(Deadline::never(), weft::detail::Cancellable::yes,
                                         {"a call that blocks a thread", shared.get()});
-    return wake == weft::detail::Wake::notified ? call : nullptr;
+    if (wake == weft::detail::Wake::notified) return call;
+    if (shared->done.withdraw()) return nullptr;
+    while (!shared->told.load(std::memory_order_acquire)) std::this_thread::yield();
+    return call;
 }
 
 }  // namespace weft::hooks::detail

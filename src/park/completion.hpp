@@ -7,6 +7,7 @@
 //
 // States of state_: nobody -> waiting (the epoch of the owner's wait) -> ... -> over
 //   publish (owner)  nobody or waiting -> waiting; fails once it is over
+//   withdraw (owner) waiting -> nobody; fails once it is over
 //   happen()         any -> over; ends the wait that was published, if one was
 //
 // Invariants
@@ -52,6 +53,11 @@ public:
     static Wake wait_any(std::span<Completion* const> all, Deadline deadline,
                          Cancellable cancellable, const Purpose& purpose) noexcept;
 
+    /// The owner, having waited in vain and never to wait again: from now on happen() leaves
+    /// its party alone, which may go before that. False: it has happened, and whoever makes it
+    /// happen may be about to look at the party.
+    bool withdraw() noexcept;
+
 private:
     static constexpr std::uint64_t nobody = 0;
     static constexpr std::uint64_t over = ~std::uint64_t{0};
@@ -80,6 +86,15 @@ inline bool Completion::happened() const noexcept {
     if (state_.load(std::memory_order_acquire) != over) return false;
     tsan_acquire(this);
     return true;
+}
+
+inline bool Completion::withdraw() noexcept {
+    std::uint64_t awaited = state_.load(std::memory_order_acquire);
+    while (awaited != over) {
+        if (state_.compare_exchange_weak(awaited, nobody, std::memory_order_acquire)) return true;
+    }
+    tsan_acquire(this);
+    return false;
 }
 
 inline bool Completion::publish(const Ticket& ticket) noexcept {

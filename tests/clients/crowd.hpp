@@ -180,20 +180,18 @@ inline void require_all_at_once(const char* what, Gate& gate, const Request& req
 }
 
 /// Interrupts `count` requests as they wait at the gate: with `interrupt(fibers)`. Returns what
-/// the client said to each; "thrown" for all whom the interrupt was thrown at after it.
+/// the client said to each; "thrown" for all whom the interrupt was thrown at after it. The gate
+/// is opened when they and their runtime are gone.
 inline std::vector<std::string> interrupted(
     Gate& gate, const Request& request,
     const std::function<void(std::vector<Fiber<std::string>>&)>& interrupt,
     std::size_t count = 20) {
     Event reached;
-    Event left;
     std::atomic<bool> over{false};
     std::size_t waited = 0;
-    std::jthread keeper{[&] {
+    std::jthread watcher{[&] {
         waited = until_waiting(gate, count, over);
         reached.set();
-        left.wait();
-        gate.open();
     }};
     std::vector<std::string> errors(count);
     std::atomic<std::size_t> begun{0};
@@ -216,9 +214,9 @@ inline std::vector<std::string> interrupted(
         while (begun != count) this_fiber::yield();
         interrupt(fibers);
         join_all(fibers);
-        left.set();
     });
-    keeper.join();
+    watcher.join();
+    gate.open();
     REQUIRE(waited == count);
     return errors;
 }

@@ -92,6 +92,23 @@ TEST_CASE("a cancelled wait for a Completion is followed by one that is not canc
     });
 }
 
+TEST_CASE("who has withdrawn is not looked at by what happens later", "[park][completion]") {
+    Completion late;
+    weft::run([&] {
+        CHECK(wait_for(late, Deadline{-1s}) == Wake::timed_out);
+        auto waiter = weft::spawn([&] {
+            const bool cancelled = wait_for(late) == Wake::cancelled;
+            return cancelled && late.withdraw();
+        });
+        until_waiting(waiter);
+        waiter.cancel();
+        CHECK(waiter.get());
+    });
+    late.happen();  // nobody is left of those who waited
+    CHECK(late.happened());
+    CHECK_FALSE(late.withdraw());
+}
+
 TEST_CASE("a plain thread waits for a Completion, and makes one happen",
           "[park][completion][thread]") {
     also_migrating([] {
