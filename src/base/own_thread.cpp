@@ -20,7 +20,21 @@ constinit thread_local std::atomic<unsigned> own_threads{0};
 }  // namespace
 
 bool starts_own_thread() noexcept { return count().load(std::memory_order_relaxed) != 0; }
-StartsOwnThread::StartsOwnThread() noexcept { count().fetch_add(1, std::memory_order_relaxed); }
-StartsOwnThread::~StartsOwnThread() { count().fetch_sub(1, std::memory_order_relaxed); }
+
+StartsOwnThread::StartsOwnThread() noexcept {
+    count().fetch_add(1, std::memory_order_relaxed);
+    sigset_t asynchronous;
+    sigfillset(&asynchronous);
+    for (const int open :
+         {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF, SIGURG}) {
+        sigdelset(&asynchronous, open);
+    }
+    pthread_sigmask(SIG_BLOCK, &asynchronous, &blocked_before_);
+}
+
+StartsOwnThread::~StartsOwnThread() {
+    pthread_sigmask(SIG_SETMASK, &blocked_before_, nullptr);
+    count().fetch_sub(1, std::memory_order_relaxed);
+}
 
 }  // namespace weft::detail

@@ -1,8 +1,14 @@
-// Threads that weft itself starts, which stay threads where those of the program are made
-// fibers (weft-run --threads). Layer: base.
+// Threads that weft itself starts. Layer: base.
+//
+// They stay threads where those of the program are made fibers (weft-run --threads). And they
+// are born with all signals blocked that do not come from what they do themselves, but for
+// SIGURG and SIGPROF: handlers belong to the program's own threads. (Blocked by the new thread
+// itself, one would come to it in its first moments, and out of order.)
 #pragma once
 
 #include <weft/detail/export.hpp>
+
+#include <signal.h>
 
 #include <thread>
 #include <utility>
@@ -18,6 +24,9 @@ public:
     StartsOwnThread(const StartsOwnThread&) = delete;
     StartsOwnThread& operator=(const StartsOwnThread&) = delete;
     ~StartsOwnThread();
+
+private:
+    sigset_t blocked_before_;
 };
 
 /// As std::thread's constructor.

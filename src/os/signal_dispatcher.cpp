@@ -5,7 +5,6 @@
 #include "base/own_thread.hpp"
 #include "base/sanitizer.hpp"
 #include "os/call.hpp"
-#include "sched/fault.hpp"
 
 #include <weft/io/stream.hpp>
 
@@ -176,7 +175,6 @@ bool SignalDispatcher::push(const SignalInfo& info) noexcept {
 // --- the thread ---
 
 void SignalDispatcher::serve() noexcept {
-    weft::detail::block_asynchronous_signals();
     pthread_setname_np(pthread_self(), "weft-signals");
     while (!stopping_.load(std::memory_order_acquire)) {
         SignalInfo info;

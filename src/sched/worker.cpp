@@ -71,7 +71,6 @@ void Worker::run() noexcept {
     attach();
     // Timers are late by the thread's slack, 50 us unless told otherwise.
     prctl(PR_SET_TIMERSLACK, 1000);
-    block_asynchronous_signals();
     fault_stack_.install();
     driver_->attach();
     while (FiberCore* next = find_work()) go(next, After::nothing);

@@ -9,7 +9,6 @@
 #include <weft/thread_pool.hpp>
 
 #include "base/own_thread.hpp"
-#include "sched/fault.hpp"
 
 #include <weft/lock.hpp>
 #include <weft/run_blocking.hpp>
@@ -103,7 +102,6 @@ void ThreadPool::start_thread_if_needed() {
 }
 
 void ThreadPool::serve(std::size_t number) noexcept {
-    detail::block_asynchronous_signals();
     const std::string name = state_->name.substr(0, 10) + '-' + std::to_string(number);
     pthread_setname_np(pthread_self(), name.c_str());
     if (initialize()) {
