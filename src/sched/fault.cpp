@@ -121,16 +121,6 @@ void install_fault_handlers() {
     });
 }
 
-void block_asynchronous_signals() noexcept {
-    sigset_t set;
-    sigfillset(&set);
-    for (const int open :
-         {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF, SIGURG}) {
-        sigdelset(&set, open);
-    }
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-}
-
 FaultStack::FaultStack() {
     memory_ = mmap(nullptr, fault_stack_size, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);

@@ -5,7 +5,7 @@
 // overflow. It is reported, on the worker's alternate stack, with the fiber's
 // name and what to change; then the disposition that was there before acts.
 // SIGURG: the watchdog asks a stuck worker's driver to have the kernel deliver.
-// All others are blocked on workers, so that they reach threads that are not.
+// All others are blocked on workers (own_thread.hpp), so that they reach threads that are not.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +14,6 @@ namespace weft::detail {
 
 /// Installs the handlers, for the whole process, once. Idempotent.
 void install_fault_handlers();
-
-/// Blocks what the calling worker must not be interrupted by.
-void block_asynchronous_signals() noexcept;
 
 /// An alternate signal stack for one thread.
 class FaultStack {

@@ -60,9 +60,9 @@ std::size_t FiberTable::slots() noexcept {
     return chunks_.size() * chunk_size;
 }
 
-FiberCore* FiberTable::slot(std::size_t index) noexcept {
+FiberCore& FiberTable::slot(std::size_t index) noexcept {
     std::lock_guard hold{lock_};
-    return &chunks_[index / chunk_size]->slots[index % chunk_size];
+    return chunks_[index / chunk_size]->slots[index % chunk_size];
 }
 
 void FiberCache::drop(std::size_t count) noexcept {

@@ -33,6 +33,11 @@ public:
     template <class Visit>
     void for_each(Visit&& visit);
 
+    /// How many slots there are: more and more.
+    std::size_t slots() noexcept;
+    /// Stays as long as the table, whoever is in it.
+    FiberCore& slot(std::size_t index) noexcept;
+
 private:
     static constexpr std::size_t chunk_size = 256;
     struct Chunk {
@@ -40,8 +45,6 @@ private:
     };
 
     bool try_retain(FiberCore& fiber) noexcept;
-    FiberCore* slot(std::size_t index) noexcept;
-    std::size_t slots() noexcept;
 
     SpinLock lock_;
     std::vector<std::unique_ptr<Chunk>> chunks_;  // guarded by lock_
@@ -87,7 +90,7 @@ template <class Visit>
 void FiberTable::for_each(Visit&& visit) {
     const std::size_t count = slots();
     for (std::size_t i = 0; i < count; ++i) {
-        FiberCore& fiber = *slot(i);
+        FiberCore& fiber = slot(i);
         if (!try_retain(fiber)) continue;
         if (fiber.id.load(std::memory_order_acquire) != 0) visit(fiber);
         release(&fiber);

@@ -33,7 +33,7 @@ void free_storage(FiberCore& fiber) noexcept {
 }  // namespace
 
 Scheduler::Scheduler(const Setup& setup, const MakeDriver& make_driver)
-    : setup_{setup}, idle_{setup.workers}, watchdog_{*this} {
+    : setup_{setup}, idle_{setup.workers}, watchdog_{*this, table_} {
     prepare_fences();
     if (!setup.simulated) install_fault_handlers();
     workers_.reserve(setup.workers);

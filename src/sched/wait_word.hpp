@@ -129,9 +129,11 @@ public:
         return (word_.load(std::memory_order_relaxed) & phase_mask) != 0;
     }
 
-    /// Any thread; momentary. Whether it is waiting() and has left its stack.
+    /// Any thread; momentary. Whether it is waiting() and has left its stack. Then what it wrote
+    /// before is seen.
     bool parked() const noexcept {
-        return waiting() && (word_.load(std::memory_order_relaxed) & off_stack_bit) != 0;
+        const std::uint64_t now = word_.load(std::memory_order_acquire);
+        return (now & phase_mask) != 0 && (now & off_stack_bit) != 0;
     }
 
 private:

@@ -4,7 +4,6 @@
 #include "base/futex.hpp"
 #include "base/own_thread.hpp"
 #include "base/sanitizer.hpp"
-#include "sched/fault.hpp"
 #include "sched/scheduler.hpp"
 
 #include <sys/prctl.h>
@@ -28,13 +27,13 @@ void Watchdog::stop() noexcept {
 }
 
 void Watchdog::run() noexcept {
-    block_asynchronous_signals();
     prctl(PR_SET_TIMERSLACK, 1000);
     tid_.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
     const Unobserved quiet;
     std::uint32_t turns_asleep = 0;
     while (!stopping_.load(std::memory_order_seq_cst)) {
         turns_asleep = look() ? 0 : turns_asleep + 1;
+        trimmer_.step();
         if (scheduler_.stacks().trim() != 0) {
             sleep_for(turn_ns);
         } else if (turns_asleep < idle_turns) {
@@ -105,15 +104,33 @@ void Watchdog::sleep_until_noticed() noexcept {
     const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
     asleep_.store(true, std::memory_order_seq_cst);
     std::chrono::nanoseconds patience{first_patience_ns};
-    while (all_asleep() && signal_.load(std::memory_order_seq_cst) == seen &&
-           !stopping_.load(std::memory_order_seq_cst)) {
-        const auto at_rest = scheduler_.setup().at_rest;
-        const bool look_again = at_rest != nullptr && at_rest(scheduler_);
-        futex_wait(signal_, seen,
-                   look_again ? std::chrono::steady_clock::now() + patience : TimePoint::max());
-        patience = std::min(2 * patience, std::chrono::nanoseconds{most_patience_ns});
+    rounds_left_ = rounds_at_rest;
+    TimePoint next_question{};
+    while (rests_since(seen)) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now >= next_question) {
+            const auto at_rest = scheduler_.setup().at_rest;
+            const bool again = at_rest != nullptr && at_rest(scheduler_);
+            next_question = again ? now + patience : TimePoint::max();
+            patience = std::min(2 * patience, std::chrono::nanoseconds{most_patience_ns});
+        }
+        trim_while_resting(seen);
+        const TimePoint round = rounds_left_ > 0 ? trimmer_.due() : TimePoint::max();
+        futex_wait(signal_, seen, std::min(next_question, round));
     }
     asleep_.store(false, std::memory_order_seq_cst);
+}
+
+void Watchdog::trim_while_resting(std::uint32_t seen) noexcept {
+    while (rounds_left_ > 0 && std::chrono::steady_clock::now() >= trimmer_.due() &&
+           rests_since(seen)) {
+        if (trimmer_.step()) --rounds_left_;
+    }
+}
+
+bool Watchdog::rests_since(std::uint32_t seen) const noexcept {
+    return all_asleep() && signal_.load(std::memory_order_seq_cst) == seen &&
+           !stopping_.load(std::memory_order_seq_cst);
 }
 
 bool Watchdog::all_asleep() const noexcept {

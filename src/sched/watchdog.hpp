@@ -14,10 +14,12 @@
 // asked to go there. When all have been asleep for a while, Setup::at_rest is
 // asked whether they ever wake; where that cannot tell yet, it is asked again,
 // less and less often. Each turn also gives the memory of a few stacks back that
-// are free and more than are worth keeping.
+// are free and more than are worth keeping, and of a few whose fibers wait for long (StackTrimmer);
+// the latter goes on for some rounds when all sleep, so that it comes to those that slept last.
 #pragma once
 
 #include "base/clock.hpp"
+#include "sched/stack_trimmer.hpp"
 
 #include <sys/types.h>
 
@@ -33,7 +35,8 @@ class Worker;
 
 class Watchdog {
 public:
-    explicit Watchdog(Scheduler& scheduler) noexcept : scheduler_{scheduler} {}
+    Watchdog(Scheduler& scheduler, FiberTable& table) noexcept
+        : scheduler_{scheduler}, trimmer_{table} {}
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
     ~Watchdog() { stop(); }
@@ -60,6 +63,7 @@ private:
     static constexpr std::int64_t rescue_turn_ns = 250'000;  // while a worker is stuck
     static constexpr std::uint32_t alert_turns = 256;
     static constexpr std::uint32_t idle_turns = 16;
+    static constexpr std::uint32_t rounds_at_rest = 3;  // one may be half over
     static constexpr std::int64_t first_patience_ns = 64'000'000;
     static constexpr std::int64_t most_patience_ns = 8'000'000'000;
 
@@ -76,13 +80,17 @@ private:
     void sleep_for(std::int64_t turn) noexcept;
     std::int64_t next_turn_ns() const noexcept;
     void sleep_until_noticed() noexcept;
+    void trim_while_resting(std::uint32_t seen) noexcept;
+    bool rests_since(std::uint32_t seen) const noexcept;
     bool all_asleep() const noexcept;
     void wake() noexcept;
 
     Scheduler& scheduler_;
-    std::vector<Seen> seen_;    // own thread only
-    bool rescues_now_ = false;  // own thread only: a worker was stuck in this turn
-    std::uint32_t alert_ = 0;   // own thread only: turns until all is calm
+    std::vector<Seen> seen_;         // own thread only
+    bool rescues_now_ = false;       // own thread only: a worker was stuck in this turn
+    std::uint32_t alert_ = 0;        // own thread only: turns until all is calm
+    StackTrimmer trimmer_;           // own thread only
+    std::uint32_t rounds_left_ = 0;  // own thread only: of the trimmer, in this rest
     std::atomic<bool> asleep_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> signal_{0};  // futex
