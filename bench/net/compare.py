@@ -15,6 +15,7 @@ answered or not: then CPU time and latencies are what differs. The raw results a
 """
 
 import argparse
+import importlib.util
 import json
 import pathlib
 import socket
@@ -35,12 +36,18 @@ def server_commands(binaries, protocol):
         commands[f"{name}-lent"] = [*commands[name], "--lent=1"]
     commands["weft-2"] = [f"weft_{protocol}", "--io=uring", "--workers=2"]
     commands["go"] = [f"go_{protocol}"]
+    for name, program in {"asio": "asio_server", "asio-ring": "asio_ring_server", "libuv": "uv_server"}.items():
+        commands[name] = [program, *http]
     found = {name: pathlib.Path(binaries).resolve() / command[0] for name, command in commands.items()}
-    return {
+    commands = {
         name: [str(found[name]), *command[1:]]
         for name, command in commands.items()
         if found[name].exists()
     }
+    if importlib.util.find_spec("gevent"):
+        script = pathlib.Path(__file__).with_name("gevent_server.py")
+        commands["gevent"] = [sys.executable, str(script), *http]
+    return commands
 
 
 def free_port():
