@@ -49,7 +49,7 @@ void append_state(std::string& text, FiberCore& fiber) {
         text += "done, handle held\n";
     } else if (const int worker = worker_running(*fiber.scheduler, fiber); worker >= 0) {
         text += "running on worker " + std::to_string(worker) + "\n";
-    } else if (fiber.word().freeze()) {
+    } else if (fiber.word().freeze_patiently()) {
         append_parked(text, fiber);
     } else {
         text += fiber.context == nullptr ? "new\n" : "runnable\n";

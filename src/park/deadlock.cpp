@@ -217,7 +217,7 @@ void set_oldest_apart(std::vector<Standing>& standing) {
 std::vector<Standing> standing_in(Scheduler& scheduler) {
     std::vector<Standing> standing;
     scheduler.table().for_each([&](FiberCore& fiber) {
-        if (!fiber.word().freeze()) return;
+        if (!fiber.word().freeze_patiently()) return;
         const std::uint64_t epoch = fiber.word().epoch();
         const FrozenWait wait{fiber};
         if (fiber.word().commit()) return scheduler.make_ready(fiber, Turn::in_order);
@@ -264,7 +264,7 @@ void append_waits(std::string& text, Scheduler& scheduler) {
     constexpr std::size_t most = 1000;
     std::size_t count = 0;
     scheduler.table().for_each([&](FiberCore& fiber) {
-        if (!fiber.word().freeze()) return;
+        if (!fiber.word().freeze_patiently()) return;
         if (++count <= most) {
             append(text, fiber);
             text += "\n";

@@ -55,14 +55,11 @@ bool FiberTable::try_retain(FiberCore& fiber) noexcept {
     return false;
 }
 
-std::size_t FiberTable::slots() noexcept {
+std::span<FiberCore> FiberTable::slots_from(std::size_t first) noexcept {
     std::lock_guard hold{lock_};
-    return chunks_.size() * chunk_size;
-}
-
-FiberCore& FiberTable::slot(std::size_t index) noexcept {
-    std::lock_guard hold{lock_};
-    return chunks_[index / chunk_size]->slots[index % chunk_size];
+    const std::size_t chunk = first / chunk_size;
+    if (chunk >= chunks_.size()) return {};
+    return std::span{chunks_[chunk]->slots}.subspan(first % chunk_size);
 }
 
 void FiberCache::drop(std::size_t count) noexcept {

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace weft::detail {
@@ -33,10 +34,9 @@ public:
     template <class Visit>
     void for_each(Visit&& visit);
 
-    /// How many slots there are: more and more.
-    std::size_t slots() noexcept;
-    /// Stays as long as the table, whoever is in it.
-    FiberCore& slot(std::size_t index) noexcept;
+    /// Slots from number `first`: the rest of their chunk; none beyond the last. They stay as
+    /// long as the table, whoever is in them.
+    std::span<FiberCore> slots_from(std::size_t first) noexcept;
 
 private:
     static constexpr std::size_t chunk_size = 256;
@@ -88,12 +88,14 @@ private:
 
 template <class Visit>
 void FiberTable::for_each(Visit&& visit) {
-    const std::size_t count = slots();
-    for (std::size_t i = 0; i < count; ++i) {
-        FiberCore& fiber = slot(i);
-        if (!try_retain(fiber)) continue;
-        if (fiber.id.load(std::memory_order_acquire) != 0) visit(fiber);
-        release(&fiber);
+    std::size_t first = 0;
+    for (auto some = slots_from(0); !some.empty(); some = slots_from(first)) {
+        for (FiberCore& fiber : some) {
+            if (!try_retain(fiber)) continue;
+            if (fiber.id.load(std::memory_order_acquire) != 0) visit(fiber);
+            release(&fiber);
+        }
+        first += some.size();
     }
 }
 

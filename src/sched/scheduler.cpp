@@ -114,7 +114,7 @@ void Scheduler::halt() noexcept {
 
 std::optional<std::uint64_t> Scheduler::rounds_if_asleep() const noexcept {
     if (stopping() || !watchdog_.rests() || idle_.sleeping() != workers()) return std::nullopt;
-    std::uint64_t sum = 0;
+    std::uint64_t sum = watchdog_.trims();
     for (const auto& worker : workers_) sum += worker->rounds();
     return sum;
 }

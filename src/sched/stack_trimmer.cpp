@@ -5,6 +5,7 @@
 #include "sched/scheduler.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <new>
@@ -14,20 +15,26 @@ namespace weft::detail {
 namespace {
 
 constexpr std::uint32_t trimmed = 1;
-constexpr std::uintptr_t page = 4096;
 constexpr std::uintptr_t red_zone = 128;  // below a frame, and still its own
 
 std::uint32_t mark_of(std::uint64_t epoch) noexcept {
     return static_cast<std::uint32_t>(epoch << 1);
 }
 
+std::uintptr_t page_size() noexcept {
+    static const auto size = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    return size;
+}
+
 /// Requires: `fiber` is frozen.
 void drop_unused(const FiberCore& fiber) noexcept {
+    if (fiber.context == nullptr || fiber.side != nullptr) return;  // not begun, or elsewhere
     const Stack stack = fiber.stack();
     auto* const frame = static_cast<std::byte*>(fiber.context);
-    if (fiber.side != nullptr || frame <= stack.bottom() || frame > stack.end) return;
+    if (frame <= stack.bottom() || frame > stack.end) return;
     const auto bottom = reinterpret_cast<std::uintptr_t>(stack.bottom());
-    const auto used = (reinterpret_cast<std::uintptr_t>(frame) - red_zone) / page * page;
+    const auto used =
+        (reinterpret_cast<std::uintptr_t>(frame) - red_zone) / page_size() * page_size();
     // It fails where memory is locked, which then stays.
     if (used > bottom) ::madvise(stack.bottom(), used - bottom, MADV_DONTNEED);
 }
@@ -39,29 +46,37 @@ bool StackTrimmer::step() noexcept {
     const TimePoint begin = std::chrono::steady_clock::now();
     if (begin < due()) return false;
     if (next_ == 0) round_begin_ = begin;
-    const std::size_t slots = make_room(table_.slots());
-    const std::size_t end = std::min(slots, next_ + most_looks);
-    for (std::size_t trims = 0; next_ < end && trims < most_trims; ++next_) {
-        trims += look_at(table_.slot(next_), seen_[next_]) ? 1 : 0;
+    const auto chunk = table_.slots_from(next_);
+    const auto some = chunk.first(std::min(chunk.size(), most_looks));
+    const bool is_last = some.empty() || !make_room(next_ + some.size());
+    TimePoint now = begin;
+    if (!is_last) {
+        for (FiberCore& fiber : some) {
+            if (look_at(fiber, seen_[next_++])) now = std::chrono::steady_clock::now();
+            if (now - begin > most_time) break;
+        }
     }
     spent_ += std::chrono::steady_clock::now() - begin;
-    if (next_ < end || end < slots) return false;
+    if (is_last) end_round();
+    return is_last;
+}
+
+void StackTrimmer::end_round() noexcept {
     if (pause_.count() > 0) {
         next_round_ = round_begin_ + std::max<std::chrono::nanoseconds>(pause_, share * spent_);
     }
     next_ = 0;
     spent_ = {};
-    return true;
 }
 
-/// Returns how many of so many slots there is room for.
-std::size_t StackTrimmer::make_room(std::size_t slots) noexcept {
+/// Without it the round is over: others are looked at when there is memory.
+bool StackTrimmer::make_room(std::size_t slots) noexcept {
     try {
         if (seen_.size() < slots) seen_.resize(slots);
+        return true;
     } catch (const std::bad_alloc&) {
-        // The others are looked at when there is memory.
+        return false;
     }
-    return std::min(slots, seen_.size());
 }
 
 /// Returns whether it took the time to trim.

@@ -5,7 +5,9 @@
 // those pages. So somebody (the watchdog) goes round all fibers, a few at a time. Whom it meets in
 // the same wait as the round before loses all pages below the frame it stopped in, once a
 // wait; frozen meanwhile (WaitWord::freeze), so that nobody resumes it. The pages are zeroes when
-// they are touched again. A fiber that waits inside of a generator keeps its own.
+// they are touched again. A fiber that waits inside of a generator keeps its own. (One that by
+// itself has switched to a stack inside of its own, and waits there, would lose frames that
+// are below: such stacks have to be elsewhere.)
 //
 // A round begins `pause` after the one before began, and not before a hundred times as long
 // has passed as that took: it costs at most a hundredth of a CPU.
@@ -38,11 +40,12 @@ public:
     TimePoint due() const noexcept { return next_ == 0 ? next_round_ : TimePoint{}; }
 
 private:
-    static constexpr std::size_t most_looks = 64;  // in a step
-    static constexpr std::size_t most_trims = 16;  // in a step
+    static constexpr std::size_t most_looks = 64;              // in a step
+    static constexpr std::chrono::microseconds most_time{50};  // and then no more of them
     static constexpr int share = 100;
 
-    std::size_t make_room(std::size_t slots) noexcept;
+    bool make_room(std::size_t slots) noexcept;
+    void end_round() noexcept;
     bool look_at(FiberCore& fiber, std::uint32_t& seen) noexcept;
 
     FiberTable& table_;

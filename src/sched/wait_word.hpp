@@ -110,6 +110,16 @@ public:
         return false;
     }
 
+    /// The same, with patience for who is just leaving its stack or held by another.
+    bool freeze_patiently() noexcept {
+        for (unsigned turn = 0; turn < most_turns; ++turn) {
+            if (freeze()) return true;
+            if (!is_armed()) return false;
+            Sync::spin(turn);
+        }
+        return false;
+    }
+
     /// Any thread; momentary. Whether a wait is not decided yet.
     bool is_armed() const noexcept {
         return (word_.load(std::memory_order_acquire) & phase_mask) == armed;
@@ -143,6 +153,7 @@ private:
     static constexpr std::uint64_t resumed_bit = 16;
     static constexpr std::uint64_t cancellable_bit = 32;
     static constexpr unsigned epoch_shift = 6;
+    static constexpr unsigned most_turns = 200;
 
     typename Sync::template atomic<std::uint64_t> word_{0};
 };

@@ -33,7 +33,7 @@ void Watchdog::run() noexcept {
     std::uint32_t turns_asleep = 0;
     while (!stopping_.load(std::memory_order_seq_cst)) {
         turns_asleep = look() ? 0 : turns_asleep + 1;
-        trimmer_.step();
+        if (!rescues_now_) trimmer_.step();
         if (scheduler_.stacks().trim() != 0) {
             sleep_for(turn_ns);
         } else if (turns_asleep < idle_turns) {
@@ -114,18 +114,24 @@ void Watchdog::sleep_until_noticed() noexcept {
             next_question = again ? now + patience : TimePoint::max();
             patience = std::min(2 * patience, std::chrono::nanoseconds{most_patience_ns});
         }
-        trim_while_resting(seen);
-        const TimePoint round = rounds_left_ > 0 ? trimmer_.due() : TimePoint::max();
-        futex_wait(signal_, seen, std::min(next_question, round));
+        const TimePoint next_round = rounds_left_ > 0 ? trimmer_.due() : TimePoint::max();
+        if (now >= next_round) {
+            trim_while_resting(seen);
+        } else {
+            futex_wait(signal_, seen, std::min(next_question, next_round));
+        }
     }
     asleep_.store(false, std::memory_order_seq_cst);
 }
 
+/// One round. Not at rest meanwhile: whom the trimmer has frozen another may have resumed.
 void Watchdog::trim_while_resting(std::uint32_t seen) noexcept {
-    while (rounds_left_ > 0 && std::chrono::steady_clock::now() >= trimmer_.due() &&
-           rests_since(seen)) {
-        if (trimmer_.step()) --rounds_left_;
-    }
+    trims_.fetch_add(1, std::memory_order_seq_cst);
+    asleep_.store(false, std::memory_order_seq_cst);
+    bool over = false;
+    while (!over && rests_since(seen)) over = trimmer_.step();
+    if (over) --rounds_left_;
+    asleep_.store(true, std::memory_order_seq_cst);
 }
 
 bool Watchdog::rests_since(std::uint32_t seen) const noexcept {

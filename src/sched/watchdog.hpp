@@ -55,6 +55,8 @@ public:
     bool rests() const noexcept { return asleep_.load(std::memory_order_seq_cst); }
     pid_t tid() const noexcept { return tid_.load(std::memory_order_relaxed); }
 
+    /// Changes before it does not rest for a while, but trims stacks.
+    std::uint64_t trims() const noexcept { return trims_.load(std::memory_order_seq_cst); }
     std::uint64_t rescues() const noexcept { return rescues_.load(std::memory_order_relaxed); }
 
 private:
@@ -96,6 +98,7 @@ private:
     std::atomic<std::uint32_t> signal_{0};  // futex
     std::atomic<pid_t> tid_{0};
     std::atomic<std::uint64_t> rescues_{0};
+    std::atomic<std::uint64_t> trims_{0};
     std::thread thread_;
 };
 

@@ -41,7 +41,7 @@ FiberList list_fibers(Scheduler& scheduler) {
 std::string_view doing(FiberCore* fiber) noexcept {
     if (is_done(fiber)) return "ended";
     const Unobserved quiet;
-    if (!fiber->word().freeze()) return "runs";
+    if (!fiber->word().freeze_patiently()) return "runs";
     const char* const reason = fiber->purpose->reason;
     if (fiber->word().commit()) fiber->scheduler->make_ready(*fiber, Turn::in_order);
     return reason;
