@@ -132,11 +132,13 @@ void SignalDispatcher::restore(int number) noexcept {
 }
 
 void SignalDispatcher::forget_in_child() {
-    SignalDispatcher* const gone = current_.exchange(nullptr);
+    SignalDispatcher* const gone = current_.load(std::memory_order_relaxed);
     if (gone == nullptr) return;
+    // First, while the handler can still hand back what comes meanwhile.
     for (int number = 1; number <= last_signal; ++number) {
         if (gone->wanted_by_[static_cast<std::size_t>(number)] > 0) gone->restore(number);
     }
+    current_.store(nullptr, std::memory_order_relaxed);
     weft::detail::close_number(gone->reader_);
     weft::detail::close_number(gone->writer_);
 }
