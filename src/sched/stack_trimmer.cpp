@@ -15,6 +15,7 @@ namespace weft::detail {
 namespace {
 
 constexpr std::uint32_t trimmed = 1;
+constexpr std::size_t usual_slots = 16'384;
 constexpr std::uintptr_t red_zone = 128;  // below a frame, and still its own
 
 std::uint32_t mark_of(std::uint64_t epoch) noexcept {
@@ -48,7 +49,7 @@ bool StackTrimmer::step() noexcept {
     if (next_ == 0) round_begin_ = begin;
     const auto chunk = table_.slots_from(next_);
     const auto some = chunk.first(std::min(chunk.size(), most_looks));
-    const bool is_last = some.empty() || !make_room(next_ + some.size());
+    const bool is_last = !make_room(next_ + some.size()) || some.empty();
     TimePoint now = begin;
     if (!is_last) {
         for (FiberCore& fiber : some) {
@@ -72,6 +73,7 @@ void StackTrimmer::end_round() noexcept {
 /// Without it the round is over: others are looked at when there is memory.
 bool StackTrimmer::make_room(std::size_t slots) noexcept {
     try {
+        if (seen_.capacity() == 0) seen_.reserve(usual_slots);
         if (seen_.size() < slots) seen_.resize(slots);
         return true;
     } catch (const std::bad_alloc&) {

@@ -17,6 +17,7 @@ namespace weft::detail {
 
 void Watchdog::start() {
     seen_.resize(scheduler_.workers());
+    trimmer_.step();  // takes its memory, before anybody counts
     thread_ = start_own_thread([this] { run(); });
 }
 
