@@ -41,7 +41,8 @@ public:
 
     /// Reads what is there, at least one byte, at most 16 KiB, into memory that weft lends
     /// when it is there, so that a connection that waits has no buffer. (On a plain
-    /// thread, and where io_uring is refused a ring of buffers, it is lent before the wait.)
+    /// thread, where io_uring is refused a ring of buffers, and for one that found its ring
+    /// empty, it is lent before the wait.)
     ///
     /// Blocks: until something is there. Cancellation point.
     /// Returns nothing at the end of the stream.
