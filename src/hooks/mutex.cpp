@@ -123,7 +123,7 @@ int lock(FiberCore& fiber, pthread_mutex_t& mutex, const Until& until) noexcept 
         int error = try_word(mutex);
         // An allocator that weft asks as it makes the fiber wait: that is not to wait again.
         if (error == EBUSY && fiber.word().waiting())
-            return WEFT_ORIGINAL(pthread_mutex_lock)(&mutex);
+            error = WEFT_ORIGINAL(pthread_mutex_lock)(&mutex);
         if (error == EBUSY) error = wait_for(mutex, until, [&] { return try_word(mutex); });
         if (error == 0) hold(fiber);
         return error;
