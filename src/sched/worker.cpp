@@ -340,9 +340,11 @@ void Worker::notify_others(bool lone) noexcept {
     scheduler_.wake(idle.notify());
 }
 
+// No more than the queue has room for: else half of what queues there would go behind all who
+// were injected.
 void Worker::adopt_injected() noexcept {
     FiberCore* fiber =
-        scheduler_.injected().pop(behind_ ? what_fits(crowded_inject) : inject_batch);
+        scheduler_.injected().pop(what_fits(behind_ ? crowded_inject : inject_batch));
     bool any = false;
     while (fiber != nullptr) {
         FiberCore* const next = fiber->next;

@@ -219,6 +219,35 @@ TEST_CASE("fibers whose time has come go before crowds that have not begun",
     });
 }
 
+// Method: one worker, whose queue a fiber all but fills with fibers of its own and keeps from
+// running, while a plain thread spawns ten times as many.
+TEST_CASE("what comes from outside does not push those that queue here behind it",
+          "[worker][order]") {
+    weft::Runtime runtime{{.workers = 1}};
+    std::atomic<bool> is_filled{false};
+    std::atomic<bool> may_run{false};
+    std::atomic<int> from_outside{0};
+    std::atomic<int> late{0};
+    auto filler = runtime.spawn([&] {
+        std::vector<weft::Fiber<>> fibers;
+        for (int i = 0; i < 1'000; ++i) {
+            fibers.push_back(weft::spawn([&] {
+                if (from_outside >= 3'000) ++late;
+            }));
+        }
+        is_filled = true;
+        hog_until([&] { return may_run.load(); });
+        weft::join_all(fibers);
+    });
+    hog_until([&] { return is_filled.load(); });
+    std::vector<weft::Fiber<>> others;
+    for (int i = 0; i < 10'000; ++i) others.push_back(runtime.spawn([&] { ++from_outside; }));
+    may_run = true;
+    filler.join();
+    for (auto& other : others) other.join();
+    CHECK(late == 0);
+}
+
 TEST_CASE("pinned fibers that yield do not starve those that are not", "[worker][order][pin]") {
     on_workers([] {
         std::atomic<bool> over{false};
