@@ -47,9 +47,9 @@ bool SimDriver::try_once(Operation& operation) noexcept {
     if (can_be_short(request) && chance(options_.short_percent)) {
         request.length = 1 + random_.below(request.length - 1);
     }
-    std::uint32_t progress = operation.driver_flags;
+    std::uint32_t progress = operation.driver_flags.get();
     const Attempt result = attempt(request, Occasion::submitted, progress);
-    operation.driver_flags = progress;
+    operation.driver_flags.set(progress);
     switch (result.outcome) {
         case Attempt::Outcome::would_block:
             if (!is_file(request.fd)) return false;

@@ -18,7 +18,7 @@ void Descriptor::close() noexcept {
     const bool in_use = mark_seats() || uses_ != nullptr;
     held.unlock();
     if (in_use) {
-        StdSync::heavy_fence();  // pairs with Use::begin() and end()
+        StdSync::heavy_fence();  // pairs with Use::begin(), closing_since_begin(), end()
         finish_users();
     }
     const int fd = release();

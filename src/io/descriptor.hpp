@@ -26,8 +26,8 @@
 //  seat and destroyed the descriptor.)
 //
 // Naming an operation and taking its name back cost no lock: Dekker's protocol, with
-//  the cost on the closer. It sets closing_, fences, and looks at the names; a
-//  user writes its name, fences lightly, and looks at closing_.
+//  the cost on the closer. It sets closing_, fences, and looks at the names, and whether their
+//  drivers have them; a user writes its name, submits, fences lightly, and looks at closing_.
 //
 // Locking: users_.lock() before a driver's lock. A closer holds it while it asks
 //  drivers to cancel; not while it waits. An owner that takes a name back and finds
@@ -85,6 +85,11 @@ public:
     void begin(Operation& operation) noexcept {
         operation_.store(&operation, std::memory_order_release);
         StdSync::light_fence();  // pairs with Descriptor::close()
+    }
+    /// The same, once it is submitted: whether its owner has to end it.
+    bool closing_since_begin() const noexcept {
+        StdSync::light_fence();  // pairs with Descriptor::close(), as what submit() wrote
+        return closing();
     }
     /// The same, when it is over.
     void end() noexcept {

@@ -28,7 +28,7 @@ constexpr std::uint32_t offloaded = 1U << 17;
 constexpr std::uint32_t interest_mask = 0xffff;
 
 std::uint32_t wish_of(const Operation& operation) noexcept {
-    return operation.driver_flags & interest_mask;
+    return operation.driver_flags.get() & interest_mask;
 }
 
 // What earlier attempts moved lies in driver_data while an operation waits.
@@ -42,7 +42,7 @@ void set_progress(Operation& operation, std::uint32_t progress) noexcept {
 
 // And the result, once it is known.
 void finish(Operation& operation, int result, OperationChain& finished) noexcept {
-    operation.driver_flags = 0;
+    operation.driver_flags.set(0);
     operation.driver_data = reinterpret_cast<void*>(static_cast<std::intptr_t>(result));
     finished.push_back(operation);
 }
@@ -197,10 +197,16 @@ int EpollDriver::wait_kept(FdRecord& record, Operation& operation,
         record.interest |= wish;
         record.ready = 0;  // what is, is reported anew
     }
-    operation.driver_flags = waiting | wish;
+    queue(record, operation, wish);
+    return 0;
+}
+
+/// Requires: the lock.
+void EpollDriver::queue(FdRecord& record, Operation& operation, std::uint32_t wish) noexcept {
+    operation.arm();
+    operation.driver_flags.set(waiting | wish);
     record.waiting.push_back(operation);
     waiting_.fetch_add(1, std::memory_order_relaxed);
-    return 0;
 }
 
 /// Whether it is over; then `result` is its own.
@@ -215,7 +221,7 @@ bool EpollDriver::try_kept(FdRecord& record, Operation& operation, int& result) 
 /// Under the lock, for a cancel() may be looking.
 void EpollDriver::mark_offloaded(Operation& operation) noexcept {
     const std::lock_guard held{lock_};
-    operation.driver_flags = offloaded;
+    operation.driver_flags.set(offloaded);
 }
 
 void EpollDriver::submit_waiting(Operation& operation) noexcept {
@@ -223,7 +229,7 @@ void EpollDriver::submit_waiting(Operation& operation) noexcept {
     std::unique_lock held{lock_};
     FdRecord* record = table_.find_or_make(operation.request().fd);
     const int result = record == nullptr ? -ENOMEM : wait_for(*record, operation, finished);
-    if (result == -EPERM) operation.driver_flags = offloaded;
+    if (result == -EPERM) operation.driver_flags.set(offloaded);
     held.unlock();
 
     complete_all(finished);
@@ -252,9 +258,7 @@ int EpollDriver::wait_for(FdRecord& record, Operation& operation,
     }
     if (result != 0) return result;
     record.interest |= wish;
-    operation.driver_flags = waiting | wish;
-    record.waiting.push_back(operation);
-    waiting_.fetch_add(1, std::memory_order_relaxed);
+    queue(record, operation, wish);
     return 0;
 }
 
@@ -287,8 +291,8 @@ void EpollDriver::cancel(Operation& operation) noexcept {
     bool elsewhere = false;
     {
         const std::lock_guard held{lock_};
-        elsewhere = (operation.driver_flags & offloaded) != 0;
-        if ((operation.driver_flags & waiting) != 0) {
+        elsewhere = operation.driver_flags.has(offloaded);
+        if (operation.driver_flags.has(waiting)) {
             // Its interest stays: that costs at most one event for nobody.
             FdRecord& record = *table_.find(operation.request().fd);
             record.waiting.remove(operation);

@@ -82,6 +82,7 @@ private:
     void fail_all(FdRecord& record, int result, OperationChain& finished) noexcept;
 
     int wait_kept(FdRecord& record, Operation& operation, OperationChain& finished) noexcept;
+    void queue(FdRecord& record, Operation& operation, std::uint32_t wish) noexcept;
     bool try_kept(FdRecord& record, Operation& operation, int& result) noexcept;
     void serve_kept(FdRecord& record, const epoll_event& event, OperationChain& finished) noexcept;
     void unregister(int fd, FdRecord& record) noexcept;

@@ -31,34 +31,49 @@ void Operation::end_early() noexcept {
     (void)system_call<::syscall>(SYS_write, interrupter_, &one, sizeof one);
 }
 
-inline Wake Operation::carry_out_by(IoDriver& driver, Deadline deadline, Cancellable cancellable,
-                                    const char* reason) noexcept {
+[[gnu::always_inline]] inline Wake Operation::carry_out_by(Worker& worker, Party& me,
+                                                           Deadline deadline,
+                                                           Cancellable cancellable,
+                                                           const char* reason) noexcept {
+    const Limit limit{me, deadline, cancellable};
+    const Purpose purpose{reason, this};
     completion_.reset();
-    driver_ = &driver;
+    // One that is not to wait is begun all the same: what is there by now wins.
+    waiter_ = limit.over() ? nullptr : &me;
+    epoch_ = 0;
+    cancellable_ = limit.cancellable();
+    driver_ = &driver_of(worker);
     if (use_ != nullptr) use_->begin(*this);
-    driver.submit(*this);
-    if (use_ != nullptr && use_->closing()) [[unlikely]]
-        driver.cancel(*this);
-    const Wake wake = completion_.wait(deadline, cancellable, {reason, this});
+    driver_->submit(*this);
+    Wake wake{};
+    if (use_ != nullptr && use_->closing_since_begin()) [[unlikely]] {
+        wake = wait_while_closing(me, limit, purpose);
+    } else if (epoch_ != 0) [[likely]] {
+        wake = suspend({&me, epoch_}, limit, purpose);
+    } else {
+        wake = completion_.wait(me, limit, purpose);
+    }
     if (wake != Wake::notified) [[unlikely]]
         end_in_vain();
     if (use_ != nullptr) use_->end();
     return wake;
 }
 
-inline int Operation::carry_out(Deadline deadline, Cancellable cancellable, const char* reason) {
-    Worker* const worker = Worker::current();
-    if (worker == nullptr) [[unlikely]]
-        return perform_on_thread(*this, deadline);
-    const Wake wake = carry_out_by(driver_of(*worker), deadline, cancellable, reason);
-    if (ended_early(wake)) [[unlikely]]
-        return result_of_end(wake);
-    return result_;
-}
-
 Wake Operation::carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
                                    const char* reason) noexcept {
-    return carry_out_by(driver_of(worker), deadline, cancellable, reason);
+    return carry_out_by(worker, *worker.fiber(), deadline, cancellable, reason);
+}
+
+/// cancel() may allocate, so not in the wait that arm() began.
+[[gnu::cold]] Wake Operation::wait_while_closing(Party& me, const Limit& limit,
+                                                 const Purpose& purpose) noexcept {
+    if (epoch_ != 0) {
+        const bool mine = me.word().claim(epoch_, Wake::notified) != Claim::lost;
+        if (!mine) return suspend({&me, epoch_}, limit, purpose);  // whoever ended it resumes us
+        me.word().finish();
+    }
+    driver_->cancel(*this);
+    return completion_.wait(me, limit, purpose);
 }
 
 [[gnu::cold]] void Operation::end_in_vain() noexcept {
@@ -76,9 +91,19 @@ Wake Operation::carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellabl
     if (cancellable == Cancellable::yes) [[likely]]
         check_interrupt();
     for (;;) {
-        const int result = operation.carry_out(deadline, cancellable, reason);
-        if (result != -EINTR) [[likely]]
+        Worker* const worker = Worker::current();
+        if (worker == nullptr) [[unlikely]] {
+            const int result = perform_on_thread(operation, deadline);
+            if (result == -EINTR) continue;
             return result;
+        }
+        WEFT_ASSERT(worker->fiber() != nullptr);
+        const Wake wake =
+            operation.carry_out_by(*worker, *worker->fiber(), deadline, cancellable, reason);
+        if (operation.ended_early(wake)) [[unlikely]]
+            return Operation::result_of_end(wake);
+        if (operation.result_ != -EINTR) [[likely]]
+            return operation.result_;
     }
 }
 

@@ -16,7 +16,9 @@
 //  4. -ECANCELED that the owner did not ask for means that somebody closes the
 //     descriptor; perform() makes -EBADF of it.
 //
-// States: prepared -> submitted (driver) -> done (owner), by completion_.
+// States: prepared -> submitted (driver) -> done (owner), by completion_. A driver that need not
+// complete it at once has the owner's wait begin before anybody else learns of it (arm()): then
+// nothing of it is shared when it is published.
 #pragma once
 
 #include "io/lending.hpp"
@@ -26,6 +28,7 @@
 
 #include <weft/detail/export.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -100,7 +103,21 @@ struct Request {
     std::int64_t size = 0;
 };
 
-class Operation {
+/// Written by one thread at a time, which the driver sees to; others may look meanwhile.
+class DriverFlags {
+public:
+    std::uint32_t get() const noexcept { return bits_.load(std::memory_order_relaxed); }
+    bool has(std::uint32_t any) const noexcept { return (get() & any) != 0; }
+    void set(std::uint32_t bits) noexcept { bits_.store(bits, std::memory_order_relaxed); }
+    void add(std::uint32_t bits) noexcept { set(get() | bits); }
+    void remove(std::uint32_t bits) noexcept { set(get() & ~bits); }
+
+private:
+    std::atomic<std::uint32_t> bits_{0};
+};
+
+// In its first line of the cache is what a completion touches, and a waiter that was woken.
+class alignas(64) Operation {
 public:
     /// With `use`, closing its descriptor ends the operation.
     explicit Operation(const Request& request, Use* use = nullptr) noexcept
@@ -115,9 +132,25 @@ public:
     /// Any thread, once, by the driver: hands the result (>= 0, or -errno) to
     /// the waiter. The operation may be gone when this returns.
     void complete(int result) noexcept {
-        result_ = result;
-        completion_.happen();
+        if (Party* const waiter = conclude(result)) make_ready(*waiter, Turn::next);
     }
+    /// The same, but the caller must make_ready() whom it returns, if anybody.
+    [[nodiscard]] Party* conclude(int result) noexcept {
+        result_ = result;
+        return completion_.conclude();
+    }
+
+    /// The driver, in submit(), before anybody else learns of the operation: if its owner is to
+    /// wait, that wait begins. Until submit() returns nothing else may wait there, so nothing may
+    /// be allocated; the owner then suspends itself.
+    void arm() noexcept {
+        if (waiter_ == nullptr) return;
+        waiter_->set_awaits_owner(false);
+        epoch_ = waiter_->word().arm(cancellable_);
+        completion_.expect({waiter_, epoch_});
+    }
+    /// A hint that complete() comes soon: fetches whom it will look at.
+    void prefetch_waiter() const noexcept { __builtin_prefetch(waiter_, 1); }
 
     /// The driver's, before complete(): a result that it may not hand over yet.
     void hold(int result) noexcept { result_ = result; }
@@ -143,39 +176,46 @@ private:
     /// In a fiber: until it is over. Tells what ended the wait.
     Wake carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
                             const char* reason) noexcept;
-    Wake carry_out_by(IoDriver& driver, Deadline deadline, Cancellable cancellable,
+    Wake carry_out_by(Worker& worker, Party& me, Deadline deadline, Cancellable cancellable,
                       const char* reason) noexcept;
     // A system call that was under way on a kernel thread ends with -EINTR.
     bool ended_early(Wake wake) const noexcept {
         return result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
     }
-    int carry_out(Deadline deadline, Cancellable cancellable, const char* reason);
+    Wake wait_while_closing(Party& me, const Limit& limit, const Purpose& purpose) noexcept;
     void end_in_vain() noexcept;
     static int result_of_end(Wake why);
 
-    // What a completion touches, in one place.
     Completion completion_;
     int result_ = 0;  // the driver's until completion_ has happened
 
 public:
-    // --- the driver's own, between submit() and complete() ---
-    std::uint32_t driver_flags = 0;
-    Operation* next = nullptr;  // in the driver's lists
-    Operation* prev = nullptr;
-    void* driver_data = nullptr;
-    std::byte* lent = nullptr;  // of recv_lent, with a result > 0: what it received into
+    DriverFlags driver_flags;  // the driver's own, between submit() and complete()
 
 private:
-    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
     Use* const use_;
+    IoDriver* driver_ = nullptr;  // where it was submitted; null on a plain thread
+    Party* waiter_ = nullptr;     // whose wait arm() begins; null: it is not to
+    std::uint64_t epoch_ = 0;     // of that wait; 0: arm() began none
+    Cancellable cancellable_ = Cancellable::no;
+
     const Request request_;
-    int interrupter_ = -1;  // on a plain thread: the eventfd beside its poll()
+
+public:
+    // --- the driver's own, between submit() and complete() ---
+    std::byte* lent = nullptr;  // of recv_lent, with a result > 0: what it received into
+    Operation* prev = nullptr;  // in the driver's lists
+    Operation* next;            // these two are set before they are read
+    void* driver_data;
+
+private:
+    int interrupter_;  // on a plain thread: the eventfd beside its poll()
 };
 
 /// A Driver that carries operations out.
 class IoDriver : public Driver {
 public:
-    /// Own worker, from a fiber. Begins it; may complete() it at once.
+    /// Own worker, from a fiber. Begins it, and may arm() it; or may complete() it at once.
     virtual void submit(Operation& operation) noexcept = 0;
 
     /// Any thread. Asks for an early end of an operation that is not over; its

@@ -12,9 +12,11 @@
 //     that interrupts anything included.
 //  2. Without NO_SQARRAY, sq_array[i] == i for ever.
 //
-// Locking: none. The caller's lock guards push() + publish() and front() +
+// Locking: none. push() + publish() are the owner's thread's, the caller's lock guards front() +
 //  pop(); the rest reads words shared with the kernel. enter() needs no lock.
 #pragma once
+
+#include "base/sanitizer.hpp"
 
 #include <liburing.h>
 
@@ -55,13 +57,17 @@ public:
 
     /// A zeroed entry to fill and publish() next; null when the queue is full.
     io_uring_sqe* push() noexcept {
+        tsan_acquire(this);  // from the fiber that came before on this thread
         const unsigned tail = *ring_.sq.ktail;
         if (tail - load(ring_.sq.khead) >= sq_entries()) return nullptr;
         io_uring_sqe* entry = &ring_.sq.sqes[tail & ring_.sq.ring_mask];
         *entry = io_uring_sqe{};
         return entry;
     }
-    void publish() noexcept { store(ring_.sq.ktail, *ring_.sq.ktail + 1); }
+    void publish() noexcept {
+        store(ring_.sq.ktail, *ring_.sq.ktail + 1);
+        tsan_release(this);
+    }
 
     /// The oldest completion; null when there is none.
     const io_uring_cqe* front() const noexcept {
@@ -96,7 +102,7 @@ private:
     }
     static int open(unsigned sq_entries, unsigned cq_entries, io_uring_params& params);
 
-    // The heads and tails that are ours are guarded by the caller's lock.
+    // Of the heads and tails that are ours one is the owner's, one the lock's.
     io_uring ring_{};
     unsigned features_ = 0;
 };

@@ -203,7 +203,7 @@ void UringDriver::hand_over(Operation& operation) noexcept {
     }
     {
         const std::lock_guard lock{lock_};  // a cancel() may be looking
-        operation.driver_flags = offloaded;
+        operation.driver_flags.set(offloaded);
     }
     offload_.submit(operation, offloaded_);
 }
@@ -213,30 +213,45 @@ std::byte* UringDriver::piece_for(Request::Code code) noexcept {
     return code == Request::Code::recv_lent && !buffers_.is_full() ? stock().take() : nullptr;
 }
 
+// Only the owner's thread fills entries, and its signal handler keeps away while it does; so no
+// lock is needed but for what is lent.
 [[gnu::hot]] void UringDriver::submit(Operation& operation) noexcept {
     const Request& request = operation.request();
     if (!knows(request.code)) [[unlikely]]
         return hand_over(operation);
     std::byte* const piece = piece_for(request.code);
-    for (;;) {
-        {
-            const std::lock_guard lock{lock_};
-            if (io_uring_sqe* entry = ring_.push()) [[likely]] {
-                operation.driver_flags = submitted;
-                if (request.code == Request::Code::recv) [[likely]] {
-                    prepare_receive(*entry, request);
-                } else {
-                    prepare(*entry, request, accept_flags_);
-                }
-                entry->user_data = tag_of(operation);
-                ring_.publish();
-                if (piece != nullptr) buffers_.provide(piece);
-                in_flight_.store(unfinished() + 1, std::memory_order_relaxed);
-                return;
-            }
+    set_filling(true);
+    io_uring_sqe* entry = ring_.push();
+    while (entry == nullptr) [[unlikely]] {
+            set_filling(false);
+            make_room();
+            set_filling(true);
+            entry = ring_.push();
         }
-        make_room();
+    if (request.code == Request::Code::recv) [[likely]] {
+        prepare_receive(*entry, request);
+    } else {
+        prepare(*entry, request, accept_flags_);
     }
+    entry->user_data = tag_of(operation);
+    operation.arm();
+    operation.driver_flags.set(submitted);
+    begun_.store(begun_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (piece != nullptr) provide(piece);
+    ring_.publish();
+    set_filling(false);
+}
+
+/// Keeps on_signal() away, which runs on this thread.
+inline void UringDriver::set_filling(bool filling) noexcept {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    filling_.store(filling, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+void UringDriver::provide(std::byte* piece) noexcept {
+    const std::lock_guard lock{lock_};
+    buffers_.provide(piece);
 }
 
 /// The submission queue is full: passes it to the kernel now. Where that has no
@@ -252,13 +267,14 @@ void UringDriver::make_room() noexcept {
 void UringDriver::cancel(Operation& operation) noexcept {
     {
         std::unique_lock lock{lock_};
-        if ((operation.driver_flags & offloaded) != 0) {
+        if (operation.driver_flags.has(offloaded)) {
             lock.unlock();
             offload_.cancel(operation);
             return;
         }
-        if ((operation.driver_flags & (submitted | is_over | cancel_asked)) != submitted) return;
-        operation.driver_flags |= cancel_asked;
+        const std::uint32_t flags = operation.driver_flags.get();
+        if ((flags & (submitted | is_over | cancel_asked)) != submitted) return;
+        operation.driver_flags.add(cancel_asked);
         queue_request(operation);
     }
     Worker* worker = Worker::current();
@@ -269,9 +285,9 @@ void UringDriver::cancel_fd(int fd) noexcept {
     Operation request{Request{.fd = fd}};
     {
         const std::lock_guard lock{lock_};
-        request.driver_flags = closes_by_number;
+        request.driver_flags.set(closes_by_number);
+        asked_.store(asked_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
         queue_request(request);
-        in_flight_.store(unfinished() + 1, std::memory_order_relaxed);
     }
     wake();
     request.await();
@@ -279,7 +295,7 @@ void UringDriver::cancel_fd(int fd) noexcept {
 }
 
 void UringDriver::queue_request(Operation& operation) noexcept {
-    operation.driver_flags |= queued;
+    operation.driver_flags.add(queued);
     requests_.push_back(operation);
     has_requests_.store(true, std::memory_order_release);
 }
@@ -298,7 +314,7 @@ bool UringDriver::flush_request(Operation& operation) noexcept {
     io_uring_sqe* entry = ring_.push();
     if (entry == nullptr) return false;
     entry->opcode = IORING_OP_ASYNC_CANCEL;
-    if ((operation.driver_flags & closes_by_number) != 0) {
+    if (operation.driver_flags.has(closes_by_number)) {
         entry->fd = operation.request().fd;
         entry->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
         entry->user_data = tag_of(operation);
@@ -306,11 +322,11 @@ bool UringDriver::flush_request(Operation& operation) noexcept {
         entry->fd = -1;
         entry->addr = tag_of(operation);
         entry->user_data = tag_of(operation) | cancel_bit;
-        operation.driver_flags |= cancelling;
+        operation.driver_flags.add(cancelling);
     }
     ring_.publish();
     requests_.remove(operation);
-    operation.driver_flags &= ~queued;
+    operation.driver_flags.remove(queued);
     return true;
 }
 
@@ -400,8 +416,8 @@ inline std::size_t UringDriver::take_completions(Done (&done)[batch], bool& took
 
 /// Requires: lock_. A cancel is answered. Returns whether only that was awaited.
 bool UringDriver::cancel_settled(Operation& operation, int answer) noexcept {
-    operation.driver_flags &= ~cancelling;
-    if ((operation.driver_flags & is_over) != 0) return true;
+    operation.driver_flags.remove(cancelling);
+    if (operation.driver_flags.has(is_over)) return true;
     // The kernel was just about to go on with it, and will.
     if (answer == -ENOENT) queue_request(operation);
     return false;
@@ -411,8 +427,9 @@ bool UringDriver::cancel_settled(Operation& operation, int answer) noexcept {
 /// touches it.
 inline bool UringDriver::finish(const Done& done) noexcept {
     Operation& operation = *done.operation;
-    const std::uint32_t before = operation.driver_flags;
-    operation.driver_flags = (before | is_over) & ~queued;
+    const std::uint32_t before = operation.driver_flags.get();
+    operation.driver_flags.set((before | is_over) & ~queued);
+    operation.prefetch_waiter();
     if ((before & (queued | cancelling)) == 0) [[likely]]
         return true;
     if ((before & queued) != 0) requests_.remove(operation);
@@ -450,7 +467,7 @@ inline void UringDriver::hand_out(const Done& done) noexcept {
         count = static_cast<std::size_t>(std::remove_if(done, done + count, held) - done);
         if (count > 0) {
             delivering_.fetch_add(count, std::memory_order_relaxed);
-            in_flight_.store(unfinished() - count, std::memory_order_release);
+            ended_.store(ended_.load(std::memory_order_relaxed) + count, std::memory_order_release);
         }
     }
     if (took_wake && who == Who::rescuer) send_wake();
@@ -478,7 +495,7 @@ bool UringDriver::rescue(pid_t owner) noexcept {
 
 void UringDriver::on_signal() noexcept {
     unsigned submit = 0;
-    if (lock_.try_lock()) {
+    if (!filling_.load(std::memory_order_relaxed) && lock_.try_lock()) {
         flush_requests();
         submit = ring_.unsubmitted();
         lock_.unlock();
@@ -493,8 +510,7 @@ std::size_t UringDriver::in_flight() const noexcept {
 
 bool UringDriver::is_busy() const noexcept {
     // In this order: what leaves the one is in the other before.
-    return in_flight_.load(std::memory_order_acquire) != 0 ||
-           delivering_.load(std::memory_order_acquire) != 0 ||
+    return unfinished() != 0 || delivering_.load(std::memory_order_acquire) != 0 ||
            offloaded_.load(std::memory_order_acquire) != 0;
 }
 

@@ -41,9 +41,11 @@
 //  2. The lock is free while anybody is in the kernel or in complete().
 //  3. Only the owner's thread enters the ring: in its own calls or in on_signal().
 //
-// Locking: lock_, a leaf. It guards the ring's queues, requests_ and the flags
-//  of operations. on_signal() may find it held by the thread it interrupted, and
-//  so only tries.
+// Locking: lock_, a leaf. It guards the completion queue, requests_ and the flags of
+//  operations. on_signal() may find it held by the thread it interrupted, and so only tries.
+//  The submission queue is the owner's thread's, who shares it with on_signal() alone: filling_
+//  says so where lock_ is not held. submit() sets an operation's flags without the lock: a
+//  cancel() that does not see them yet is none (io/descriptor.hpp), and else it comes after.
 #pragma once
 
 #include "base/clock.hpp"
@@ -128,7 +130,14 @@ private:
     bool finish(const Done& done) noexcept;
     bool knows(Request::Code code) const noexcept;
     void hand_over(Operation& operation) noexcept;
-    std::size_t unfinished() const noexcept { return in_flight_.load(std::memory_order_relaxed); }
+    void set_filling(bool filling) noexcept;
+    void provide(std::byte* piece) noexcept;
+    // Those ended first: of those that are not, none is missed then.
+    std::size_t unfinished() const noexcept {
+        const std::size_t ended = ended_.load(std::memory_order_acquire);
+        return begun_.load(std::memory_order_relaxed) + asked_.load(std::memory_order_relaxed) -
+               ended;
+    }
     void send_wake() noexcept;
     bool owner_must_enter() const noexcept;
     bool may_put_off() const noexcept;
@@ -144,16 +153,19 @@ private:
     int wake_event_ = -1;  // an eventfd, where there are no messages between rings
 
     // --- own worker only ---
-    TimePoint entered_{};  // when it last came back from the kernel
+    TimePoint entered_{};                // when it last came back from the kernel
+    std::atomic<bool> filling_{false};   // an entry; for on_signal(), on the same thread
+    std::atomic<std::size_t> begun_{0};  // operations in the ring, ever; read by any thread
 
     // --- any thread ---
     SpinLock lock_;
-    Ring ring_;                               // queues guarded by lock_
+    Ring ring_;                               // completions guarded by lock_
     OperationList requests_;                  // guarded by lock_
     BufferRing buffers_;                      // guarded by lock_, but for is_full()
     bool wake_event_armed_ = false;           // guarded by lock_
     std::atomic<bool> has_requests_{false};   // written under lock_: requests_ or arming
-    std::atomic<std::size_t> in_flight_{0};   // written under lock_
+    std::atomic<std::size_t> asked_{0};       // cancel_fd()s, ever; written under lock_
+    std::atomic<std::size_t> ended_{0};       // of these two, those delivered; under lock_
     std::atomic<std::size_t> moved_{0};       // bytes since entered_, by results; under lock_
     std::atomic<std::size_t> delivering_{0};  // left the queue, complete() is under way
     std::atomic<std::size_t> offloaded_{0};   // with the Offload

@@ -54,9 +54,7 @@ long try_on(const Use& use, Call&& call) {
     const int fd = use.fd();
     if (fd < 0) return -EBADF;
     const long result = call(fd);
-    if (result >= 0 && weft::detail::Worker::current() != nullptr) {
-        weft::detail::Worker::consume_budget();
-    }
+    if (result >= 0) weft::detail::Worker::consume_budget();
     return result;
 }
 

@@ -6,14 +6,18 @@
 // the notifier.
 //
 // States of state_: nobody -> waiting (the epoch of the owner's wait) -> ... -> over
+//   expect (owner)   nobody -> waiting, before anybody can make it happen: a store
 //   publish (owner)  nobody or waiting -> waiting; fails once it is over
 //   withdraw (owner) waiting -> nobody; fails once it is over
 //   happen()         any -> over; ends the wait that was published, if one was
+//   conclude()       the same the other way round: with the wait claimed, the owner cannot
+//                    return, and a store makes it over. So the common case has no
+//                    read-modify-write but the claim's.
 //
 // Invariants
-//  1. happen() touches nothing of *this once state_ is over: from then on the owner
-//     may return. Parties are never destroyed, and a claim of an epoch that is
-//     over does nothing.
+//  1. happen() touches nothing of *this once state_ is over, nor conclude() once it is over or
+//     the wait is resumed: from then on the owner may return. Parties are never destroyed,
+//     unless one withdrew, and a claim of an epoch that is over does nothing.
 //  2. party_ is the owner's whenever state_ is `waiting`.
 //
 // Ordering: what was written before happen() is seen once happened() or wait() say
@@ -42,12 +46,21 @@ public:
     /// Any thread, once. *this may be gone when it returns.
     void happen() noexcept;
 
+    /// The same for an owner that never withdraws. The caller must make_ready() whom it returns,
+    /// if anybody.
+    [[nodiscard]] Party* conclude() noexcept;
+
+    /// The owner, after reset(), while nobody can make it happen: it is awaited by `ticket`, which
+    /// is armed. To be followed by suspend() of that.
+    void expect(const Ticket& ticket) noexcept;
+
     bool happened() const noexcept;
 
     /// The owner. Suspends the caller until it happens, or `deadline`, or an
     /// interruption if `cancellable`, and tells which. Having waited in vain, the
     /// owner may wait again.
     Wake wait(Deadline deadline, Cancellable cancellable, const Purpose& purpose) noexcept;
+    Wake wait(Party& me, const Limit& limit, const Purpose& purpose) noexcept;
 
     /// The owner of all of them. The same until one of them happens.
     static Wake wait_any(std::span<Completion* const> all, Deadline deadline,
@@ -82,6 +95,33 @@ inline void Completion::happen() noexcept {
     if (awaited != nobody) end_wait(*party, awaited, Wake::notified);
 }
 
+inline Party* Completion::conclude() noexcept {
+    tsan_release(this);
+    std::uint64_t awaited = state_.load(std::memory_order_acquire);
+    for (;;) {
+        WEFT_ASSERT(awaited != over);
+        if (awaited != nobody) {
+            Party* const party = party_.load(std::memory_order_relaxed);
+            const Claim claim = party->word().claim(awaited, Wake::notified);
+            if (claim != Claim::lost) {
+                state_.store(over, std::memory_order_release);
+                tsan_release(party);
+                return party->word().resume(claim) ? party : nullptr;
+            }
+        }
+        // Nobody waits, or something else has ended that wait.
+        if (state_.compare_exchange_weak(awaited, over, std::memory_order_acq_rel,
+                                         std::memory_order_acquire)) {
+            return nullptr;
+        }
+    }
+}
+
+inline void Completion::expect(const Ticket& ticket) noexcept {
+    party_.store(ticket.party, std::memory_order_relaxed);
+    state_.store(ticket.epoch, std::memory_order_relaxed);
+}
+
 inline bool Completion::happened() const noexcept {
     if (state_.load(std::memory_order_acquire) != over) return false;
     tsan_acquire(this);
@@ -112,10 +152,13 @@ inline bool Completion::publish(const Ticket& ticket) noexcept {
 
 inline Wake Completion::wait(Deadline deadline, Cancellable cancellable,
                              const Purpose& purpose) noexcept {
+    Party& me = this_party();
+    return wait(me, Limit{me, deadline, cancellable}, purpose);
+}
+
+inline Wake Completion::wait(Party& me, const Limit& limit, const Purpose& purpose) noexcept {
     if (happened()) [[unlikely]]
         return Wake::notified;
-    Party& me = this_party();
-    const Limit limit{me, deadline, cancellable};
     if (const auto ended = limit.over()) return *ended;
     me.set_awaits_owner(false);
     const Ticket ticket{&me, me.word().arm(limit.cancellable())};

@@ -13,7 +13,9 @@
 //   commit()  its worker has left its stack           (sets off_stack)
 //   resume()  the claimer has done what it had to do  (sets resumed)
 //
-// Whichever comes second queues the party, so nobody ever waits for the other.
+// Whichever comes second queues the party, so nobody ever waits for the other. Each finds its
+// bit clear: so adding sets it, which is one instruction where setting it and asking for the
+// other's is a loop.
 //
 // Invariants
 //  1. Exactly one claim() per epoch succeeds; it alone may resume(), once.
@@ -67,12 +69,12 @@ public:
     /// The winner of claim(), once. True: the caller must queue the party.
     bool resume(Claim how) noexcept {
         if (how == Claim::won_parked) return true;
-        return (word_.fetch_or(resumed_bit, std::memory_order_acq_rel) & off_stack_bit) != 0;
+        return (word_.fetch_add(resumed_bit, std::memory_order_acq_rel) & off_stack_bit) != 0;
     }
 
     /// The worker that left the party's stack. True: the caller must queue it.
     bool commit() noexcept {
-        return (word_.fetch_or(off_stack_bit, std::memory_order_seq_cst) & resumed_bit) != 0;
+        return (word_.fetch_add(off_stack_bit, std::memory_order_seq_cst) & resumed_bit) != 0;
     }
 
     /// Owner only, once it runs again. Ends the wait and tells why it ended.

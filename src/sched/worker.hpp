@@ -211,6 +211,7 @@ private:
     static constexpr std::int64_t lone_wake_interval_ns = 500'000;
     static constexpr std::int64_t lone_patience_ns = 5'000;
     static constexpr int most_spin_credit = 8;
+    static constexpr int stack_lines = 8;  // what a fiber that waited for I/O needs to return
     static constexpr std::int64_t brisk_turn_ns = 200'000;
 
     static Worker* current_slow() noexcept;
@@ -339,8 +340,8 @@ inline void Worker::prefetch_next() noexcept {
     if (const FiberCore* second = queue_.peek(1)) __builtin_prefetch(second, 1);
     if (const FiberCore* first = queue_.peek(0)) {
         const auto* const stack = static_cast<const std::byte*>(first->context);
-        __builtin_prefetch(stack, 1);
-        __builtin_prefetch(stack + 64, 1);
+        if (stack == nullptr) return;  // it has not begun
+        for (int line = 0; line < stack_lines; ++line) __builtin_prefetch(stack + 64 * line, 1);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <weft/testing.hpp>
 #include <weft/this_fiber.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <thread>
@@ -225,5 +226,54 @@ TEST_CASE("several that happen at once end a wait for any of them once",
             for (Completion& each : all) REQUIRE(wait_for(each) == Wake::notified);
             weft::join_all(makers);
         }
+    });
+}
+
+// Goal: a wait that begins before it can happen is ended once, whoever is faster, and nobody
+// looks at the Completion after that. Method: it lies on the waiter's stack; one fiber makes it
+// happen while another cancels the waiter, which then waits again.
+TEST_CASE("a Completion that is expected ends that wait, or the one after a cancellation",
+          "[park][completion][race][cancel]") {
+    also_migrating([] {
+        for (int round = 0; round < rounds; ++round) {
+            std::atomic<Completion*> awaited{nullptr};
+            auto waiter = weft::spawn([&] {
+                const weft::detail::Purpose purpose{"a test"};
+                Completion completion;
+                completion.reset();
+                auto& me = weft::detail::this_party();
+                const weft::detail::Limit limit{me, Deadline::never(), Cancellable::yes};
+                const weft::detail::Ticket ticket{&me, me.word().arm(limit.cancellable())};
+                completion.expect(ticket);
+                awaited = &completion;
+                const Wake wake = weft::detail::suspend(ticket, limit, purpose);
+                if (wake == Wake::notified) return wake;
+                REQUIRE(wake == Wake::cancelled);
+                return completion.wait(Deadline::never(), Cancellable::no, purpose);
+            });
+            auto maker = weft::spawn([&] {
+                while (awaited == nullptr) weft::this_fiber::yield();
+                weft::detail::Party* const resumed = awaited.load()->conclude();
+                if (resumed != nullptr) {
+                    weft::detail::make_ready(*resumed, weft::detail::Turn::next);
+                }
+            });
+            auto canceller = weft::spawn([&] {
+                while (awaited == nullptr) weft::this_fiber::yield();
+                waiter.cancel();
+            });
+            REQUIRE(waiter.get() == Wake::notified);
+            maker.join();
+            canceller.join();
+        }
+    });
+}
+
+TEST_CASE("a Completion that is concluded before anybody waits says so", "[park][completion]") {
+    also_migrating([] {
+        Completion completion;
+        CHECK(completion.conclude() == nullptr);
+        CHECK(completion.happened());
+        CHECK(wait_for(completion) == Wake::notified);
     });
 }
