@@ -12,11 +12,11 @@ namespace weft::detail {
 
 namespace {
 
-// What may be cut short: it names one piece of memory, of more than a byte.
-bool can_be_short(const Request& request) noexcept {
+// What may be cut short: it names one piece of memory, of which more than a byte is left.
+bool can_be_short(const Request& request, std::uint32_t progress) noexcept {
     using Code = Request::Code;
     const Code code = request.code;
-    return request.length > 1 &&
+    return request.length > progress + 1 &&
            (code == Code::recv || code == Code::send || code == Code::read || code == Code::write);
 }
 
@@ -44,10 +44,10 @@ void SimDriver::poll() noexcept {
 
 bool SimDriver::try_once(Operation& operation) noexcept {
     Request request = operation.request();
-    if (can_be_short(request) && chance(options_.short_percent)) {
-        request.length = 1 + random_.below(request.length - 1);
-    }
     std::uint32_t progress = operation.driver_flags.get();
+    if (can_be_short(request, progress) && chance(options_.short_percent)) {
+        request.length = progress + 1 + random_.below(request.length - progress - 1);
+    }
     const Attempt result = attempt(request, Occasion::submitted, progress);
     operation.driver_flags.set(progress);
     switch (result.outcome) {

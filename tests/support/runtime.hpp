@@ -54,10 +54,11 @@ void also_migrating(Body&& body) {
 /// Runs `body(seed)` as the main fiber of as many simulated runtimes, each with a
 /// seed of its own.
 template <class Body>
-void on_seeds(std::uint64_t count, Body&& body) {
+void on_seeds(std::uint64_t count, Body&& body, const SimulationOptions& options = {}) {
     for (std::uint64_t seed = 0; seed < count; ++seed) {
         INFO("seed: " << seed);
-        weft::simulate(seed, [&] { body(seed); });
+        weft::simulate(
+            seed, [&] { body(seed); }, options);
     }
 }
 
@@ -74,7 +75,9 @@ void on_workers_and_io(Body&& body) {
 template <class Body>
 void on_all_io(Body&& body) {
     on_workers_and_io(body);
-    on_seeds(20, [&](std::uint64_t) { body(); });
+    const SimulationOptions trouble{.short_percent = 50, .delay_percent = 30};
+    on_seeds(
+        20, [&](std::uint64_t) { body(); }, trouble);
 }
 
 }  // namespace weft::test
