@@ -59,8 +59,10 @@ void judge_enter(int result) noexcept {
         case EINTR:   // a signal; the caller's loop comes back
         case ETIME:   // the deadline
         case EAGAIN:  // no memory for requests now: what was not taken stays queued
+        case ENOMEM:  // nor for what a thread needs that enters its first ring
         case EBUSY:   // completions have to be taken first
             return;
+        case EBADR: unexpected("io_uring_enter: for lack of memory completions were lost", result);
         default: unexpected("io_uring_enter", result);
     }
 }
