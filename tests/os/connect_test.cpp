@@ -91,6 +91,11 @@ TEST_CASE("a host is connected to by name or number", "[os][connect]") {
             client.close();
             REQUIRE(read_to_end(server) == "hello");
         }
+        auto client = weft::io::connect("localhost", listener.local_address().port());
+        REQUIRE(client.peer_address() == listener.local_address());
+        for (const Address& found : weft::io::resolve("127.0.0.1", 80)) {
+            REQUIRE(found == Address::loopback_v4(80));
+        }
     });
 }
 

@@ -7,7 +7,9 @@
 #include <weft/io/tcp.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace weft::io {
@@ -27,10 +29,21 @@ struct ConnectOptions {
 /// Throws std::system_error as resolve() does; with the error of the address that failed
 /// last when all have, or timed_out, and with the error of each in its text. Then nothing
 /// is open.
+/// Thread safety: any fiber or thread.
 WEFT_API TcpStream connect(std::string_view host, std::string_view service,
                            Deadline deadline = Deadline::never());
 WEFT_API TcpStream connect(std::string_view host, std::string_view service,
                            const ConnectOptions& options, Deadline deadline = Deadline::never());
+
+/// The same, the port by its number.
+inline TcpStream connect(std::string_view host, std::uint16_t port,
+                         Deadline deadline = Deadline::never()) {
+    return connect(host, std::to_string(port), deadline);
+}
+inline TcpStream connect(std::string_view host, std::uint16_t port, const ConnectOptions& options,
+                         Deadline deadline = Deadline::never()) {
+    return connect(host, std::to_string(port), options, deadline);
+}
 
 /// The same to addresses that are known, in their order but for the turns.
 /// Throws std::invalid_argument when there are none.

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -68,6 +69,11 @@ WEFT_API Results<Address> resolve(std::string_view host, std::string_view servic
 WEFT_API Results<Address> resolve(std::string_view host, std::string_view service,
                                   const ResolveOptions& options,
                                   Deadline deadline = Deadline::never());
+/// The same, the port by its number.
+inline Results<Address> resolve(std::string_view host, std::uint16_t port,
+                                Deadline deadline = Deadline::never()) {
+    return resolve(host, std::to_string(port), deadline);
+}
 
 }  // namespace weft::io
 
