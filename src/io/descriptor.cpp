@@ -10,6 +10,21 @@
 
 namespace weft::detail {
 
+namespace {
+
+/// Blocks: the fiber, as long as the system's close() sleeps.
+void close_on_thread(int fd) noexcept {
+    BlockingCall call{[](void* number) noexcept {
+                          close_number(*static_cast<int*>(number));
+                          return 0;
+                      },
+                      &fd};
+    Operation operation{Request{.code = Request::Code::call, .extra = &call}};
+    perform(operation, Deadline::never(), Cancellable::no, "close a socket that lingers");
+}
+
+}  // namespace
+
 void Descriptor::close() noexcept {
     if (get() < 0) return;
     Held held{users_.lock()};
@@ -21,9 +36,10 @@ void Descriptor::close() noexcept {
         StdSync::heavy_fence();  // pairs with Use::begin(), closing_since_begin(), end()
         finish_users();
     }
+    const bool sleeps = close_sleeps_.load(std::memory_order_relaxed);
     const int fd = release();
     closing_.store(false, std::memory_order_release);
-    close_number(fd);
+    sleeps ? close_on_thread(fd) : close_number(fd);
 }
 
 /// Requires: users_.lock(), and closing_ is set. Whether any was taken; who sits there is

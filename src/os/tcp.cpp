@@ -77,6 +77,7 @@ int TcpStream::time_to_live() const { return get_option(descriptor(), detail::ti
 void TcpStream::linger(int seconds) {
     const ::linger value{.l_onoff = seconds >= 0 ? 1 : 0, .l_linger = std::max(0, seconds)};
     set_option(descriptor(), SOL_SOCKET, SO_LINGER, value, "SO_LINGER");
+    descriptor().set_close_sleeps(seconds > 0);
 }
 
 Address TcpStream::local_address() const {

@@ -4,6 +4,7 @@
 #include "support/tcp.hpp"
 
 #include <weft/event.hpp>
+#include <weft/this_fiber.hpp>
 
 #include <array>
 #include <functional>
@@ -26,6 +27,26 @@ TEST_CASE("closing ends a read with EBADF, and the peer sees the end", "[os][tcp
         REQUIRE_FALSE(server.is_open());
         REQUIRE(read_text(client).empty());
         REQUIRE(is(reader.get(), std::errc::bad_file_descriptor));
+    });
+}
+
+// Method: more is written than the peer has room for, so that the system's close() sleeps until
+// the peer has read it; in a worker it would keep all fibers from running for 30 s.
+TEST_CASE("closing a stream that lingers waits for the peer, and keeps no worker",
+          "[os][tcp][close]") {
+    on_workers_and_io([] {
+        auto [client, server] = connection();
+        const std::size_t sent = fill(client);
+        client.linger(30);
+        auto moved = std::move(client);
+        auto closer = weft::spawn([&moved] { moved.close(); });
+        for (int tick = 0; tick < 10; ++tick) {
+            weft::this_fiber::sleep_for(1ms);
+            REQUIRE_FALSE(closer.done());
+        }
+        REQUIRE(read_to_end(server).size() == sent);
+        closer.join();
+        REQUIRE_FALSE(moved.is_open());
     });
 }
 

@@ -18,11 +18,11 @@ public:
     Descriptor() noexcept = default;
     explicit Descriptor(int fd) noexcept : fd_{fd} {}
     /// Requires: nobody uses `other`.
-    Descriptor(Descriptor&& other) noexcept : fd_{other.release()} {}
+    Descriptor(Descriptor&& other) noexcept { take(other); }
     Descriptor& operator=(Descriptor&& other) noexcept {
         if (this != &other) {
             close();
-            fd_.store(other.release(), std::memory_order_relaxed);
+            take(other);
         }
         return *this;
     }
@@ -33,6 +33,7 @@ public:
     /// Gives the number up, unclosed. Requires: nobody uses it.
     int release() noexcept {
         serial_.store(0, std::memory_order_relaxed);
+        close_sleeps_.store(false, std::memory_order_relaxed);
         return fd_.exchange(-1, std::memory_order_relaxed);
     }
 
@@ -40,16 +41,27 @@ public:
     /// at the same time returns at once.
     void close() noexcept;
 
+    /// Whether closing the number waits for a peer (SO_LINGER): then a thread does it.
+    void set_close_sleeps(bool sleeps) noexcept {
+        close_sleeps_.store(sleeps, std::memory_order_relaxed);
+    }
+
 private:
     friend class Use;
     static constexpr unsigned seat_count = 2;  // one who reads, one who writes
 
+    void take(Descriptor& other) noexcept {
+        const bool sleeps = other.close_sleeps_.load(std::memory_order_relaxed);
+        fd_.store(other.release(), std::memory_order_relaxed);
+        set_close_sleeps(sleeps);
+    }
     bool mark_seats() noexcept;
     void end_early(const Use& use) noexcept;
     void finish_users() noexcept;
 
     std::atomic<int> fd_{-1};           // written under users_.lock() once it is shared
     std::atomic<bool> closing_{false};  // the same
+    std::atomic<bool> close_sleeps_{false};
     // Of what is open here, no other's ever; 0: nobody asked yet. See Use::serial().
     std::atomic<std::uint64_t> serial_{0};
     // Those under way: in a seat the address of a Use, 0 when it is free, with a mark once

@@ -46,7 +46,9 @@ public:
     void user_timeout(std::chrono::milliseconds time);
     std::chrono::milliseconds user_timeout() const;
 
-    /// With zero, close() resets the connection; negative restores the default.
+    /// How long close() waits for the peer to have what was sent, while other fibers run; it
+    /// cannot be cancelled then. With zero it resets the connection; negative restores the
+    /// default, by which it does not wait and what was sent goes out all the same.
     void linger(int seconds);
 
     /// The byte of that name in each packet (of IPv6: its traffic class): the
