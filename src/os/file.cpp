@@ -11,6 +11,7 @@
 // that waits in flock(2), which nothing but a signal ends.
 #include <weft/io/file.hpp>
 
+#include "io/attempt.hpp"
 #include "os/call.hpp"
 #include "os/fifo.hpp"
 #include "os/file_status.hpp"
@@ -120,9 +121,13 @@ std::int64_t perform_and_move(Use& use, const Request& request, std::size_t byte
                               Deadline deadline, const char* reason) {
     if (request.offset != current_position) return perform_on(use, request, deadline, reason);
     const long before = system_call<::lseek>(use.fd(), off_t{0}, SEEK_CUR);
-    const std::int64_t result = perform_on(use, request, deadline, reason);
     const bool seekable = before >= 0;
-    if (seekable && result > 0 && result < static_cast<std::int64_t>(bytes)) {
+    if (!seekable) {  // a FIFO, a terminal; perhaps O_NONBLOCK
+        const std::uint32_t events = weft::detail::interest_of(request);
+        return detail::perform_or_poll(use, request, events, deadline, reason);
+    }
+    const std::int64_t result = perform_on(use, request, deadline, reason);
+    if (result > 0 && result < static_cast<std::int64_t>(bytes)) {
         system_call<::lseek>(use.fd(), off_t{before + result}, SEEK_SET);
     }
     return result;
@@ -446,9 +451,9 @@ void File::write_back(std::uint64_t offset, std::uint64_t length, Deadline deadl
 namespace {
 
 /// By a thread: a file system may have to ask another machine.
-std::int64_t flock_as(Use& use, int operation) {
+std::int64_t flock_as(Use& use, int operation, Deadline deadline) {
     auto flock = [&]() noexcept { return system_call<::flock>(use.fd(), operation | LOCK_NB); };
-    return perform_on(use, Blocking{flock}.request(), Deadline::never(), "lock a file");
+    return perform_on(use, Blocking{flock}.request(), deadline, "lock a file");
 }
 
 }  // namespace
@@ -458,9 +463,12 @@ bool File::lock(FileLock kind, Deadline deadline) {
     const int operation = kind == FileLock::shared ? LOCK_SH : LOCK_EX;
     Use use{descriptor_};
     for (std::chrono::milliseconds pause = 1ms;; pause = std::min(2 * pause, 64ms)) {
-        const std::int64_t result = flock_as(use, operation);
+        // With no time to wait for others there still is some for a thread to try.
+        const bool tries = deadline.passed();
+        const std::int64_t result = flock_as(use, operation, tries ? Deadline::never() : deadline);
+        if (result == -ETIMEDOUT) return false;
         if (result != -EWOULDBLOCK) return check(result, "lock") == 0;
-        if (deadline.passed()) return false;
+        if (tries || deadline.passed()) return false;
         use.sleep(std::min(deadline, Deadline{pause}), "a lock on a file");
     }
 }

@@ -1,3 +1,4 @@
+#include "io/offload.hpp"
 #include "support/catch.hpp"
 #include "support/namespaces.hpp"
 #include "support/process.hpp"
@@ -249,6 +250,22 @@ TEST_CASE("a pipe can be read as a file; its reader waits, gives up, is cancelle
     });
 }
 
+TEST_CASE("a FIFO that was opened not to wait is waited for all the same", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string path = scratch.path() + ".fifo";
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        File fifo{::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
+        REQUIRE(::unlink(path.c_str()) == 0);
+        auto reader = weft::spawn([&] { return text_of(fifo); });
+        until_in_flight(1);
+        REQUIRE(::write(fifo.fd(), "later", 5) == 5);
+        REQUIRE(reader.get() == "later");
+        std::array<std::byte, 1> byte;
+        REQUIRE(is(error_of([&] { fifo.read(byte, 1ms); }), std::errc::timed_out));
+    });
+}
+
 TEST_CASE("plain threads use files too", "[os][file]") {
     const Scratch scratch;
     auto file = File::open(scratch.path(), fresh);
@@ -447,6 +464,30 @@ TEST_CASE("a lock on a file is shared or not, is waited for, and goes with it",
         weft::this_fiber::sleep_for(3ms);
         third.close();
         REQUIRE(is(closed.get(), std::errc::bad_file_descriptor));
+    });
+}
+
+// Method: streams that linger keep all threads at closing them, until their peer reads.
+TEST_CASE("a lock on a file is waited for no longer than asked, though no thread is free",
+          "[os][file][lock][deadline]") {
+    on_workers_and_io([] {
+        constexpr std::size_t threads = weft::detail::Offload::max_threads;
+        std::vector<Connection> streams;
+        std::vector<weft::Fiber<>> closers;
+        for (std::size_t i = 0; i < threads; ++i) streams.push_back(connection());
+        for (auto& each : streams) {
+            fill(each.client);
+            each.client.linger(30);
+            closers.push_back(weft::spawn([&each] { each.client.close(); }));
+        }
+        const Scratch scratch;
+        File file;  // to open it needs a thread, through epoll: a plain one does
+        std::thread{[&] { file = File::open(scratch.path(), fresh); }}.join();
+        until_in_flight(threads);
+        REQUIRE_FALSE(file.lock(FileLock::exclusive, 5ms));
+        for (auto& each : streams) read_to_end(each.server);
+        weft::join_all(closers);
+        REQUIRE(file.try_lock());
     });
 }
 

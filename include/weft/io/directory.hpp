@@ -64,7 +64,8 @@ public:
         const DirectoryEntry* entry_;
     };
 
-    /// What next() has not returned yet.
+    /// What next() has not returned yet: the iterator blocks and throws as that does, which
+    /// takes a deadline, too.
     Iterator begin() { return Iterator{*this}; }
     End end() const noexcept { return {}; }
 

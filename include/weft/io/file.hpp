@@ -80,7 +80,7 @@ enum class FileLock : std::uint8_t { shared, exclusive };
 class WEFT_API File {
 public:
     File() noexcept = default;
-    /// Takes over an open file.
+    /// Takes over an open file, whether O_NONBLOCK is set or not; -1 for none.
     explicit File(int fd) noexcept;
     File(File&&) noexcept = default;
     File& operator=(File&&) noexcept = default;
@@ -180,9 +180,11 @@ public:
     /// every 64 ms; not in order of arrival. Cancellation point.
     /// Returns false if `deadline` passes first; then it is not locked.
     bool lock(FileLock kind = FileLock::exclusive, Deadline deadline = Deadline::never());
-    /// Does not wait for others.
+    /// Does not wait for others, only for a thread that tries: as lock() with a deadline that
+    /// has passed. Cancellation point.
     bool try_lock(FileLock kind = FileLock::exclusive);
-    /// As does closing it. Not a cancellation point.
+    /// As does closing it. Not a cancellation point. Throws std::system_error:
+    /// bad_file_descriptor when it is closed.
     void unlock();
 
     /// Gives it another name; for a nameless one, its first.
@@ -190,10 +192,12 @@ public:
     void link(std::string_view path, Deadline deadline = Deadline::never());
 
     /// Closes. What other fibers have in flight here ends with EBADF first.
+    /// Blocks: for what a disk is doing of it.
     /// Idempotent. Never throws; not a cancellation point.
     void close() noexcept { descriptor_.close(); }
 
     bool is_open() const noexcept { return descriptor_.get() >= 0; }
+    /// -1 when it is closed.
     int fd() const noexcept { return descriptor_.get(); }
     /// What it was opened by; empty if it was taken over. Lives as long as *this.
     std::string_view path() const noexcept { return path_; }

@@ -58,7 +58,7 @@ public:
     /// Gives the descriptor up. Requires: nothing in flight.
     int release() noexcept { return descriptor_.release(); }
 
-    // --- Asio's SyncReadStream; see TcpStream ---
+    // --- Asio's SyncReadStream; see StreamSocket ---
 
     template <class Buffers>
     std::size_t read_some(const Buffers& buffers) {
@@ -120,7 +120,7 @@ public:
     /// Gives the descriptor up. Requires: nothing in flight.
     int release() noexcept { return descriptor_.release(); }
 
-    // --- Asio's SyncWriteStream; see TcpStream ---
+    // --- Asio's SyncWriteStream; see StreamSocket ---
 
     template <class Buffers>
     std::size_t write_some(const Buffers& buffers) {

@@ -14,7 +14,8 @@ namespace weft::io {
 /// Blocks: until it is ready. Cancellation point. Any thread or fiber.
 /// Returns false if `deadline` passes first. Throws std::system_error:
 /// bad_file_descriptor when there is no such descriptor.
-/// Lifetime: the caller keeps `fd` open; closing it ends no wait.
+/// Lifetime: the caller keeps `fd` open until the call returns. Closing it does not end the
+/// wait, but for a close() by the hooks; what takes its number may.
 [[nodiscard]] WEFT_API bool wait_readable(int fd, Deadline deadline = Deadline::never());
 
 /// The same, until writing to it would not wait, or would fail.
