@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -201,13 +202,24 @@ namespace {
 
 bool is_open(int fd) noexcept { return call(SYS_fcntl, fd, F_GETFD, 0L) >= 0; }
 
+/// Whether closing it sleeps until the peer has what was sent.
+bool lingers(int fd) noexcept {
+    linger how{};
+    socklen_t size = sizeof how;
+    const int error = call(SYS_getsockopt, fd, long{SOL_SOCKET}, long{SO_LINGER}, &how, &size);
+    return error == 0 && how.l_onoff != 0 && how.l_linger > 0;
+}
+
 /// `change()` of the number `fd`, which is another's afterwards.
 template <class Change>
 int close_number_by(int fd, Change&& change) noexcept {
-    return answer<int>([&]() -> long {
-        const weft::detail::ClosingNumber closing{fd};
+    const auto changed = [&]() -> long {
         const int result = change();
         return result < 0 ? -errno : result;
+    };
+    return answer<int>([&]() -> long {
+        const weft::detail::ClosingNumber closing{fd};
+        return lingers(fd) ? on_thread(changed) : changed();
     });
 }
 

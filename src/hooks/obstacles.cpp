@@ -1,6 +1,8 @@
 // Layer: hooks. Uses: libc.
 #include "hooks/obstacles.hpp"
 
+#include "hooks/caller.hpp"
+
 #include <dlfcn.h>
 #include <link.h>
 
@@ -76,7 +78,7 @@ std::size_t thread_local_bytes() noexcept {
 
 bool is_interposed(const Row& row) noexcept {
     void* const first = ::dlsym(RTLD_DEFAULT, row.name);
-    return first == row.hook || first == nullptr;
+    return first == nullptr || hooks_text.has(first);
 }
 
 std::string describe_obstacles() {

@@ -20,22 +20,25 @@ namespace {
 
 constexpr int no_wait = MSG_DONTWAIT;
 
+/// By its flags. Of errors and urgent data there is some or not.
+bool never_waits(int flags) noexcept {
+    return (flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB)) != 0;
+}
+
 /// Whether a call that said `result` is to wait in its fiber.
 bool waits(long result, int fd, int flags) noexcept {
-    return result == -EAGAIN && (flags & MSG_DONTWAIT) == 0 && !has_nonblock(fd);
+    return result == -EAGAIN && !never_waits(flags) && !has_nonblock(fd);
 }
 
 // --- receiving ---
 
-/// MSG_WAITALL needs several receives, and what came by the first is not to be lost:
-/// the operation does that by itself.
-bool is_worth_trying(int flags) noexcept { return (flags & (MSG_WAITALL | MSG_ERRQUEUE)) == 0; }
-
-/// Several receives that must all see the same bytes, or fill several pieces.
-bool needs_kernel(int flags) noexcept { return (flags & MSG_WAITALL) != 0; }
+/// MSG_WAITALL needs several receives, and what came by the first is not to be lost: so it is
+/// not tried, and where they must all see the same bytes, or fill several pieces, only a thread
+/// can make it.
+bool takes_all(int flags) noexcept { return (flags & MSG_WAITALL) != 0 && !never_waits(flags); }
 
 long receive(int fd, void* data, std::size_t size, int flags) noexcept {
-    if (is_worth_trying(flags) || (flags & MSG_DONTWAIT) != 0) {
+    if (!takes_all(flags)) {
         const long result = call(SYS_recvfrom, fd, data, size, flags | no_wait, nullptr, nullptr);
         if (!waits(result, fd, flags)) {
             succeeded();
@@ -43,7 +46,7 @@ long receive(int fd, void* data, std::size_t size, int flags) noexcept {
         }
     } else if (returns_at_once(fd)) {
         return call(SYS_recvfrom, fd, data, size, flags, nullptr, nullptr);
-    } else if (needs_kernel(flags) && ((flags & MSG_PEEK) != 0 || size > INT_MAX)) {
+    } else if ((flags & MSG_PEEK) != 0 || size > INT_MAX) {
         return on_thread(
             [=] { return call(SYS_recvfrom, fd, data, size, flags, nullptr, nullptr); });
     }
@@ -56,7 +59,7 @@ long receive(int fd, void* data, std::size_t size, int flags) noexcept {
 }
 
 long receive_message(int fd, msghdr* message, int flags) noexcept {
-    if (is_worth_trying(flags) || (flags & MSG_DONTWAIT) != 0) {
+    if (!takes_all(flags)) {
         const long result = call(SYS_recvmsg, fd, message, flags | no_wait);
         if (!waits(result, fd, flags)) {
             succeeded();
@@ -64,7 +67,7 @@ long receive_message(int fd, msghdr* message, int flags) noexcept {
         }
     } else if (returns_at_once(fd)) {
         return call(SYS_recvmsg, fd, message, flags);
-    } else if (needs_kernel(flags)) {
+    } else {
         return on_thread([=] { return call(SYS_recvmsg, fd, message, flags); });
     }
     const Request request{.code = Request::Code::recvmsg,
@@ -98,7 +101,7 @@ long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* add
     const auto attempt = [=](int how) {
         return call(SYS_recvfrom, fd, data, size, flags | how, address, length);
     };
-    if (needs_kernel(flags) && !returns_at_once(fd)) return on_thread([&] { return attempt(0); });
+    if (takes_all(flags) && !returns_at_once(fd)) return on_thread([&] { return attempt(0); });
     return receive_when_ready(fd, flags, [&] { return attempt(no_wait); });
 }
 

@@ -12,10 +12,12 @@
 
 #include <aio.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <mqueue.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <resolv.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -188,7 +190,15 @@ inline constexpr Category c_always = 127;
     HOOK(c_dns, int, __res_search, (const char* name, int of_class, int type, unsigned char* answer, int room)) \
     HOOK(c_dns, int, res_search, (const char* name, int of_class, int type, unsigned char* answer, int room)) \
     HOOK(c_dns, int, __res_send, (const unsigned char* query, int size, unsigned char* answer, int room)) \
-    HOOK(c_dns, int, res_send, (const unsigned char* query, int size, unsigned char* answer, int room))
+    HOOK(c_dns, int, res_send, (const unsigned char* query, int size, unsigned char* answer, int room)) \
+    HOOK(c_dns, passwd*, getpwnam, (const char* wanted)) \
+    HOOK(c_dns, passwd*, getpwuid, (uid_t wanted)) \
+    HOOK(c_dns, group*, getgrnam, (const char* wanted)) \
+    HOOK(c_dns, group*, getgrgid, (gid_t wanted)) \
+    HOOK(c_dns, int, getpwnam_r, (const char* wanted, passwd* into, char* room, size_t size, passwd** found)) \
+    HOOK(c_dns, int, getpwuid_r, (uid_t wanted, passwd* into, char* room, size_t size, passwd** found)) \
+    HOOK(c_dns, int, getgrnam_r, (const char* wanted, group* into, char* room, size_t size, group** found)) \
+    HOOK(c_dns, int, getgrgid_r, (gid_t wanted, group* into, char* room, size_t size, group** found))
 
 #define WEFT_PROCESS_HOOKS(HOOK) \
     HOOK(c_process, pid_t, wait, (int* status)) \

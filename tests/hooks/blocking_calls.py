@@ -61,8 +61,8 @@ WITHOUT = {
         opendir fdopendir readdir readdir64 closedir scandir scandir64 glob glob64 nftw nftw64 realpath
         __realpath_chk chmod fchmod fchmodat chown fchown lchown utimensat futimens statfs64 fstatfs64
         statvfs truncate truncate64 ftruncate ftruncate64 fallocate posix_fallocate getcwd chdir'''),
-    'users, services, protocols: local files but for who asks a server of users for them': _names('''
-        getpwnam getpwnam_r getpwuid getpwuid_r getgrnam getgrnam_r getgrgid getgrgid_r getlogin
+    'services, protocols, who is logged in: local files': _names('''
+        getlogin
         getservbyname getservbyname_r getservbyport getservbyport_r getservent
         getprotobyname getprotobyname_r getprotobynumber getprotobynumber_r getnetent getnetbyname'''),
     'the kernel answers at once': _names('''

@@ -209,6 +209,57 @@ TEST_CASE("sockets: who asks not to wait is told EAGAIN", "[hooks][socket]") {
     });
 }
 
+TEST_CASE("sockets: queued errors and urgent data are there or not, and never waited for",
+          "[hooks][socket]") {
+    conforms([](Seen& seen) {
+        const Listener datagrams{SOCK_DGRAM};
+        const Listener listener;
+        const Fd stream{::socket(AF_INET, SOCK_STREAM, 0)};
+        REQUIRE(::connect(stream, listener.where(), sizeof listener.address) == 0);
+        char data[8];
+        sockaddr_in address{};
+        socklen_t size = sizeof address;
+        msghdr message{};
+        for (const int fd : {int{datagrams.fd}, int{stream}}) {
+            seen.of("recv", [&] { return ::recv(fd, data, 8, MSG_ERRQUEUE); });
+            seen.of("recv all", [&] { return ::recv(fd, data, 8, MSG_ERRQUEUE | MSG_WAITALL); });
+            seen.of("recvfrom", [&] {
+                return ::recvfrom(fd, data, 8, MSG_ERRQUEUE, reinterpret_cast<sockaddr*>(&address),
+                                  &size);
+            });
+            seen.of("recvmsg", [&] { return ::recvmsg(fd, &message, MSG_ERRQUEUE); });
+        }
+        seen.of("urgent", [&] { return ::recv(stream, data, 8, MSG_OOB); });
+    });
+}
+
+// Method: the system's close() sleeps until the peer has read what was sent; in a worker it
+// would keep all fibers from running for 30 s.
+TEST_CASE("sockets: closing one that lingers keeps no worker", "[hooks][socket]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        const Listener listener;
+        const int client = ::socket(AF_INET, SOCK_STREAM, 0);
+        REQUIRE(::connect(client, listener.where(), sizeof listener.address) == 0);
+        const Fd server{::accept(listener.fd, nullptr, nullptr)};
+        const std::vector<char> much(1 << 20);
+        ssize_t sent = 0;
+        for (ssize_t some = 0; some >= 0; sent += some > 0 ? some : 0) {
+            some = ::send(client, much.data(), much.size(), MSG_DONTWAIT);
+        }
+        const linger how{.l_onoff = 1, .l_linger = 30};
+        REQUIRE(::setsockopt(client, SOL_SOCKET, SO_LINGER, &how, sizeof how) == 0);
+        auto closer = weft::spawn([client] { return ::close(client); });
+        for (int tick = 0; tick < 10; ++tick) {
+            ::usleep(1000);
+            REQUIRE_FALSE(closer.done());
+        }
+        std::vector<char> got(1 << 20);
+        while (sent > 0) sent -= ::read(server, got.data(), got.size());
+        REQUIRE(closer.get() == 0);
+    });
+}
+
 TEST_CASE("sockets: peeked, cut off, taken whole", "[hooks][socket]") {
     conforms([](Seen& seen) {
         const Pair pair = sockets();

@@ -29,6 +29,7 @@ getaddrinfo getnameinfo gethostbyname gethostbyname2 gethostbyaddr
 gethostbyname_r gethostbyname2_r gethostbyaddr_r
 res_query res_search res_send res_nquery res_nsearch res_nsend
 __res_query __res_search __res_send __res_nquery __res_nsearch __res_nsend
+getpwnam getpwuid getgrnam getgrgid getpwnam_r getpwuid_r getgrnam_r getgrgid_r
 wait __wait waitpid __waitpid wait3 wait4 waitid system popen pclose
 pause sigsuspend __sigsuspend sigwait sigwaitinfo sigtimedwait
 mq_send mq_timedsend mq_receive mq_timedreceive msgsnd msgrcv semop semtimedop
