@@ -28,7 +28,8 @@
 /// - Signal handlers run with SA_ONSTACK, which sigaction() does not tell, from the first
 ///   patch on; the calls that a handler makes are libc's.
 /// - A child of fork() is no fiber and begins with the signals that the program began
-///   with; so do those of posix_spawn(). vfork() is fork(). Calls of clone() are not seen.
+///   with; so do those of posix_spawn(). It may run a runtime of its own; its parent's fibers
+///   are not there. vfork() is fork(). Calls of clone() are not seen.
 /// - On epoll, connect() sets O_NONBLOCK for the moment of the call; nothing else does.
 /// - Children waited for with __WNOTHREAD are those of another thread.
 ///

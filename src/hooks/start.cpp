@@ -4,6 +4,8 @@
 #include "hooks/fiber_thread.hpp"
 #include "hooks/parking.hpp"
 #include "hooks/signals.hpp"
+#include "hooks/thread_call.hpp"
+#include "io/foreign.hpp"
 
 #include <weft/deadline.hpp>
 #include <weft/hooks.hpp>
@@ -73,6 +75,13 @@ bool is_preloaded(char** environment) noexcept {
            std::string_view{list}.find("libweft-hooks") != std::string_view::npos;
 }
 
+// In a forked child nobody waits, and no thread of the parent's runs.
+void forget_parent() {
+    forget_parked();
+    forget_call_threads();
+    weft::detail::forget_foreign_calls();
+}
+
 // Before the constructors of others, as far as that goes; who comes first anyway finds
 // originals that look themselves up. The arguments are glibc's way to call constructors.
 [[gnu::constructor(101)]] void start(int, char**, char** environment) noexcept {
@@ -81,7 +90,7 @@ bool is_preloaded(char** environment) noexcept {
     weft_text = text_with(reinterpret_cast<void*>(&weft::detail::now));
     hooks_text = text_with(reinterpret_cast<void*>(&start));
     find_allocator();
-    ::pthread_atfork(nullptr, nullptr, &forget_parked);
+    ::pthread_atfork(nullptr, nullptr, &forget_parent);
     if (value_of(environment, "WEFT_RUN_THREADS") != nullptr) make_threads_fibers();
     const char* const list = value_of(environment, "WEFT_HOOKS");
     if (list != nullptr) {

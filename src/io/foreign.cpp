@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -239,6 +240,13 @@ void interrupt_foreign_call(Interruption which) noexcept {
     const std::uint64_t epoch = taker->word().cancellable_epoch();
     if (epoch == 0 || !exposed.load(std::memory_order_seq_cst)) return;
     end_wait(*taker, epoch, Wake::cancelled);
+}
+
+void forget_foreign_calls() noexcept {
+    ::new (&numbers) std::array<Numbers, slots>{};
+    ::new (&close_waiters) CloseWaiters;
+    signal_taker.store(nullptr, std::memory_order_relaxed);
+    exposed.store(false, std::memory_order_relaxed);
 }
 
 ClosingNumber::ClosingNumber(int fd) noexcept : fd_{fd} {

@@ -55,6 +55,9 @@ WEFT_API void take_signals(FiberCore& fiber) noexcept;
 /// Any thread, after a signal was handled: ends the foreign call that it waits in, if any.
 WEFT_API void interrupt_foreign_call(Interruption which) noexcept;
 
+/// In a forked child: none is under way there.
+WEFT_API void forget_foreign_calls() noexcept;
+
 /// Around a close of the number `fd`, or something else that puts it in other hands, by a
 /// fiber: what fibers of its runtime wait for on it by foreign calls ends with -EBADF.
 /// What would begin meanwhile waits for the end of it: a poll that looks once more then must

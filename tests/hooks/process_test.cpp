@@ -218,6 +218,43 @@ TEST_CASE("process: a child of a fiber calls libc", "[hooks][process]") {
     });
 }
 
+// What the parent's fibers do at that moment, and the threads that do it for them, are not there.
+TEST_CASE("process: a child of a fiber may have a runtime of its own", "[hooks][process]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        const Pair unread = pipe_ends();
+        const Pair in = pipe_ends();
+        auto reads = weft::spawn([&] {
+            char byte = 0;
+            return ::read(unread.a, &byte, 1);
+        });
+        auto sleeps = weft::spawn([] { return ::system("sleep 0.05"); });
+        ::usleep(1000);
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            int failed = 1;
+            weft::run([&] {
+                auto reader = weft::spawn([&] {
+                    char byte = 0;
+                    return ::read(in.a, &byte, 1) == 1 && byte == '!';
+                });
+                ::usleep(1000);
+                if (::write(in.b, "!", 1) != 1 || !reader.get()) return;
+                ::close(unread.a);
+                if (::system("exit 7") != 7 << 8) return;
+                failed = 0;
+            });
+            ::_exit(failed);
+        }
+        int status = -1;
+        REQUIRE(::waitpid(pid, &status, 0) == pid);
+        CHECK(status == 0);
+        put(unread.b, "x");
+        CHECK(reads.get() == 1);
+        CHECK(sleeps.get() == 0);
+    });
+}
+
 TEST_CASE("process: sleeping, for all kinds of times", "[hooks][time]") {
     conforms([](Seen& seen) {
         const HalfMapped memory;
