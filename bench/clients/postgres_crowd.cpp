@@ -2,12 +2,13 @@
 // Layer: benchmarks.
 //
 //   postgres_crowd --server=CONNINFO [--peer=fibers|threads|handles] [--count=1000]
-//                  [--rounds=5] [--workers=2] [--sleep=0.1]
+//                  [--rounds=5] [--workers=2] [--sleep=0.1] [--look=SECONDS]
 //
 // Method. Every party connects, waits for all others, asks for pg_sleep(SLEEP) ROUNDS times, and
 // waits again. The code of a party is the same in both, down to the barrier, and knows libpq only.
 // From barrier to barrier the clock and this process's CPU time are taken; at the second, with all
-// connections open, its memory, less what it was before. One party more sleeps for a millisecond
+// connections open, or SECONDS after the first, while they wait for their answers, its memory, less
+// what it was before. One party more sleeps for a millisecond
 // again and again meanwhile: how late it wakes at worst. "handles" is one thread that opens as
 // many connections and asks each for nothing: the memory that libpq takes for itself.
 #include "common/arguments.hpp"
@@ -39,6 +40,7 @@ struct Setup {
     int count;
     int rounds;
     std::string query;
+    double look;  // s; 0: when all are answered
 };
 
 PGconn* connect(const Setup& setup) {
@@ -88,10 +90,12 @@ public:
         is_asking_ = true;
         const auto connected = bench::now_ns();
         const auto cpu_before = bench::process_cpu_ns();
+        ::usleep(static_cast<useconds_t>(setup_.look * 1e6));
+        const auto waiting = bench::Memory::now();
         meeting_.wait();
         const auto wall = bench::now_ns() - connected;
         const auto cpu = bench::process_cpu_ns() - cpu_before;
-        const auto memory = bench::Memory::now();
+        const auto memory = setup_.look > 0 ? waiting : bench::Memory::now();
         is_asking_ = false;
         is_over_ = true;
         meeting_.wait();
@@ -180,7 +184,8 @@ int main(int argc, char** argv) {
     const Setup setup{.server = arguments.text("server", ""),
                       .count = arguments.integer("count", 1000),
                       .rounds = arguments.integer("rounds", 5),
-                      .query = "select 1 from pg_sleep(" + arguments.text("sleep", "0.1") + ")"};
+                      .query = "select 1 from pg_sleep(" + arguments.text("sleep", "0.1") + ")",
+                      .look = arguments.number("look", 0)};
     const auto peer = arguments.text("peer", "fibers");
     if (peer == "threads") {
         run_threads(setup);
