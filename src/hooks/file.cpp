@@ -210,6 +210,14 @@ bool lingers(int fd) noexcept {
     return error == 0 && how.l_onoff != 0 && how.l_linger > 0;
 }
 
+void close_by_thread(int fd) noexcept {
+    const auto close = [fd]() -> long {
+        weft::detail::close_number(fd);
+        return 0;
+    };
+    if (on_thread(close) < 0) close();  // there is none
+}
+
 /// `change()` of the number `fd`, which is another's afterwards.
 template <class Change>
 int close_number_by(int fd, Change&& change) noexcept {
@@ -218,8 +226,15 @@ int close_number_by(int fd, Change&& change) noexcept {
         return result < 0 ? -errno : result;
     };
     return answer<int>([&]() -> long {
-        const weft::detail::ClosingNumber closing{fd};
-        return lingers(fd) ? on_thread(changed) : changed();
+        // The number is another's at once; what sleeps is the close of a second one.
+        const long kept = lingers(fd) ? call(SYS_fcntl, fd, long{F_DUPFD_CLOEXEC}, 0L) : -1;
+        long result = 0;
+        {
+            const weft::detail::ClosingNumber closing{fd};
+            result = changed();
+        }
+        if (kept >= 0) close_by_thread(static_cast<int>(kept));
+        return result;
     });
 }
 

@@ -4,7 +4,6 @@
 #include "hooks/fiber_thread.hpp"
 #include "hooks/parking.hpp"
 #include "hooks/signals.hpp"
-#include "hooks/thread_call.hpp"
 #include "io/foreign.hpp"
 
 #include <weft/deadline.hpp>
@@ -75,10 +74,9 @@ bool is_preloaded(char** environment) noexcept {
            std::string_view{list}.find("libweft-hooks") != std::string_view::npos;
 }
 
-// In a forked child nobody waits, and no thread of the parent's runs.
+// In a forked child nobody waits.
 void forget_parent() {
     forget_parked();
-    forget_call_threads();
     weft::detail::forget_foreign_calls();
 }
 

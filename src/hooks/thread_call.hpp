@@ -25,8 +25,6 @@ inline constexpr std::size_t most_thread_calls = 512;
 
 /// Started as they are needed, never destroyed: a call may last longer than main().
 ThreadPool& call_threads();
-/// In a forked child, where none of them runs: the next call starts others.
-void forget_call_threads() noexcept;
 
 /// `body()`, which returns >= 0 or -errno, made by a thread, while the calling fiber waits,
 /// whatever comes: body works with what lies on the caller's stack. -EAGAIN without a thread.

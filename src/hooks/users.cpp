@@ -3,7 +3,12 @@
 #include "hooks/caller.hpp"
 #include "hooks/thread_call.hpp"
 
+#include <weft/local.hpp>
+
 #include <cerrno>
+#include <exception>
+#include <memory>
+#include <vector>
 
 #include <grp.h>
 #include <pwd.h>
@@ -12,26 +17,50 @@ namespace weft::hooks::detail {
 
 namespace {
 
-/// Of a function that returns an error's number.
+/// What `call()` returns, which is an error's number.
 template <class Call>
-int number_by_thread(Call&& call) noexcept {
-    const long result = on_thread([&]() -> long { return -call(); });
-    return result == -EAGAIN ? call() : static_cast<int>(-result);
-}
-
-/// Of one that returns what libc keeps, or null and sets errno, but not where nobody is found.
-template <class Call>
-auto entry_by_thread(Call&& call) noexcept -> decltype(call()) {
-    decltype(call()) found = nullptr;
-    int error = errno;
-    const long result = on_thread([&]() -> long {
-        errno = error;
-        found = call();
-        error = errno;
+int by_thread(Call&& call) noexcept {
+    int number = 0;
+    const long made = on_thread([&]() -> long {
+        number = call();
         return 0;
     });
-    if (result == -EAGAIN) return call();
-    errno = error;
+    return made == 0 ? number : call();
+}
+
+/// What a fiber found last: it lives until it asks again.
+template <class Entry>
+struct Kept {
+    Entry entry{};
+    std::vector<char> room = std::vector<char>(1024);
+};
+
+template <class Entry>
+Kept<Entry>& kept() {
+    static auto& last = *new FiberLocal<std::shared_ptr<Kept<Entry>>>;
+    std::shared_ptr<Kept<Entry>>& mine = last.get();
+    if (mine == nullptr) mine = std::make_shared<Kept<Entry>>();
+    return *mine;
+}
+
+/// By `look_up(entry, room, size, found)`: null with errno, or as it was where nobody is found.
+template <class Entry, class LookUp>
+Entry* entry_by_thread(LookUp&& look_up) noexcept {
+    const int before = errno;
+    Entry* found = nullptr;
+    int error = 0;
+    try {
+        Kept<Entry>& mine = kept<Entry>();
+        for (;;) {
+            error = by_thread(
+                [&] { return look_up(&mine.entry, mine.room.data(), mine.room.size(), &found); });
+            if (error != ERANGE) break;
+            mine.room.resize(2 * mine.room.size());
+        }
+    } catch (const std::exception&) {
+        error = ENOMEM;
+    }
+    errno = error != 0 ? error : before;
     return found;
 }
 
@@ -41,22 +70,19 @@ auto entry_by_thread(Call&& call) noexcept -> decltype(call()) {
 
 using namespace weft::hooks::detail;
 
-#define WEFT_DEFINE_LOOK_UP(name, entry, key)                                      \
-    entry* hook_##name(key wanted) {                                               \
-        const auto by_libc = [&] { return WEFT_ORIGINAL(name)(wanted); };          \
-        return WEFT_TAKEN(name) == nullptr ? by_libc() : entry_by_thread(by_libc); \
+#define WEFT_DEFINE_LOOK_UP(name, entry, key)                                              \
+    entry* hook_##name(key wanted) {                                                       \
+        if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(wanted);               \
+        return entry_by_thread<entry>(                                                     \
+            [wanted](auto... into) { return WEFT_ORIGINAL(name##_r)(wanted, into...); });  \
+    }                                                                                      \
+    int hook_##name##_r(key wanted, entry* into, char* room, size_t size, entry** found) { \
+        const auto by_libc = [=] {                                                         \
+            return WEFT_ORIGINAL(name##_r)(wanted, into, room, size, found);               \
+        };                                                                                 \
+        return WEFT_TAKEN(name##_r) == nullptr ? by_libc() : by_thread(by_libc);           \
     }
 WEFT_DEFINE_LOOK_UP(getpwnam, passwd, const char*)
 WEFT_DEFINE_LOOK_UP(getpwuid, passwd, uid_t)
 WEFT_DEFINE_LOOK_UP(getgrnam, group, const char*)
 WEFT_DEFINE_LOOK_UP(getgrgid, group, gid_t)
-
-#define WEFT_DEFINE_LOOK_UP_R(name, entry, key)                                                    \
-    int hook_##name(key wanted, entry* into, char* room, size_t size, entry** found) {             \
-        const auto by_libc = [&] { return WEFT_ORIGINAL(name)(wanted, into, room, size, found); }; \
-        return WEFT_TAKEN(name) == nullptr ? by_libc() : number_by_thread(by_libc);                \
-    }
-WEFT_DEFINE_LOOK_UP_R(getpwnam_r, passwd, const char*)
-WEFT_DEFINE_LOOK_UP_R(getpwuid_r, passwd, uid_t)
-WEFT_DEFINE_LOOK_UP_R(getgrnam_r, group, const char*)
-WEFT_DEFINE_LOOK_UP_R(getgrgid_r, group, gid_t)

@@ -4,6 +4,8 @@
 #include "base/sync.hpp"
 #include "io/operation.hpp"
 #include "io/system_call.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
 
 #include <mutex>
 #include <utility>
@@ -11,6 +13,12 @@
 namespace weft::detail {
 
 namespace {
+
+/// Not while the process exits, when no fiber is resumed any more.
+bool may_wait_here() noexcept {
+    Worker* const worker = Worker::current();
+    return worker != nullptr && worker->fiber() != nullptr && !Scheduler::any_halted();
+}
 
 /// Blocks: the fiber, as long as the system's close() sleeps.
 void close_on_thread(int fd) noexcept {
@@ -39,7 +47,7 @@ void Descriptor::close() noexcept {
     const bool sleeps = close_sleeps_.load(std::memory_order_relaxed);
     const int fd = release();
     closing_.store(false, std::memory_order_release);
-    sleeps ? close_on_thread(fd) : close_number(fd);
+    sleeps&& may_wait_here() ? close_on_thread(fd) : close_number(fd);
 }
 
 /// Requires: users_.lock(), and closing_ is set. Whether any was taken; who sits there is

@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/uio.h>
 
@@ -121,13 +122,11 @@ std::int64_t perform_and_move(Use& use, const Request& request, std::size_t byte
                               Deadline deadline, const char* reason) {
     if (request.offset != current_position) return perform_on(use, request, deadline, reason);
     const long before = system_call<::lseek>(use.fd(), off_t{0}, SEEK_CUR);
+    // A FIFO or a terminal may be O_NONBLOCK.
+    const std::uint32_t events = weft::detail::interest_of(request);
+    const std::int64_t result = detail::perform_or_poll(use, request, events, deadline, reason);
     const bool seekable = before >= 0;
-    if (!seekable) {  // a FIFO, a terminal; perhaps O_NONBLOCK
-        const std::uint32_t events = weft::detail::interest_of(request);
-        return detail::perform_or_poll(use, request, events, deadline, reason);
-    }
-    const std::int64_t result = perform_on(use, request, deadline, reason);
-    if (result > 0 && result < static_cast<std::int64_t>(bytes)) {
+    if (seekable && result > 0 && result < static_cast<std::int64_t>(bytes)) {
         system_call<::lseek>(use.fd(), off_t{before + result}, SEEK_SET);
     }
     return result;
@@ -285,7 +284,7 @@ std::size_t File::write_at(std::span<const ConstBuffer> buffers, std::size_t ski
     const char* reason = "write a file";
     // What is appended goes to the end, wherever the position is.
     const std::int64_t result =
-        (flags_ & O_APPEND) != 0 ? perform_on(use, request, deadline, reason)
+        (flags_ & O_APPEND) != 0 ? detail::perform_or_poll(use, request, POLLOUT, deadline, reason)
                                  : perform_and_move(use, request, pieces.bytes(), deadline, reason);
     return check(result, "write");
 }

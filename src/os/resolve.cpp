@@ -8,6 +8,7 @@
 
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/pool_of_process.hpp"
 
 #include <weft/thread_pool.hpp>
 
@@ -111,12 +112,7 @@ Answer look_up(const Question& question) {
     return answer;
 }
 
-// Never destroyed: a look-up may last longer than main().
-ThreadPool& pool() {
-    static ThreadPool& lookups =
-        *new ThreadPool{most_lookups, {.name = "resolve", .waiting = most_waiting_lookups}};
-    return lookups;
-}
+constinit weft::detail::PoolOfProcess lookups{most_lookups, "resolve", most_waiting_lookups};
 
 /// Where nobody but the caller's thread may do anything.
 bool is_simulated() noexcept {
@@ -125,7 +121,7 @@ bool is_simulated() noexcept {
 }
 
 Answer look_up_elsewhere(const Question& question, Deadline deadline) {
-    auto future = pool().submit_by(deadline, look_up, question);
+    auto future = lookups.get().submit_by(deadline, look_up, question);
     if (!future) fail(question, {ETIMEDOUT, std::system_category()});
     try {
         if (future.wait(deadline)) return future.take();

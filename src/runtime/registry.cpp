@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -21,15 +23,19 @@ struct Registry {
     const pid_t owner = getpid();
 };
 
-// Made on first use and never destroyed: a dump may come during exit().
+// Made on first use and never destroyed: a dump may come during exit(). A forked child, which has
+// the hook of exit(), too, but none of the workers, makes one of its own.
 Registry& registry() {
-    static auto* const instance = new Registry;
-    return *instance;
+    static constinit std::atomic<Registry*> instance{nullptr};
+    Registry* there = instance.load(std::memory_order_acquire);
+    while (there == nullptr || there->owner != getpid()) {
+        auto made = std::make_unique<Registry>();
+        if (instance.compare_exchange_strong(there, made.get())) there = made.release();
+    }
+    return *there;
 }
 
-// A child of fork() has this hook, too, and none of the workers.
 void halt_all() {
-    if (getpid() != registry().owner) return;
     for_each_scheduler([](Scheduler& scheduler) { scheduler.halt(); });
 }
 

@@ -9,6 +9,7 @@
 #include <weft/thread_pool.hpp>
 
 #include "base/own_thread.hpp"
+#include "task/pool_of_process.hpp"
 
 #include <weft/lock.hpp>
 #include <weft/run_blocking.hpp>
@@ -150,11 +151,9 @@ std::size_t ThreadPool::unfinished() const noexcept { return state_->jobs.unfini
 
 namespace detail {
 
-// Never destroyed: its threads sleep until the process ends.
 ThreadPool& blocking_pool() {
-    static ThreadPool& pool =
-        *new ThreadPool{most_blocking_calls, {.name = "blocking", .waiting = 0}};
-    return pool;
+    static constinit PoolOfProcess pool{most_blocking_calls, "blocking", 0};
+    return pool.get();
 }
 
 }  // namespace detail

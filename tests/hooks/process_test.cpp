@@ -229,6 +229,8 @@ TEST_CASE("process: a child of a fiber may have a runtime of its own", "[hooks][
             return ::read(unread.a, &byte, 1);
         });
         auto sleeps = weft::spawn([] { return ::system("sleep 0.05"); });
+        REQUIRE(weft::run_blocking([] { return 5; }) == 5);
+        (void)weft::io::resolve("localhost", 80);
         ::usleep(1000);
         const pid_t pid = ::fork();
         if (pid == 0) {
@@ -242,6 +244,8 @@ TEST_CASE("process: a child of a fiber may have a runtime of its own", "[hooks][
                 if (::write(in.b, "!", 1) != 1 || !reader.get()) return;
                 ::close(unread.a);
                 if (::system("exit 7") != 7 << 8) return;
+                if (weft::run_blocking([] { return 5; }) != 5) return;
+                (void)weft::io::resolve("localhost", 80);
                 failed = 0;
             });
             ::_exit(failed);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include <grp.h>
 #include <pwd.h>
@@ -50,6 +51,26 @@ TEST_CASE("users and groups are found by name and number, or not", "[hooks][user
         }
         look_up<passwd>(seen, "no room", 4,
                         [&](auto... into) { return ::getpwnam_r("root", into...); });
+    });
+}
+
+TEST_CASE("what a fiber found stays its own while others look up", "[hooks][users]") {
+    weft::hooks::patch_dns();
+    weft::test::on_workers([] {
+        const passwd* const root = ::getpwuid(0);
+        const group* const first = ::getgrgid(0);
+        std::vector<weft::Fiber<>> others;
+        for (int i = 0; i < 20; ++i) {
+            others.push_back(weft::spawn([] {
+                const passwd* const daemon = ::getpwnam("daemon");
+                weft::this_fiber::yield();
+                REQUIRE(text_of(daemon) == "daemon /usr/sbin");
+                REQUIRE(text_of(::getgrgid(1)) == "daemon");
+            }));
+        }
+        weft::join_all(others);
+        REQUIRE(text_of(root) == "root /root");
+        REQUIRE(text_of(first) == "root");
     });
 }
 

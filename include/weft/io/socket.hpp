@@ -28,7 +28,8 @@ class WEFT_API Socket {
 public:
     /// Closes. What other fibers have in flight here ends with EBADF first.
     ///
-    /// Blocks only for that, not a cancellation point. Idempotent. Never throws.
+    /// Blocks only for that, but see TcpStream::linger(); not a cancellation point. Idempotent.
+    /// Never throws.
     void close() noexcept { descriptor_.close(); }
 
     bool is_open() const noexcept { return descriptor_.get() >= 0; }

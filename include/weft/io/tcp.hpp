@@ -46,9 +46,11 @@ public:
     void user_timeout(std::chrono::milliseconds time);
     std::chrono::milliseconds user_timeout() const;
 
-    /// How long close() waits for the peer to have what was sent, while other fibers run; it
-    /// cannot be cancelled then. With zero it resets the connection; negative restores the
-    /// default, by which it does not wait and what was sent goes out all the same.
+    /// How long close() and the destructor wait for the peer to have what was sent, while other
+    /// fibers run; that cannot be cancelled, and keeps one of the few threads busy that do what
+    /// disks are waited for. Set by other means they block the thread. With zero it resets the
+    /// connection; negative restores the default, by which it does not wait and what was sent goes
+    /// out all the same.
     void linger(int seconds);
 
     /// The byte of that name in each packet (of IPv6: its traffic class): the

@@ -15,7 +15,7 @@ namespace weft::io {
 /// Returns false if `deadline` passes first. Throws std::system_error:
 /// bad_file_descriptor when there is no such descriptor.
 /// Lifetime: the caller keeps `fd` open until the call returns. Closing it does not end the
-/// wait, but for a close() by the hooks; what takes its number may.
+/// wait, though one by the hooks may, and so may what takes its number.
 [[nodiscard]] WEFT_API bool wait_readable(int fd, Deadline deadline = Deadline::never());
 
 /// The same, until writing to it would not wait, or would fail.
