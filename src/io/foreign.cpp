@@ -8,6 +8,7 @@
 #include <weft/detail/wait_queue.hpp>
 #include <weft/this_fiber.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -213,10 +214,28 @@ private:
     std::size_t count_ = 0;
 };
 
-int wait_any_ready(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+namespace {
+
+[[gnu::noinline]] int wait_several_ready(std::span<const pollfd> fds, Deadline deadline,
+                                         const char* reason) noexcept {
     const this_fiber::Pin pin;
     Polls polls{fds};
     return polls.wait(deadline, reason);
+}
+
+}  // namespace
+
+// Most polls of client libraries are of one descriptor: that needs 3 KiB less of the stack.
+int wait_any_ready(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+    const auto is_one = [](const pollfd& each) { return each.fd >= 0; };
+    const auto first = std::find_if(fds.begin(), fds.end(), is_one);
+    if (first == fds.end() || std::find_if(first + 1, fds.end(), is_one) != fds.end()) {
+        return wait_several_ready(fds, deadline, reason);
+    }
+    const auto events = static_cast<std::uint32_t>(static_cast<unsigned short>(first->events));
+    const Request request{.code = Request::Code::poll, .fd = first->fd, .flags = events};
+    const int result = perform_foreign(request, deadline, reason);
+    return result < 0 ? result : 1;
 }
 
 int sleep_foreign(Deadline deadline, const char* reason) noexcept {
