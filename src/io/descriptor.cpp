@@ -47,7 +47,8 @@ void Descriptor::close() noexcept {
     const bool sleeps = close_sleeps_.load(std::memory_order_relaxed);
     const int fd = release();
     closing_.store(false, std::memory_order_release);
-    sleeps&& may_wait_here() ? close_on_thread(fd) : close_number(fd);
+    if (sleeps && may_wait_here()) return close_on_thread(fd);
+    close_number(fd);
 }
 
 /// Requires: users_.lock(), and closing_ is set. Whether any was taken; who sits there is
