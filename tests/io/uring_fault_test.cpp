@@ -36,7 +36,15 @@ using weft::detail::Ring;
 namespace {
 
 /// In what ways a call of io_uring_enter() may go wrong.
-enum class Fault : unsigned { busy, no_memory, interrupted, interrupted_late, half, count };
+enum class Fault : unsigned {
+    busy,
+    no_request,
+    no_memory,
+    interrupted,
+    interrupted_late,
+    half,
+    count
+};
 
 constexpr auto kinds = static_cast<unsigned>(Fault::count);
 
@@ -101,7 +109,8 @@ int fail(Fault fault, unsigned ring, unsigned submit) {
     ++met[static_cast<unsigned>(fault)];
     switch (fault) {
         case Fault::busy: return -EBUSY;
-        case Fault::no_memory: return -EAGAIN;
+        case Fault::no_request: return -EAGAIN;
+        case Fault::no_memory: return -ENOMEM;
         case Fault::interrupted: return -EINTR;
         case Fault::interrupted_late: {
             const int result = enter_now(ring, submit);
