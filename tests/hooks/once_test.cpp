@@ -37,7 +37,7 @@ TEST_CASE("a std::call_once() that suspends is run once, and waited for", "[hook
     on_hooked_workers([] {
         std::once_flag flag;
         int runs = 0;
-        int late = 0;
+        std::atomic<int> late{0};
         std::vector<Fiber<>> fibers;
         for (int i = 0; i < 8; ++i) {
             fibers.push_back(spawn([&] {

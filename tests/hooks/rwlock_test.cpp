@@ -3,7 +3,7 @@
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 
-#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <shared_mutex>
@@ -29,16 +29,15 @@ constexpr const char* writing = "pthread_rwlock_wrlock";
 TEST_CASE("a std::shared_mutex lets in readers or a writer, though they suspend", "[hooks]") {
     on_hooked_seeds([] {
         std::shared_mutex mutex;
-        int readers = 0;
+        std::atomic<int> readers{0};  // several are in at once
         int writers = 0;
-        int wrong = 0;
-        int most_readers = 0;
+        std::atomic<int> wrong{0};
         std::vector<Fiber<>> fibers;
         for (int i = 0; i < 6; ++i) {
             fibers.push_back(spawn([&] {
                 for (int round = 0; round < 5; ++round) {
                     const std::shared_lock hold{mutex};
-                    most_readers = std::max(most_readers, ++readers);
+                    ++readers;
                     this_fiber::yield();
                     wrong += writers == 0 ? 0 : 1;
                     --readers;
@@ -66,7 +65,7 @@ TEST_CASE("all readers come in when the writer goes, and may wait for each other
     on_hooked_seeds([] {
         std::shared_mutex mutex;
         mutex.lock();
-        int inside = 0;
+        std::atomic<int> inside{0};
         std::vector<Fiber<>> readers;
         for (int i = 0; i < 3; ++i) {
             readers.push_back(spawn([&] {
