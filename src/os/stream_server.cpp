@@ -1,22 +1,25 @@
 // StreamServer. Layer: os. Uses: sync, task.
 //
-// For each listener there is one turn to accept. A fiber of serve() takes it and gives the
-// pool a task with it, waiting while the pool is full; the task accepts a connection, gives
-// the turn up, and goes on to handle the connection. So nothing is accepted that no
-// fiber can handle, and a connection stays in the fiber that accepted it.
+// For each listener there is an Acceptor, or one on each worker, which has one turn to accept.
+// Its fiber takes the turn and gives the pool a task with it, waiting while the pool is full;
+// the task accepts a connection, gives the turn up, and goes on to handle the connection. So
+// nothing is accepted that no fiber can handle, and a connection stays in the fiber that
+// accepted it.
 //
 // Invariants
-//  1. A Turn is in one place: the accepting fiber's hand, or a task's. Its end gives it
-//     back, also that of a task which never ran.
+//  1. A Turn is in one place: its Acceptor's hand, or a task's. Its end gives it back, also
+//     that of a task which never ran.
 //  2. serve() closes the listeners only when nobody takes turns any more; then it waits
-//     for all tasks. So a task finds its Source alive.
+//     for all tasks. So a task finds its Acceptor and its Source alive.
 #include <weft/io/stream_server.hpp>
 
+#include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/fiber_end.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/fiber.hpp>
+#include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <algorithm>
@@ -32,7 +35,27 @@ namespace {
 constexpr std::chrono::milliseconds shortest_pause{5};
 constexpr std::chrono::milliseconds longest_pause{1000};
 
+template <class F>
+Fiber<> spawn_acceptor_on(std::size_t worker, const F& body) {
+    detail::FiberCore* const fiber =
+        detail::make_fiber(nullptr, {.name = "acceptor", .pinned = true}, body);
+    fiber->home = static_cast<std::uint16_t>(worker);
+    detail::start_fiber(fiber);
+    return Fiber<>{fiber};
+}
+
 }  // namespace
+
+/// A fiber that lets one after the other accept, and its turn.
+class StreamServerBase::Acceptor {
+public:
+    explicit Acceptor(Source& of) noexcept : source{of} {}
+
+    Source& source;
+    Semaphore turn{1};
+    std::atomic<bool> in_vain{false};  // the latest turn came back with nothing accepted
+    Fiber<> fiber;
+};
 
 // --- Turn ---
 
@@ -42,9 +65,9 @@ StreamServerBase::Turn::~Turn() {
 }
 
 void StreamServerBase::Turn::give_up() noexcept {
-    if (source_ == nullptr) return;
-    source_->in_vain_.store(!accepted_, std::memory_order_relaxed);
-    std::exchange(source_, nullptr)->turn_.release();
+    if (acceptor_ == nullptr) return;
+    acceptor_->in_vain.store(!accepted_, std::memory_order_relaxed);
+    std::exchange(acceptor_, nullptr)->turn.release();
 }
 
 void StreamServerBase::Turn::accepted() noexcept {
@@ -72,27 +95,41 @@ void StreamServerBase::for_each_source(F&& f) {
 }
 
 bool StreamServerBase::serve() {
-    std::list<Fiber<>> acceptors;
+    std::list<Acceptor> acceptors;
     std::exception_ptr interruption;
     try {
-        for_each_source([&](Source& source) {
-            acceptors.push_back(
-                spawn({.name = "acceptor"}, [this, &source] { accept_all(source); }));
-        });
+        start_acceptors(acceptors);
         stop_.wait();
     } catch (...) {
         interruption = std::current_exception();
     }
-    for (Fiber<>& acceptor : acceptors) acceptor.cancel();
+    for (Acceptor& acceptor : acceptors) acceptor.fiber.cancel();
     {
         const this_fiber::Shield shield;
-        for (Fiber<>& acceptor : acceptors) acceptor.join();
+        for (Acceptor& acceptor : acceptors) acceptor.fiber.join();
     }
     for_each_source([](Source& source) { source.close(); });
     const bool all_ended = end_connections(interruption);
     if (interruption != nullptr) std::rethrow_exception(interruption);
     if (failure_ != nullptr) std::rethrow_exception(failure_);
     return all_ended;
+}
+
+/// Those of one listener take no places of the pool that another needs.
+void StreamServerBase::start_acceptors(std::list<Acceptor>& acceptors) {
+    std::size_t listeners = 0;
+    for_each_source([&](Source&) { ++listeners; });
+    const std::size_t workers = detail::Worker::current()->scheduler().workers();
+    const std::size_t most = options_.accept_on_each_worker ? workers : 1;
+    const std::size_t each = std::clamp<std::size_t>(pool_.size() / listeners, 1, most);
+    for_each_source([&](Source& source) {
+        for (std::size_t worker = 0; worker < each; ++worker) {
+            Acceptor& acceptor = acceptors.emplace_back(source);
+            const auto body = [this, &acceptor] { accept_all(acceptor); };
+            acceptor.fiber = options_.accept_on_each_worker ? spawn_acceptor_on(worker, body)
+                                                            : spawn({.name = "acceptor"}, body);
+        }
+    });
 }
 
 /// Returns whether they ended by themselves. What interrupts the caller meanwhile ends the
@@ -102,7 +139,7 @@ bool StreamServerBase::end_connections(std::exception_ptr& interruption) noexcep
     bool all_ended = false;
     if (interruption == nullptr) {
         try {
-            all_ended = pool_.join(Deadline{grace_});
+            all_ended = pool_.join(Deadline{options_.grace});
         } catch (...) {
             interruption = std::current_exception();
         }
@@ -115,17 +152,17 @@ bool StreamServerBase::end_connections(std::exception_ptr& interruption) noexcep
 }
 
 /// In a fiber of its own, until that is cancelled.
-void StreamServerBase::accept_all(Source& source) {
+void StreamServerBase::accept_all(Acceptor& acceptor) {
     try {
         for (std::chrono::milliseconds pause = shortest_pause;;) {
-            source.turn_.acquire();
-            if (source.in_vain_.exchange(false)) {
+            acceptor.turn.acquire();
+            if (acceptor.in_vain.exchange(false)) {
                 this_fiber::sleep_for(pause);
                 pause = std::min(2 * pause, longest_pause);
             } else {
                 pause = shortest_pause;
             }
-            give_turn(source);
+            give_turn(acceptor);
         }
     } catch (const Cancelled&) {
         throw;
@@ -135,8 +172,8 @@ void StreamServerBase::accept_all(Source& source) {
 }
 
 /// To a task of the pool. Without memory for its fiber the turn comes back in vain.
-void StreamServerBase::give_turn(Source& source) {
-    Turn turn{*this, source};
+void StreamServerBase::give_turn(Acceptor& acceptor) {
+    Turn turn{*this, acceptor};
     try {
         pool_.submit([this, turn = std::move(turn)]() mutable { take_one(turn); });
     } catch (const std::bad_alloc&) {
@@ -147,9 +184,8 @@ void StreamServerBase::give_turn(Source& source) {
 
 /// In a fiber of the pool.
 void StreamServerBase::take_one(Turn& turn) noexcept {
-    Source& source = *turn.source_;
     try {
-        source.take_one(turn);
+        turn.acceptor_->source.take_one(turn);
     } catch (...) {
         const std::exception_ptr error = std::current_exception();
         if (turn.accepted_)

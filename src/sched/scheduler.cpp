@@ -234,11 +234,13 @@ void Scheduler::start_fiber(FiberCore& fiber) noexcept {
     if (fiber.is_pinned()) give_home(fiber);
     Worker* const here = Worker::current();
     if (here == nullptr || &here->scheduler() != this) return enqueue_from_outside(fiber);
-    if (fiber.is_pinned()) return here->enqueue_pinned(fiber);
+    if (fiber.is_pinned()) return worker(fiber.home).enqueue_pinned(fiber);
     here->enqueue_new(fiber);
 }
 
+/// Unless it was given one already.
 void Scheduler::give_home(FiberCore& fiber) noexcept {
+    if (fiber.home != FiberCore::anywhere) return;
     Worker* const here = Worker::current();
     const bool inside = here != nullptr && &here->scheduler() == this;
     const std::uint64_t any = fiber.id.load(std::memory_order_relaxed) % workers();

@@ -93,6 +93,27 @@ private:
     int good_;
 };
 
+/// Counts who is in accept().
+class Counting {
+public:
+    Counting(TcpListener listener, std::atomic<std::size_t>& accepting)
+        : listener_{std::move(listener)}, accepting_{&accepting} {}
+    TcpStream accept() {
+        struct Inside {
+            explicit Inside(std::atomic<std::size_t>& of) : count{of} { ++count; }
+            ~Inside() { --count; }
+            std::atomic<std::size_t>& count;
+        };
+        const Inside inside{*accepting_};
+        return listener_.accept();
+    }
+    void close() noexcept { listener_.close(); }
+
+private:
+    TcpListener listener_;
+    std::atomic<std::size_t>* accepting_;
+};
+
 /// Holds all memory there is for fibers, while it lives.
 class NoFibers {
 public:
@@ -332,6 +353,54 @@ TEST_CASE("several listeners are served, of one port too", "[os][server]") {
         ask(stream, "hello");
         stream.close();
         CHECK(server.accepted() == 33);
+        server.stop();
+        CHECK(serving.get());
+    });
+}
+
+TEST_CASE("each worker accepts for itself, if asked to", "[os][server]") {
+    on_workers_and_io([] {
+        const std::size_t workers = weft::Runtime::current().workers();
+        Listening here;
+        std::atomic<std::size_t> accepting{0};
+        FiberPool pool{100};
+        StreamServer server{Counting{std::move(here.listener), accepting},
+                            echo,
+                            pool,
+                            {.grace = for_ever, .accept_on_each_worker = true}};
+        auto serving = weft::spawn([&] { return server.serve(); });
+        const auto until_all_accept = [&] {
+            while (accepting < workers) weft::this_fiber::yield();
+        };
+        until_all_accept();
+        std::vector<TcpStream> streams;
+        for (int i = 0; i < 20; ++i) streams.push_back(TcpStream::connect(here.address));
+        for (int i = 0; i < 20; ++i) ask(streams[i], "I am " + std::to_string(i));
+        until_all_accept();
+        CHECK(accepting == workers);
+        streams.clear();
+        server.stop();
+        CHECK(serving.get());
+        CHECK(accepting == 0);
+    });
+}
+
+TEST_CASE("listeners that all workers accept from leave each other places of the pool",
+          "[os][server]") {
+    on_workers_and_io([] {
+        Listening first;
+        Listening second;
+        FiberPool pool{3};
+        StreamServer server{std::move(first.listener),
+                            echo,
+                            pool,
+                            {.grace = for_ever, .accept_on_each_worker = true}};
+        server.add(std::move(second.listener));
+        auto serving = weft::spawn([&] { return server.serve(); });
+        for (const Address& address : {first.address, second.address}) {
+            auto stream = TcpStream::connect(address);
+            ask(stream, "hello");
+        }
         server.stop();
         CHECK(serving.get());
     });

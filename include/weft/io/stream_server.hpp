@@ -4,13 +4,13 @@
 #include <weft/detail/export.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber_pool.hpp>
-#include <weft/semaphore.hpp>
 
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <list>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -21,6 +21,11 @@ struct StreamServerOptions {
     /// How long serve() waits, once it is stopped, for the connections to end by
     /// themselves. nanoseconds::max(): as long as it takes.
     std::chrono::nanoseconds grace = std::chrono::seconds{5};
+    /// Each worker accepts for itself, and begins what it accepted: for many workers, and
+    /// connections that are short. The listener must allow several accept() at once, as
+    /// TcpListener and UnixListener do. A pool with fewer places than that takes lets
+    /// fewer accept.
+    bool accept_on_each_worker = false;
 };
 
 /// What StreamServer does with listeners and streams of any kind.
@@ -51,8 +56,9 @@ public:
     std::size_t connections() const noexcept { return open_.load(std::memory_order_relaxed); }
 
 protected:
+    class Acceptor;
     class Turn;
-    /// A listener, and whose turn it is to accept.
+    /// A listener.
     class WEFT_API Source {
     public:
         Source() = default;
@@ -65,20 +71,17 @@ protected:
 
     private:
         friend class StreamServerBase;
-        friend class Turn;
-        Semaphore turn_{1};
-        std::atomic<bool> in_vain_{false};  // the latest turn came back with nothing accepted
         std::unique_ptr<Source> next_;
     };
 
     /// The right to accept. Given up when a connection is there, or with it.
     class WEFT_API Turn {
     public:
-        Turn(StreamServerBase& server, Source& source) noexcept
-            : server_{&server}, source_{&source} {}
+        Turn(StreamServerBase& server, Acceptor& acceptor) noexcept
+            : server_{&server}, acceptor_{&acceptor} {}
         Turn(Turn&& other) noexcept
             : server_{other.server_},
-              source_{std::exchange(other.source_, nullptr)},
+              acceptor_{std::exchange(other.acceptor_, nullptr)},
               accepted_{std::exchange(other.accepted_, false)} {}
         Turn& operator=(Turn&&) = delete;
         ~Turn();
@@ -90,18 +93,19 @@ protected:
         void give_up() noexcept;
 
         StreamServerBase* server_;
-        Source* source_;  // null: given up
+        Acceptor* acceptor_;  // null: given up
         bool accepted_ = false;
     };
 
     StreamServerBase(FiberPool& pool, const StreamServerOptions& options) noexcept
-        : pool_{pool}, grace_{options.grace} {}
+        : pool_{pool}, options_{options} {}
     ~StreamServerBase();
     void add(std::unique_ptr<Source> source) noexcept;
 
 private:
-    void accept_all(Source& source);
-    void give_turn(Source& source);
+    void start_acceptors(std::list<Acceptor>& acceptors);
+    void accept_all(Acceptor& acceptor);
+    void give_turn(Acceptor& acceptor);
     void take_one(Turn& turn) noexcept;
     void end_with(std::exception_ptr error) noexcept;
     bool end_connections(std::exception_ptr& interruption) noexcept;
@@ -109,7 +113,7 @@ private:
     void for_each_source(F&& f);
 
     FiberPool& pool_;
-    const std::chrono::nanoseconds grace_;
+    const StreamServerOptions options_;
     std::unique_ptr<Source> sources_;
     Event stop_;
     std::atomic<std::uint64_t> accepted_{0};
@@ -126,12 +130,13 @@ private:
 ///     server.serve();
 ///
 /// While all fibers of the pool are busy nothing is accepted: who connects waits in the
-/// listener's backlog. Where descriptors run out the listener waits for some to be closed,
-/// and where there is no memory for a fiber, or the pool's initializer throws, the server
-/// tries again from time to time.
-/// `handler(stream)` gets the stream as its own, or by reference; it is closed when the
-/// handler is done. What the handler throws goes to the runtime's handler of unhandled
-/// exceptions, except for a cancellation, and ends its connection only.
+/// listener's backlog. A listener that waits has a place of the pool for its next connection:
+/// the pool must have more places than there are listeners. Where descriptors run out the listener
+/// waits for some to be closed, and where there is no memory for a fiber, or the pool's initializer
+/// throws, the server tries again from time to time. `handler(stream)` gets the stream as its own,
+/// or by reference; it is closed when the handler is done. What the handler throws goes to the
+/// runtime's handler of unhandled exceptions, except for a cancellation, and ends its connection
+/// only.
 ///
 /// The pool is the server's: stopping ends it. Several listeners may be served, of
 /// one port too (ListenOptions::reuse_port), for the kernel to divide the connections up.
