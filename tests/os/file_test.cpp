@@ -625,9 +625,7 @@ const Child file_that_is_too_large{
 const Child disk_that_is_full{
     "disk that is full", [] {
         const Scratch scratch;
-        const char* where = scratch.directory().c_str();
-        if (!enter_namespaces(CLONE_NEWNS)) return not_permitted;
-        if (::mount("none", where, "tmpfs", 0, "size=256k") != 0) return not_permitted;
+        if (!mount_small_disk(scratch.directory(), "256k")) return not_permitted;
         Expectations all;
         const auto fill = [&] {
             auto file = File::open(scratch.path(), fresh);
@@ -643,10 +641,19 @@ const Child disk_that_is_full{
             // And a place that gets free can be written.
             file.truncate(0);
             file.pwrite_all(std::span{data}.first(100'000), 0);
+            // What is copied there, by the kernel or by us, meets the same.
+            for (const OpenMode mode : {fresh, OpenMode::append | OpenMode::create}) {
+                auto copy = File::open(scratch.path("copy"), mode);
+                const auto first = file.copy_range(0, 100'000, copy, 0);
+                all.expect(first == 100'000, "copied " + std::to_string(first));
+                const auto error = error_of([&] { file.copy_range(0, 100'000, copy, 100'000); });
+                all.expect(is(error, std::errc::no_space_on_device), "copy: " + error.message());
+                weft::io::remove(scratch.path("copy"));
+            }
             weft::io::remove(scratch.path());
         };
         for (const weft::Io io : available_io()) weft::run(fill, {.workers = 2, .io = io});
-        ::umount(where);
+        ::umount(scratch.directory().c_str());
         return all.wrong();
     }};
 

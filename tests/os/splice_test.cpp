@@ -1,5 +1,6 @@
 #include "support/catch.hpp"
 #include "support/errors.hpp"
+#include "support/namespaces.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/scratch.hpp"
@@ -7,6 +8,7 @@
 
 #include <weft/cancelled.hpp>
 #include <weft/fiber.hpp>
+#include <weft/io/file_system.hpp>
 #include <weft/io/splice.hpp>
 
 #include <algorithm>
@@ -200,4 +202,48 @@ TEST_CASE("a splice goes on in every simulated order", "[os][splice][simulate]")
         REQUIRE(all == "abcdef");
         moving.get();
     });
+}
+
+// --- in a process of its own ---
+
+namespace {
+
+const Child full_disk{"splices to a full disk", [] {
+                          const Scratch scratch;
+                          if (!mount_small_disk(scratch.directory(), "64k")) return not_permitted;
+                          Expectations all;
+                          const auto fill = [&] {
+                              auto to = File::open(scratch.path(), fresh);
+                              Pipe pipe = Pipe::open();
+                              const auto page = pattern(16'384);
+                              std::error_code error;
+                              while (!error) {
+                                  pipe.writer.write_all(std::span{page});
+                                  error = error_of([&] {
+                                      for (std::size_t left = page.size(); left > 0;) {
+                                          left -= splice(pipe.reader, to, left);
+                                      }
+                                  });
+                              }
+                              all.expect(is(error, std::errc::no_space_on_device), error.message());
+                              // What found no room is still in the pipe.
+                              to.truncate(0);
+                              to.seek(0);
+                              all.expect(splice(pipe.reader, to, 1) == 1, "goes on");
+                              weft::io::remove(scratch.path());
+                          };
+                          for (const weft::Io io : available_io()) {
+                              weft::run(fill, {.workers = 2, .io = io});
+                          }
+                          ::umount(scratch.directory().c_str());
+                          return all.wrong();
+                      }};
+
+}  // namespace
+
+TEST_CASE("a splice to a full disk is an error, and the pipe keeps the rest", "[os][splice]") {
+    const Outcome outcome = full_disk.run();
+    INFO(outcome.describe());
+    if (outcome.exited_with(not_permitted)) SKIP("no mounts of one's own are to be had");
+    REQUIRE(outcome.exited_with(0));
 }
