@@ -54,6 +54,7 @@ std::atomic<std::uint32_t> calls{0};
 std::atomic<int> met[kinds]{};
 std::atomic<unsigned> most_entries{0};  // of a ring, for lack of memory; 0: any
 std::atomic<bool> without_buffer_rings{false};
+std::atomic<unsigned> unknown_setup{0};  // flags
 
 /// Called once, by who is about to sleep, with its ring and what it submits.
 using Visit = std::function<void(unsigned ring, unsigned submit)>;
@@ -140,6 +141,7 @@ int __wrap_io_uring_enter2(unsigned ring, unsigned submit, unsigned wait_for, un
 int __wrap_io_uring_setup(unsigned entries, io_uring_params* params) {
     const unsigned most = most_entries;
     if (most != 0 && entries > most) return -ENOMEM;
+    if ((params->flags & unknown_setup) != 0) return -EINVAL;
     return __real_io_uring_setup(entries, params);
 }
 
@@ -386,12 +388,9 @@ TEST_CASE("receives lose nothing while enters fail", "[io][uring][fault]") {
 
 namespace {
 
-/// A runtime of many workers in a process that has memory for a small ring, but for none of
-/// theirs.
-int without_memory_for_rings(Io io) {
-    if (!uring_support()) return 0;
+/// 0 if a runtime of many workers works, through epoll.
+int goes_by_epoll(Io io) {
     ::unsetenv("WEFT_IO");
-    most_entries = 1;
     const std::size_t before = open_fds();
     bool works = false;
     weft::run(
@@ -404,6 +403,13 @@ int without_memory_for_rings(Io io) {
     return works && open_fds() == before ? 0 : 3;
 }
 
+/// In a process that has memory for a small ring, but for none of the workers'.
+int without_memory_for_rings(Io io) {
+    if (!uring_support()) return 0;
+    most_entries = 1;
+    return goes_by_epoll(io);
+}
+
 const Child poor{"no memory for rings", [] { return without_memory_for_rings(Io::automatic); }};
 const Child insisting{"no memory for rings, which it insists on", [] {
                           try {
@@ -413,15 +419,31 @@ const Child insisting{"no memory for rings, which it insists on", [] {
                           }
                       }};
 
+/// As before Linux 6.1.
+const Child old{"no deferred work in rings", [] {
+                    unknown_setup = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+                    return goes_by_epoll(Io::automatic);
+                }};
+
+/// Whether it went by epoll and said once why.
+void check_said_once(const Child& child, const std::string& why) {
+    const Outcome outcome = child.run();
+    INFO(outcome.describe());
+    CHECK(outcome.exited_with(0));
+    CHECK(outcome.says(why));
+    CHECK(std::count(outcome.errors.begin(), outcome.errors.end(), '\n') == 1);
+}
+
 }  // namespace
 
 TEST_CASE("a runtime without memory for its rings goes by epoll, and says so once",
           "[io][uring][fault]") {
     if (!uring_support()) return;
-    const Outcome outcome = poor.run();
-    INFO(outcome.describe());
-    CHECK(outcome.exited_with(0));
-    CHECK(outcome.says("io_uring_setup: Cannot allocate memory"));
-    CHECK(std::count(outcome.errors.begin(), outcome.errors.end(), '\n') == 1);
+    check_said_once(poor, "io_uring_setup: Cannot allocate memory");
     CHECK(insisting.run().exited_with(0));
+}
+
+TEST_CASE("a kernel whose rings are older than weft's goes by epoll, and that is said once",
+          "[io][uring][fault]") {
+    check_said_once(old, "io_uring_setup: ");
 }
