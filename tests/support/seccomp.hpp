@@ -4,13 +4,15 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstddef>
 
 namespace weft::test {
 
-/// From now on `call` fails with `error` in this thread and those it starts. For child
-/// processes: it cannot be taken back.
+/// From now on `call` fails with `error` in this process. For child processes: it cannot be
+/// taken back.
 inline bool forbid(unsigned call, unsigned error) {
     sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -20,7 +22,7 @@ inline bool forbid(unsigned call, unsigned error) {
     };
     const sock_fprog filter{4, program};
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+           ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0;
 }
 
 }  // namespace weft::test
