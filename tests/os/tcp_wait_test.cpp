@@ -9,9 +9,6 @@
 #include <array>
 #include <functional>
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::Deadline;
@@ -21,23 +18,6 @@ using weft::io::TcpListener;
 using weft::io::TcpStream;
 
 namespace {
-
-/// A listener that takes no more connections: the next connect() waits.
-struct FullListener {
-    TcpListener listener{Address::loopback_v4(0), {.backlog = 0}};  // has room for one
-    TcpStream queued = TcpStream::connect(listener.local_address());
-
-    FullListener() {
-        while (!is_full()) weft::this_fiber::yield();
-    }
-    /// Of a listener these two tell the length of its queue, and what that may be.
-    bool is_full() const {
-        tcp_info info{};
-        socklen_t size = sizeof info;
-        REQUIRE(::getsockopt(listener.fd(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0);
-        return info.tcpi_unacked > info.tcpi_sacked;
-    }
-};
 
 /// Every blocking call there is, on streams on which it waits.
 struct Waits {

@@ -18,6 +18,8 @@
 #include <system_error>
 #include <vector>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 namespace weft::test {
@@ -32,6 +34,23 @@ inline Connection connection() {
     auto client = io::TcpStream::connect(listener.local_address());
     return {std::move(client), listener.accept()};
 }
+
+/// A listener that takes no more connections: the next connect() waits.
+struct FullListener {
+    io::TcpListener listener{io::Address::loopback_v4(0), {.backlog = 0}};  // has room for one
+    io::TcpStream queued = io::TcpStream::connect(listener.local_address());
+
+    FullListener() {
+        while (!is_full()) this_fiber::yield();
+    }
+    /// Of a listener these two tell the length of its queue, and what that may be.
+    bool is_full() const {
+        tcp_info info{};
+        socklen_t size = sizeof info;
+        REQUIRE(::getsockopt(listener.fd(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0);
+        return info.tcpi_unacked > info.tcpi_sacked;
+    }
+};
 
 /// Unix sockets, whose buffers, other than TCP's, once full stay full.
 inline Connection socket_pair() {
