@@ -216,13 +216,14 @@ std::optional<Completed> Process::communicate(std::string_view input, Deadline d
     return state.completed(*how);
 }
 
-Completed Process::kill_and_collect() {
+std::optional<Completed> Process::kill_and_collect(Deadline deadline) {
     State& state = *state_;
     state.kill();
-    const ExitStatus how = wait();
+    const auto how = wait(deadline);
+    if (!how) return std::nullopt;
     state.collect(state.output, state.from_output);
     state.collect(state.errors, state.from_errors);
-    return state.completed(how);
+    return state.completed(*how);
 }
 
 }  // namespace weft::io

@@ -3,11 +3,14 @@
 #include "support/fd.hpp"
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
+#include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/fiber.hpp>
 #include <weft/io/process.hpp>
+#include <weft/io/wait.hpp>
 
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -621,6 +624,36 @@ TEST_CASE("of a killed process what it wrote is kept, and nobody else is waited 
         REQUIRE(done.errors == "err\n");
         const int orphan = std::stoi(done.output);
         REQUIRE(::kill(orphan, SIGKILL) == 0);
+    });
+}
+
+TEST_CASE("who kills a process may leave its end to a later call", "[os][process][deadline]") {
+    on_workers_and_io([] {
+        const auto passed = weft::Deadline::Clock::time_point{};
+        auto process = shell("echo out; exec sleep 1000", {.output = Stdio::pipe()});
+        REQUIRE(weft::io::wait_readable(process.output().fd()));
+        std::optional<Completed> done = process.kill_and_collect(passed);
+        if (!done) done = process.kill_and_collect(1h);
+        REQUIRE(done->status == ExitStatus::killed(SIGKILL));
+        REQUIRE(done->output == "out\n");
+        REQUIRE(process.kill_and_collect(passed)->status == done->status);
+    });
+}
+
+TEST_CASE("a cancelled fiber kills a process, and another collects it", "[os][process][cancel]") {
+    on_workers_and_io([] {
+        auto process = shell("exec sleep 1000", {});
+        auto killer = weft::spawn([&process] {
+            try {
+                weft::this_fiber::sleep_for(1h);
+            } catch (const weft::Cancelled&) {
+                process.kill_and_collect();
+            }
+        });
+        until_waiting(killer);
+        killer.cancel();
+        REQUIRE_THROWS_AS(killer.get(), weft::Cancelled);
+        REQUIRE(process.kill_and_collect().status == ExitStatus::killed(SIGKILL));
     });
 }
 

@@ -255,8 +255,11 @@ public:
     /// communicate() has read by then and what is in the pipes; what other processes may
     /// still write to them is not waited for.
     ///
-    /// Blocks: until it has ended. Cancellation point. Throws as wait().
-    Completed kill_and_collect();
+    /// Blocks: until it has ended, at once but for a disk that does not answer. Cancellation
+    /// point. Returns nothing if `deadline` passes first; then, and when it was cancelled, the
+    /// process is killed, and the next call goes on. Throws as wait().
+    std::optional<Completed> kill_and_collect(Deadline deadline);
+    Completed kill_and_collect() { return *kill_and_collect(Deadline::never()); }
 
     /// Gives the process up, and returns its pid: the caller is to wait for it.
     int release() noexcept;
