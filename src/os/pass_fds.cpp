@@ -103,8 +103,11 @@ ReceivedWithFds UnixStream::receive_with_fds(std::span<std::byte> buffer, std::s
     message.msg_controllen = room_for_sender + CMSG_LEN(fds.size() * sizeof(int));
     Use use{descriptor()};
     ReceivedWithFds result;
-    result.size = value_or_throw(
-        detail::receive_message(use, message, MSG_CMSG_CLOEXEC, deadline, what), what);
+    // Of a receive that found nothing, a socket with SO_PASSCRED takes room for credentials all the
+    // same, of which io_uring has none left when it goes on with it: so that waits by a poll.
+    constexpr std::uint32_t flags = MSG_CMSG_CLOEXEC | MSG_DONTWAIT;
+    result.size =
+        value_or_throw(detail::receive_message(use, message, flags, deadline, what), what);
     if (unpack(message, fds, result)) return result;
     for (OwnedFd& fd : fds) fd.close();
     detail::throw_error(-EMSGSIZE, "receive descriptors: more came than there is room for");

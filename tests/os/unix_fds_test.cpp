@@ -277,6 +277,41 @@ TEST_CASE("credentials come with the bytes if asked for, beside descriptors",
     });
 }
 
+TEST_CASE("a receiver waits for credentials beside descriptors", "[os][unix][credentials]") {
+    on_all_io([] {
+        auto [left, right] = UnixStream::pair();
+        right.pass_credentials(true);
+        std::array<std::byte, 10> buffer;
+        std::array<OwnedFd, 2> fds;
+        auto receiver =
+            waiting([&, &right = right] { return right.receive_with_fds(buffer, fds); });
+        connection();  // by this worker's ring, which has tried by then what was begun before
+        Passed passed;
+        send(left, std::array{passed.fd(), passed.fd()});
+        const auto got = receiver.get();
+        REQUIRE(got.fds == 2);
+        REQUIRE(got.sender == Credentials{::getpid(), ::getuid(), ::getgid()});
+    });
+}
+
+TEST_CASE("credentials tell which process sent what comes", "[os][unix][credentials]") {
+    on_workers_and_io([] {
+        auto [left, right] = UnixStream::pair();
+        right.pass_credentials(true);
+        const pid_t child = ::fork();
+        if (child == 0) _exit(::write(left.fd(), "child", 5) == 5 ? 0 : 1);
+        std::array<std::byte, 10> buffer;
+        const auto got = right.receive_with_fds(buffer, {});
+        int status = -1;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        REQUIRE(status == 0);
+        REQUIRE(got.size == 5);
+        REQUIRE(got.sender == Credentials{child, ::getuid(), ::getgid()});
+        // Whose end it is was told when the pair was made: it stays this process's.
+        REQUIRE(right.peer_credentials().process == ::getpid());
+    });
+}
+
 TEST_CASE("plain threads pass descriptors too", "[os][unix][fds]") {
     auto [left, right] = UnixStream::pair();
     Passed passed;
