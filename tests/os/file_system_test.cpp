@@ -1,13 +1,16 @@
+#include "support/busy_threads.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 #include "support/runtime.hpp"
 #include "support/scratch.hpp"
 
 #include <weft/fiber.hpp>
+#include <weft/io/directory.hpp>
 #include <weft/io/file_system.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
@@ -16,6 +19,7 @@
 #include <vector>
 
 namespace io = weft::io;
+using namespace std::chrono_literals;
 using namespace weft::test;
 using io::Rename;
 
@@ -164,5 +168,66 @@ TEST_CASE("names are worked on in every simulated order", "[os][file_system]") {
         }
         for (auto& each : fibers) each.get();
         REQUIRE(io::read_file(scratch.path("same")).starts_with(scratch.directory()));
+    });
+}
+
+// Through io_uring most of these need no thread: there they may be quicker than the deadline.
+TEST_CASE("what is to be done to a name is given up at its deadline, and then was not done",
+          "[os][file_system][deadline]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string file = scratch.path("file");
+        const std::string empty = scratch.path("empty");
+        const auto fresh = [&scratch](const char* name) { return scratch.path(name); };
+        io::write_file(file, "text");
+        io::make_directory(empty);
+        io::symlink("file", fresh("soft"));
+        io::Directory directory{scratch.directory()};
+
+        struct Call {
+            const char* name;
+            std::function<void(weft::Deadline)> make;
+        };
+        const Call calls[] = {
+            {"status", [&](auto d) { io::status(file, d); }},
+            {"symlink_status", [&](auto d) { io::symlink_status(file, d); }},
+            {"exists", [&](auto d) { io::exists(file, d); }},
+            {"read_link", [&](auto d) { io::read_link(fresh("soft"), d); }},
+            {"read_file", [&](auto d) { io::read_file(file, d); }},
+            {"Directory",
+             [&](auto d) {
+                 io::Directory{scratch.directory(), d};
+             }},
+            {"next", [&](auto d) { directory.next(d); }},
+            {"list_directory", [&](auto d) { io::list_directory(scratch.directory(), d); }},
+            {"link", [&](auto d) { io::link(file, fresh("hard"), d); }},
+            {"symlink", [&](auto d) { io::symlink("file", fresh("soft2"), d); }},
+            {"make_directory", [&](auto d) { io::make_directory(fresh("made"), 0700, d); }},
+            {"make_directories", [&](auto d) { io::make_directories(fresh("a/b"), 0700, d); }},
+            {"write_file", [&](auto d) { io::write_file(fresh("written"), "x", 0600, d); }},
+            {"remove_directory", [&](auto d) { io::remove_directory(empty, d); }},
+            {"rename", [&](auto d) { io::rename(file, fresh("moved"), Rename::replace, d); }},
+            {"remove", [&](auto d) { io::remove(fresh("soft"), d); }},
+        };
+        const bool by_threads = weft::Runtime::current().io() == weft::Io::epoll;
+        {
+            const BusyThreads busy;
+            for (const Call& call : calls) {
+                INFO(call.name);
+                const auto passed = weft::Deadline::Clock::time_point{};
+                const auto at_once = error_of([&] { call.make(passed); });
+                REQUIRE((is(at_once, std::errc::timed_out) || (!by_threads && !at_once)));
+                if (by_threads) {
+                    REQUIRE(is(error_of([&] { call.make(1ms); }), std::errc::timed_out));
+                }
+            }
+        }
+        if (!by_threads) return;
+        // All that there was, and nothing else; next() goes on where it was.
+        int names = 0;
+        while (directory.next() != nullptr) ++names;
+        REQUIRE(names == 3);
+        REQUIRE(io::list_directory(scratch.directory()).size() == 3);
+        REQUIRE(io::read_file(file) == "text");
     });
 }

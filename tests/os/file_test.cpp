@@ -1,4 +1,4 @@
-#include "io/offload.hpp"
+#include "support/busy_threads.hpp"
 #include "support/catch.hpp"
 #include "support/namespaces.hpp"
 #include "support/process.hpp"
@@ -16,6 +16,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -29,6 +30,7 @@
 
 using namespace std::chrono_literals;
 using namespace weft::test;
+using weft::Deadline;
 using weft::io::Advice;
 using weft::io::Allocate;
 using weft::io::ConstBuffer;
@@ -467,27 +469,93 @@ TEST_CASE("a lock on a file is shared or not, is waited for, and goes with it",
     });
 }
 
-// Method: streams that linger keep all threads at closing them, until their peer reads.
 TEST_CASE("a lock on a file is waited for no longer than asked, though no thread is free",
           "[os][file][lock][deadline]") {
     on_workers_and_io([] {
-        constexpr std::size_t threads = weft::detail::Offload::max_threads;
-        std::vector<Connection> streams;
-        std::vector<weft::Fiber<>> closers;
-        for (std::size_t i = 0; i < threads; ++i) streams.push_back(connection());
-        for (auto& each : streams) {
-            fill(each.client);
-            each.client.linger(30);
-            closers.push_back(weft::spawn([&each] { each.client.close(); }));
-        }
         const Scratch scratch;
-        File file;  // to open it needs a thread, through epoll: a plain one does
-        std::thread{[&] { file = File::open(scratch.path(), fresh); }}.join();
-        until_in_flight(threads);
-        REQUIRE_FALSE(file.lock(FileLock::exclusive, 5ms));
-        for (auto& each : streams) read_to_end(each.server);
-        weft::join_all(closers);
+        auto file = File::open(scratch.path(), fresh);
+        {
+            const BusyThreads busy;
+            REQUIRE_FALSE(file.lock(FileLock::exclusive, 5ms));
+        }
         REQUIRE(file.try_lock());
+    });
+}
+
+// Through io_uring most of these need no thread: there they may be quicker than the deadline.
+TEST_CASE("what a file is to do is given up at its deadline, and then was not done",
+          "[os][file][deadline]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh);
+        file.write_all("as it was");
+        auto to = File::open(scratch.path("to"), fresh);
+        struct Call {
+            const char* name;
+            std::function<void(Deadline)> make;
+        };
+        const Call calls[] = {
+            {"open", [&](Deadline d) { File::open(scratch.path("new"), fresh, 0600, d); }},
+            {"truncate", [&](Deadline d) { file.truncate(1, d); }},
+            {"allocate", [&](Deadline d) { file.allocate(0, 9000, Allocate::extend, d); }},
+            {"sync", [&](Deadline d) { file.sync(d); }},
+            {"sync_data", [&](Deadline d) { file.sync_data(d); }},
+            {"write_back", [&](Deadline d) { file.write_back(0, 0, d); }},
+            {"advise", [&](Deadline d) { file.advise(Advice::will_need, 0, 0, d); }},
+            {"copy_range", [&](Deadline d) { file.copy_range(0, 9, to, 0, d); }},
+            {"link", [&](Deadline d) { file.link(scratch.path("link"), d); }},
+        };
+        const bool by_threads = weft::Runtime::current().io() == weft::Io::epoll;
+        {
+            const BusyThreads busy;
+            for (const Call& call : calls) {
+                INFO(call.name);
+                const auto error = error_of([&] { call.make(1ms); });
+                REQUIRE((is(error, std::errc::timed_out) || (!by_threads && !error)));
+                const auto passed = error_of([&] { call.make(Deadline::Clock::time_point{}); });
+                REQUIRE((is(passed, std::errc::timed_out) || !by_threads));
+            }
+            REQUIRE((to.size() == 0 && file.status().links <= (by_threads ? 1u : 2u)));
+            if (by_threads) REQUIRE(file.size() == 9);
+        }
+        if (by_threads) REQUIRE(weft::io::list_directory(scratch.directory()).size() == 2);
+    });
+}
+
+TEST_CASE("a part of a file is made zeros", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh);
+        file.write_all(std::string(12'288, 'x'));
+        const auto error = error_of([&] { file.allocate(4096, 4096, Allocate::zero); });
+        // Some file systems cannot, and say so.
+        REQUIRE((!error || is(error, std::errc::operation_not_supported)));
+        std::vector<std::byte> got(12'288);
+        REQUIRE(file.pread_exactly(got, 0) == got.size());
+        const auto zeros = static_cast<std::size_t>(std::ranges::count(got, std::byte{0}));
+        REQUIRE(zeros == (error ? 0 : 4096));
+        REQUIRE((error || got[4096] == std::byte{0}));
+    });
+}
+
+TEST_CASE("what a file is opened with is what the system says of it", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const auto flags_with = [&](OpenMode mode) {
+            auto file = File::open(scratch.path(), fresh | mode);
+            file.write_all("text");
+            return ::fcntl(file.fd(), F_GETFL);
+        };
+        REQUIRE((flags_with(OpenMode::read) & O_SYNC) == 0);
+        REQUIRE((flags_with(OpenMode::sync_data) & O_SYNC) == O_DSYNC);
+        REQUIRE((flags_with(OpenMode::sync) & O_SYNC) == O_SYNC);
+
+        weft::io::symlink(scratch.path(), scratch.path("link"));
+        REQUIRE(weft::io::read_file(scratch.path("link")) == "text");
+        REQUIRE(is(error_of([&] {
+                       File::open(scratch.path("link"), OpenMode::read | OpenMode::no_follow);
+                   }),
+                   std::errc::too_many_symbolic_link_levels));
     });
 }
 
