@@ -58,26 +58,6 @@ long receive(int fd, void* data, std::size_t size, int flags) noexcept {
     return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "recv"), EAGAIN);
 }
 
-long receive_message(int fd, msghdr* message, int flags) noexcept {
-    if (!takes_all(flags)) {
-        const long result = call(SYS_recvmsg, fd, message, flags | no_wait);
-        if (!waits(result, fd, flags)) {
-            succeeded();
-            return result;
-        }
-    } else if (returns_at_once(fd)) {
-        return call(SYS_recvmsg, fd, message, flags);
-    } else {
-        return on_thread([=] { return call(SYS_recvmsg, fd, message, flags); });
-    }
-    const Request request{.code = Request::Code::recvmsg,
-                          .fd = fd,
-                          .buffer = message,
-                          .flags = static_cast<std::uint32_t>(flags)};
-    return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "recvmsg"),
-                        EAGAIN);
-}
-
 /// `attempt()`, which says -EAGAIN instead of waiting, until it says something else. What the
 /// kernel is given are the caller's own pointers, good or bad.
 template <class Attempt>
@@ -86,13 +66,24 @@ long receive_when_ready(int fd, int flags, Attempt&& attempt) noexcept {
     if (waits(result, fd, flags)) {
         const Deadline deadline = deadline_of(fd, Direction::in);
         do {
-            const long ready = wait_ready(fd, POLLIN, deadline, "recvfrom");
+            const long ready = wait_ready(fd, POLLIN, deadline, "receive a message");
             if (ready < 0) return timed_out_is(ready, EAGAIN);
             result = attempt();
         } while (result == -EAGAIN);
     }
     succeeded();
     return result;
+}
+
+/// Not by a request: a receive that finds nothing takes room for credentials out of the message's
+/// head all the same (SO_PASSCRED), and io_uring goes on with that head.
+long receive_message(int fd, msghdr* message, int flags) noexcept {
+    if (!takes_all(flags)) {
+        return receive_when_ready(fd, flags,
+                                  [=] { return call(SYS_recvmsg, fd, message, flags | no_wait); });
+    }
+    if (returns_at_once(fd)) return call(SYS_recvmsg, fd, message, flags);
+    return on_thread([=] { return call(SYS_recvmsg, fd, message, flags); });
 }
 
 long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* address,

@@ -461,6 +461,35 @@ TEST_CASE("sockets: several messages at once, and descriptors with them", "[hook
     });
 }
 
+TEST_CASE("sockets: credentials come to who waited for them", "[hooks][socket]") {
+    conforms([](Seen& seen) {
+        const Pair pair = sockets();
+        const int on = 1;
+        REQUIRE(::setsockopt(pair.b, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0);
+        Beside sender{[&] {
+            // Through the ring, which then has tried what waits there.
+            const Listener listener;
+            const Fd client{::socket(AF_INET, SOCK_STREAM, 0)};
+            ::connect(client, listener.where(), sizeof listener.address);
+            put(pair.a, "x");
+        }};
+        char byte = 0;
+        iovec piece{&byte, 1};
+        alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))] = {};
+        msghdr message{};
+        message.msg_iov = &piece;
+        message.msg_iovlen = 1;
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        seen.of("recvmsg", [&] { return ::recvmsg(pair.b, &message, 0); });
+        seen.note("flags", message.msg_flags);
+        seen.note("control", static_cast<long>(message.msg_controllen));
+        ucred from{};
+        std::memcpy(&from, CMSG_DATA(reinterpret_cast<cmsghdr*>(control)), sizeof from);
+        seen.note("from here", from.pid == ::getpid());
+    });
+}
+
 TEST_CASE("sockets: a blocking send is whole, and keeps its pieces in order", "[hooks][socket]") {
     conforms([](Seen& seen) {
         const Pair pair = sockets();
