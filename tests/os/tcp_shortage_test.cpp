@@ -1,15 +1,22 @@
 // accept() when there are no descriptors left. A program of its own, because it
 // lowers the limit of the process.
 #include "support/catch.hpp"
+#include "support/fd.hpp"
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
 #include "support/waiting.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/diag.hpp>
+#include <weft/fiber_pool.hpp>
+#include <weft/io/stream_server.hpp>
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include <string>
 
 using namespace std::chrono_literals;
 using namespace weft::test;
@@ -43,6 +50,27 @@ public:
 private:
     rlimit before_;
     std::vector<int> taken_;
+};
+
+/// Looks at what fibers wait for.
+class Dump {
+public:
+    /// Lets others run until one waits for that.
+    void until_waiting_for(const std::string& reason) {
+        while (text().find(reason) == std::string::npos) weft::this_fiber::yield();
+    }
+
+private:
+    std::string text() {
+        REQUIRE(::ftruncate(fd_, 0) == 0);
+        ::lseek(fd_, 0, SEEK_SET);
+        weft::dump_fibers(fd_);
+        std::string all(static_cast<std::size_t>(::lseek(fd_, 0, SEEK_CUR)), '\0');
+        REQUIRE(::pread(fd_, all.data(), all.size(), 0) == static_cast<ssize_t>(all.size()));
+        return all;
+    }
+
+    const Fd fd_{::memfd_create("dump", MFD_CLOEXEC)};
 };
 
 }  // namespace
@@ -82,5 +110,22 @@ TEST_CASE("an accept that waits for descriptors can be cancelled and closed",
         REQUIRE_THROWS_AS(cancelled.get(), weft::Cancelled);
         listener.close();
         REQUIRE(is(closed.get(), std::errc::bad_file_descriptor));
+    });
+}
+
+TEST_CASE("a server that waits for descriptors can be stopped", "[os][tcp][shortage][server]") {
+    on_workers_and_io([] {
+        Dump dump;
+        TcpListener listener{Address::loopback_v4(0)};
+        const Address where = listener.local_address();
+        auto client = TcpStream::connect(where);
+        weft::FiberPool pool{4};
+        weft::io::StreamServer server{std::move(listener), [](TcpStream) {}, pool};
+        const Shortage shortage;
+        auto serving = weft::spawn([&] { return server.serve(); });
+        dump.until_waiting_for("out of descriptors for accept");
+        server.stop();
+        REQUIRE(serving.get());
+        REQUIRE(server.accepted() == 0);
     });
 }
