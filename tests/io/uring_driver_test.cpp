@@ -406,7 +406,7 @@ TEST_CASE("a stuck owner is rescued", "[io][uring]") {
 }
 
 TEST_CASE("a rescued receive brings the memory that it was lent", "[io][uring]") {
-    if (!uring_support()) return;
+    if (!uring_support()) SKIP("no io_uring here");
     UringDriver driver{uring_support(), offload()};
     const Handler handler{driver};
     const Pair pair = sockets();

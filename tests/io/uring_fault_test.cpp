@@ -218,7 +218,7 @@ TEST_CASE("no wake is lost when enters fail", "[io][uring][fault]") {
 // Goal: a runtime whose every enter may fail serves, times out, cancels and
 // closes. Method: echoes that are read with deadlines of all lengths.
 TEST_CASE("a runtime goes on while enters fail", "[io][uring][fault]") {
-    if (!uring_support()) return;
+    if (!uring_support()) SKIP("no io_uring here");
     const Faults faults;
     on_workers(
         [] {
@@ -324,7 +324,7 @@ TEST_CASE("wakes get through when completions have overflowed", "[io][uring][fau
 // --- memory is short ---
 
 TEST_CASE("a ring makes do with the memory there is", "[io][uring][fault]") {
-    if (!uring_support()) return;
+    if (!uring_support()) SKIP("no io_uring here");
     most_entries = 16;
     CHECK(Ring{256, 1024}.sq_entries() == 16);
     on_workers(
@@ -373,14 +373,14 @@ void receive_from_many(std::size_t count) {
 }  // namespace
 
 TEST_CASE("receives go on where the kernel has no rings of buffers", "[io][uring][fault]") {
-    if (!uring_support()) return;
+    if (!uring_support()) SKIP("no io_uring here");
     without_buffer_rings = true;
     on_workers([] { receive_from_many(50); }, Io::uring);
     without_buffer_rings = false;
 }
 
 TEST_CASE("receives lose nothing while enters fail", "[io][uring][fault]") {
-    if (!uring_support()) return;
+    if (!uring_support()) SKIP("no io_uring here");
     const Faults faults;
     on_workers([] { receive_from_many(200); }, Io::uring);
     REQUIRE(Faults::met_all());
@@ -438,7 +438,7 @@ void check_said_once(const Child& child, const std::string& why) {
 
 TEST_CASE("a runtime without memory for its rings goes by epoll, and says so once",
           "[io][uring][fault]") {
-    if (!uring_support()) return;
+    if (!uring_support()) SKIP("no io_uring here");
     check_said_once(poor, "io_uring_setup: Cannot allocate memory");
     CHECK(insisting.run().exited_with(0));
 }

@@ -736,6 +736,6 @@ TEST_CASE("what exceeds the limit of a file's size is an error, not the end", "[
 TEST_CASE("a full disk is an error that says where", "[os][file]") {
     const auto outcome = disk_that_is_full.run();
     INFO(outcome.describe());
-    if (outcome.exited_with(not_permitted)) return;
+    if (outcome.exited_with(not_permitted)) SKIP("no namespaces of one's own are to be had");
     REQUIRE(outcome.exited_with(0));
 }
