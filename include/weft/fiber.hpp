@@ -84,7 +84,7 @@ public:
 
     /// Waits for the end and takes the result, moved out.
     ///
-    /// Blocks: until the fiber ended. Cancellation point.
+    /// Blocks: until the fiber ended; join() takes a Deadline. Cancellation point.
     /// Throws what the fiber threw; Cancelled if it was cancelled, or if the
     /// caller is; Deadlock, as join(); std::logic_error when the result was taken before.
     /// (A caller that ends by the Cancelled of another fiber has failed, and is

@@ -64,7 +64,7 @@ public:
 
     /// Waits, then returns the value, which lives as long as a Future or the Promise does.
     ///
-    /// Blocks: until it is done. Cancellation point.
+    /// Blocks: until it is done; wait() takes a Deadline. Cancellation point.
     /// Throws what it failed with: for a Promise that is gone, std::future_error
     /// (broken_promise). Throws Cancelled when it, or the caller, was cancelled.
     View get() const& {

@@ -36,7 +36,8 @@ public:
     Lock& operator=(const Lock&) = delete;
     ~Lock();
 
-    /// Blocks: until locked. Not a cancellation point, so that a destructor may lock.
+    /// Blocks: until locked; try_lock_until() takes a Deadline. Not a cancellation point, so that
+    /// a destructor may lock.
     /// Throws std::system_error(resource_deadlock_would_occur) when the caller
     /// holds it; it stays locked. Throws Deadlock with Options::detect_cycles when
     /// the holder waits, through locks and joins without a deadline, for what the

@@ -75,7 +75,8 @@ public:
     }
 
     /// submit() and get(). Interrupted while the task runs, it waits for its end all the
-    /// same: the task may use what lies on the caller's stack.
+    /// same: the task may use what lies on the caller's stack. So it takes no Deadline; a
+    /// Timeout ends the wait for the task's turn, and then it is never run.
     template <class F, class... Args>
     decltype(auto) apply(F&& fn, Args&&... args) {
         auto future = submit(std::forward<F>(fn), std::forward<Args>(args)...);
@@ -115,7 +116,7 @@ public:
     /// Calls `fn(item)` for each item of `range`: as many at once as the pool runs. Each task
     /// has copies of both. Returns the Results in the order of the items, or void.
     ///
-    /// Blocks: until all are there. Cancellation point.
+    /// Blocks: until all are there. Cancellation point; a Timeout limits it.
     /// Throws what the first of the items that failed did; then, and when interrupted, tasks
     /// that have not begun never do, and those that have are waited for.
     template <class F, class Range>

@@ -19,7 +19,8 @@ inline constexpr std::size_t most_blocking_calls = 64;
 /// long, keeps no worker busy. The threads are kept for the next calls.
 ///
 /// Blocks: until it returns. Cancellation point; once it has begun it is waited for all the
-/// same, for it may use what lies on the caller's stack.
+/// same, for it may use what lies on the caller's stack. So it takes no Deadline; a Timeout
+/// ends the wait for a thread, and then it is never called.
 /// Returns what it returns. Throws what it throws; Cancelled; std::system_error when there is
 /// no thread.
 template <class F, class... Args>

@@ -111,7 +111,7 @@ public:
 
     /// Waits for all non-daemon fibers to end. Not to be called by one of its own.
     ///
-    /// Blocks: the calling thread, until then.
+    /// Blocks: the calling thread, until then. Takes no Deadline: what ends it is that they end.
     /// Throws Deadlock if since the last time no fiber could run and nothing could wake one:
     /// no I/O, timer or plain thread, not even the one that made the Runtime. As
     /// many waits as it took to go on were ended then: by Cancelled, where nothing

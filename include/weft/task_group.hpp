@@ -116,7 +116,8 @@ public:
     /// Waits for all children, and for those they start, then closes the group. When it is
     /// interrupted, cancels them, waits on, and throws that at last.
     ///
-    /// Blocks: until all have ended. Cancellation point.
+    /// Blocks: until all have ended. Cancellation point. Takes no Deadline, for nobody is left
+    /// behind: a Timeout around it has the children cancelled.
     /// Throws the first failure; failures() has them all. Else what interrupted it.
     void join();
 
@@ -169,7 +170,8 @@ private:
 /// Calls `body(group)` and waits for all that is started in that group, whatever
 /// happens. Returns what `body` returns.
 ///
-/// Blocks: until body and children have ended. Cancellation point.
+/// Blocks: until body and children have ended; a Timeout limits it as TaskGroup::join().
+/// Cancellation point.
 /// Throws the first failure, of a child or of `body`; the others go to the runtime's
 /// handler (a TaskGroup of one's own has them all). Else what interrupted it; Cancelled
 /// when the group was cancelled before `body` had a result to return.

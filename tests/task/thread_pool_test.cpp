@@ -11,6 +11,7 @@
 #include <weft/deadlock.hpp>
 #include <weft/event.hpp>
 #include <weft/run_blocking.hpp>
+#include <weft/timeout.hpp>
 
 #include <pthread.h>
 #include <signal.h>
@@ -277,5 +278,24 @@ TEST_CASE("who is cancelled during a blocking call waits for it", "[run_blocking
         gate.set();
         CHECK_THROWS_AS(caller.get(), weft::Cancelled);
         CHECK(ended);
+    });
+}
+
+TEST_CASE("a Timeout ends the wait for a thread, and then nothing is called",
+          "[thread_pool][timeout]") {
+    on_workers([] {
+        ThreadPool pool{1};
+        std::latch release{1};
+        auto busy = weft::spawn([&] { pool.apply([&] { release.wait(); }); });
+        until_waiting(busy);
+        std::atomic<bool> called{false};
+        {
+            weft::Timeout limit{1ms};
+            CHECK_THROWS_AS(pool.apply([&] { called = true; }), weft::TimedOut);
+        }
+        release.count_down();
+        busy.join();
+        CHECK(pool.apply([] { return 1; }) == 1);  // after whatever was before it
+        CHECK_FALSE(called);
     });
 }

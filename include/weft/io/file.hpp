@@ -192,8 +192,8 @@ public:
     void link(std::string_view path, Deadline deadline = Deadline::never());
 
     /// Closes. What other fibers have in flight here ends with EBADF first.
-    /// Blocks: for what a disk is doing of it.
-    /// Idempotent. Never throws; not a cancellation point.
+    /// Blocks: for what a disk is doing of it; takes no Deadline, for a close cannot be taken
+    /// back. Idempotent. Never throws; not a cancellation point.
     void close() noexcept { descriptor_.close(); }
 
     bool is_open() const noexcept { return descriptor_.get() >= 0; }
