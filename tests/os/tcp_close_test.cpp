@@ -2,6 +2,7 @@
 #include "support/catch.hpp"
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
+#include "support/waiting.hpp"
 
 #include <weft/event.hpp>
 #include <weft/this_fiber.hpp>
@@ -203,5 +204,21 @@ TEST_CASE("the destructor closes", "[os][tcp][close]") {
         auto [client, server] = connection();
         { const TcpStream gone{std::move(server)}; }
         REQUIRE(read_text(client).empty());
+    });
+}
+
+TEST_CASE("shutting a direction down ends what waits for it here", "[os][tcp][close]") {
+    on_all_io([] {
+        for (const bool local : {false, true}) {
+            auto [stream, peer] = local ? socket_pair() : connection();
+            auto reader = waiting([&stream = stream] { return read_text(stream); });
+            auto writer = waiting([&stream = stream] {
+                return error_of([&] { stream.write_all(std::string(16'000'000, 'x')); });
+            });
+            stream.shutdown(weft::io::Shutdown::read);
+            REQUIRE(reader.get().empty());
+            stream.shutdown(weft::io::Shutdown::write);
+            REQUIRE(is(writer.get(), std::errc::broken_pipe));
+        }
     });
 }

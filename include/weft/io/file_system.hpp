@@ -25,31 +25,34 @@ enum class Rename : std::uint8_t {
     exchange,    ///< the two are exchanged; there must be one
 };
 
-/// What `path` names, symbolic links followed.
+/// What `path` names, symbolic links followed. Throws no_such_file_or_directory, ...
 WEFT_API FileStatus status(std::string_view path, Deadline deadline = Deadline::never());
 /// The same, of a symbolic link itself.
 WEFT_API FileStatus symlink_status(std::string_view path, Deadline deadline = Deadline::never());
 /// Whether there is something by that name, a symbolic link that leads nowhere not counted.
+/// What keeps it from telling throws: permission_denied, timed_out, ...
 WEFT_API bool exists(std::string_view path, Deadline deadline = Deadline::never());
 
 /// In one step: nobody sees neither or half of it. Both in one file system.
 WEFT_API void rename(std::string_view from, std::string_view to, Rename how = Rename::replace,
                      Deadline deadline = Deadline::never());
-/// Removes a name of what is no directory, and what it names with its last one.
+/// Removes a name of what is no directory, and what it names with its last one; while it is
+/// open somewhere it lives on. Throws is_a_directory, ...
 WEFT_API void remove(std::string_view path, Deadline deadline = Deadline::never());
-/// Removes an empty directory.
+/// Removes an empty directory. Throws directory_not_empty, not_a_directory, ...
 WEFT_API void remove_directory(std::string_view path, Deadline deadline = Deadline::never());
 
-/// A second name, `path`, of `file`. One that is a symbolic link is not followed.
+/// A second name, `path`, of `file`. One that is a symbolic link is not followed. Throws
+/// file_exists, cross_device_link, ...
 WEFT_API void link(std::string_view file, std::string_view path,
                    Deadline deadline = Deadline::never());
-/// A symbolic link, `path`, that says `target`.
+/// A symbolic link, `path`, that says `target`, which need not be there. Throws file_exists.
 WEFT_API void symlink(std::string_view target, std::string_view path,
                       Deadline deadline = Deadline::never());
-/// What a symbolic link says.
+/// What a symbolic link says. Throws invalid_argument for what is none.
 WEFT_API std::string read_link(std::string_view path, Deadline deadline = Deadline::never());
 
-/// `permissions` less the process's umask.
+/// `permissions` less the process's umask. Throws file_exists, ...
 WEFT_API void make_directory(std::string_view path, std::uint32_t permissions = 0777,
                              Deadline deadline = Deadline::never());
 /// The same, with the directories it is to be in. Returns whether it was not there.
@@ -57,10 +60,10 @@ WEFT_API void make_directory(std::string_view path, std::uint32_t permissions = 
 WEFT_API bool make_directories(std::string_view path, std::uint32_t permissions = 0777,
                                Deadline deadline = Deadline::never());
 
-/// All that is in a file.
+/// All that is in a file. Throws also std::bad_alloc: it is as large as the file.
 WEFT_API std::string read_file(std::string_view path, Deadline deadline = Deadline::never());
-/// Makes `data` all that is in a file, which is made if it is not there. When it throws,
-/// what was in it may be gone.
+/// Makes `data` all that is in a file, which is made if it is not there. Others may see a part
+/// of it meanwhile, and nothing waits for the disk. When it throws, what was in it may be gone.
 WEFT_API void write_file(std::string_view path, std::span<const std::byte> data,
                          std::uint32_t permissions = 0644, Deadline deadline = Deadline::never());
 inline void write_file(std::string_view path, std::string_view text,

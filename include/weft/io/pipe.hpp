@@ -39,14 +39,16 @@ public:
     /// Reads what is there, at least one byte, at most `buffer`.
     ///
     /// Blocks: until something is there. Cancellation point.
-    /// Returns 0 when all writing ends are closed (or for an empty buffer).
-    /// Throws std::system_error: timed_out, bad_file_descriptor.
+    /// Returns how many bytes, 0 when all writing ends are closed (or for an empty buffer).
+    /// Throws std::system_error: timed_out, bad_file_descriptor, what a terminal reports; then
+    /// nothing was read.
     std::size_t read(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
 
-    /// Reads until `buffer` is full. Blocks as read().
+    /// Reads until `buffer` is full. Blocks as read(), again and again. Cancellation point.
     ///
     /// Returns the number of bytes read, which is less than its size only at the pipe's end.
-    /// Throws as read(); what was read by then is in the buffer's beginning.
+    /// Throws as read(); what was read by then is in the buffer's beginning, and nobody can
+    /// tell how much.
     std::size_t read_exactly(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
 
     /// Closes: who writes gets broken_pipe. What other fibers have in flight here ends with
@@ -101,12 +103,16 @@ public:
 
     /// Writes some of it, at least one byte.
     ///
-    /// Blocks: until the kernel took some. Cancellation point. Returns how much.
-    /// Throws std::system_error: broken_pipe, timed_out, bad_file_descriptor.
+    /// Blocks: until the kernel took some. Cancellation point.
+    /// Returns how many bytes, 0 only for no data.
+    /// Throws std::system_error: broken_pipe, timed_out, bad_file_descriptor; then nothing was
+    /// written.
     std::size_t write(std::span<const std::byte> data, Deadline deadline = Deadline::never());
 
-    /// Writes all of it. Blocks until the kernel took it. Throws as write(); a part may
-    /// then have been written.
+    /// Writes all of it.
+    ///
+    /// Blocks: until the kernel took it. Cancellation point. Throws as write(); then, and when
+    /// it was cancelled, a part may have been written.
     void write_all(std::span<const std::byte> data, Deadline deadline = Deadline::never());
     void write_all(std::string_view text, Deadline deadline = Deadline::never()) {
         write_all(std::as_bytes(std::span{text.data(), text.size()}), deadline);

@@ -202,6 +202,8 @@ class WEFT_API Process {
 public:
     /// Starts it.
     ///
+    /// Blocks: the OS thread, as said above, until the program is loaded; takes no Deadline. Not a
+    /// cancellation point.
     /// Throws std::system_error that names the program, or the directory, with the error of
     /// the step that failed: no_such_file_or_directory, permission_denied,
     /// executable_format_error (a script without "#!"), too_many_files_open ...; nothing is
@@ -214,7 +216,7 @@ public:
 
     int pid() const noexcept;
 
-    /// The ends of its pipes; closed if it has none there.
+    /// The ends of its pipes; closed if it has none there. Live as long as *this.
     PipeWriter& input() noexcept;
     PipeReader& output() noexcept;
     PipeReader& errors() noexcept;
@@ -232,8 +234,10 @@ public:
     /// Sends it a signal. Never blocks. Returns false if it has ended, and somebody has
     /// waited for it. Throws std::system_error: invalid_argument, operation_not_permitted.
     bool send_signal(int signal);
-    /// The same for its process group, which must be its own.
+    /// The same for its process group, which must be its own (ProcessOptions::group): else
+    /// throws std::logic_error.
     bool signal_group(int signal);
+    /// Asks it to end (SIGTERM), or ends it (SIGKILL); wait() tells when it has.
     bool terminate() { return send_signal(15); }
     bool kill() { return send_signal(9); }
 
@@ -261,7 +265,8 @@ public:
     std::optional<Completed> kill_and_collect(Deadline deadline);
     Completed kill_and_collect() { return *kill_and_collect(Deadline::never()); }
 
-    /// Gives the process up, and returns its pid: the caller is to wait for it.
+    /// Gives the process up, and returns its pid: the caller is to wait for it. Its pipes are
+    /// closed. Never blocks.
     int release() noexcept;
 
 private:

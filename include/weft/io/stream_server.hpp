@@ -39,7 +39,8 @@ public:
     /// those that are still there.
     ///
     /// Blocks: until no connection is left. Cancellation point; interrupted, it gives no
-    /// grace. Requires: called once, by a fiber.
+    /// grace. Takes no Deadline: stop() ends it, and StreamServerOptions::grace says how soon.
+    /// Requires: called once, by a fiber.
     /// Returns whether all connections ended by themselves.
     /// Throws what made accepting impossible (std::system_error of the listener;
     /// PoolClosed, if somebody else closed the pool); Cancelled. No connection is left
@@ -160,7 +161,7 @@ public:
         add(std::move(listener));
     }
 
-    /// Serves this one, too.
+    /// Serves this one, too. Before serve(). Throws std::bad_alloc.
     void add(Listener listener) {
         StreamServerBase::add(std::make_unique<Of>(std::move(listener), handler_));
     }

@@ -25,18 +25,19 @@ public:
     /// Reads what is there, at least one byte, at most `buffer`.
     ///
     /// Blocks: until something is there. Cancellation point.
-    /// Returns 0 at the end of the stream (or for an empty buffer).
-    /// Throws std::system_error: connection_reset, timed_out, bad_file_descriptor.
+    /// Returns how many bytes, 0 at the end of the stream (or for an empty buffer).
+    /// Throws std::system_error: connection_reset, timed_out, bad_file_descriptor; then
+    /// nothing was read.
     std::size_t read(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
 
     /// The same into several buffers, filled in order: the first 16 that are not empty.
     std::size_t read(std::span<const MutableBuffer> buffers, Deadline deadline = Deadline::never());
 
-    /// Reads until `buffer` is full. Blocks as read().
+    /// Reads until `buffer` is full. Blocks as read(), again and again. Cancellation point.
     ///
     /// Returns the number of bytes read, which is less than its size only if
     /// the stream ended before. Throws as read(); what was read by then is in
-    /// the buffer's beginning.
+    /// the buffer's beginning, and nobody can tell how much.
     std::size_t read_exactly(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
 
     /// Reads what is there, at least one byte, at most 16 KiB, into memory that weft lends
@@ -47,18 +48,23 @@ public:
     /// Blocks: until something is there. Cancellation point.
     /// Returns nothing at the end of the stream.
     /// Throws as read(), and std::system_error(not_enough_memory); nothing is lost then.
+    /// Lifetime: what it returns may outlive the stream and the runtime.
     LentBytes receive(Deadline deadline = Deadline::never());
 
     /// Writes some of it, at least one byte.
     ///
-    /// Blocks: until the kernel took some. Cancellation point. Returns how much.
+    /// Blocks: until the kernel took some. Cancellation point.
+    /// Returns how many bytes, 0 only for no data.
     /// Throws std::system_error: broken_pipe, connection_reset, timed_out,
-    /// bad_file_descriptor.
+    /// bad_file_descriptor; then nothing was sent.
     std::size_t write(std::span<const std::byte> data, Deadline deadline = Deadline::never());
+    /// The same from several buffers: of the first 16 that are not empty.
     std::size_t write(std::span<const ConstBuffer> buffers, Deadline deadline = Deadline::never());
 
-    /// Writes all of it. Blocks until the kernel took it. Throws as write(); a
-    /// part may then have been sent.
+    /// Writes all of it, of however many buffers.
+    ///
+    /// Blocks: until the kernel took it. Cancellation point. Throws as write(); then, and when
+    /// it was cancelled, a part may have been sent, and nobody can tell how much.
     void write_all(std::span<const std::byte> data, Deadline deadline = Deadline::never());
     void write_all(std::span<const ConstBuffer> buffers, Deadline deadline = Deadline::never());
     void write_all(std::string_view text, Deadline deadline = Deadline::never()) {
@@ -66,7 +72,8 @@ public:
     }
 
     /// Ends one direction or both: the peer reads to the end and then gets 0.
-    /// Never blocks. Throws std::system_error(not_connected).
+    /// What waits here for that direction ends: a read with 0, a write with broken_pipe.
+    /// Never blocks. Throws std::system_error(not_connected). Any fiber or thread.
     void shutdown(Shutdown what);
 
     // --- Asio's SyncReadStream and SyncWriteStream ---
@@ -100,7 +107,8 @@ public:
     }
 
     /// For code that has no room for a Deadline in its calls (Beast, Asio): the
-    /// moment at which read_some() and write_some() give up with timed_out.
+    /// moment at which read_some() and write_some() give up with timed_out. Counts for calls
+    /// that begin after it. Thread safety: not while another fiber is in one of the two.
     void expires_at(Deadline deadline) noexcept { expiry_ = deadline; }
 
 protected:

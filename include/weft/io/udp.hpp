@@ -61,14 +61,15 @@ public:
     UdpSocket(UdpSocket&&) noexcept = default;
     UdpSocket& operator=(UdpSocket&&) noexcept = default;
 
-    /// Connected to `peer`, on a port that the system picks. Never blocks.
+    /// Connected to `peer`, on a port that the system picks. Never blocks. Throws
+    /// std::system_error that names the address.
     static UdpSocket connected(const Address& peer);
 
     /// From now on it talks with `peer` alone. Never blocks. Throws
     /// std::system_error that names the address.
     void connect(const Address& peer);
     /// And with everybody again. The system gives up a port that it picked itself,
-    /// and picks another for the next datagram sent.
+    /// and picks another for the next datagram sent. Never blocks. Throws std::system_error.
     void disconnect();
 
     /// Sends one datagram, to the peer or to `to`.
@@ -80,18 +81,25 @@ public:
     void send_to(std::span<const std::byte> data, const Address& to,
                  Deadline deadline = Deadline::never());
 
-    /// Receives one datagram. Blocks: until there is one. Cancellation point, which
-    /// loses none. Throws std::system_error: connection_refused, timed_out, ...
+    /// Receives one datagram. What does not fit into `buffer` is gone, and said to be.
+    ///
+    /// Blocks: until there is one. Cancellation point, which loses none.
+    /// Returns its size in the buffer, in bytes, and receive_from() who sent it.
+    /// Throws std::system_error: connection_refused, timed_out, bad_file_descriptor; then none
+    /// was taken.
     Received receive(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
     ReceivedFrom receive_from(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
 
     /// The same for what is there, in one system call: at least one datagram, at
-    /// most 32. Blocks as receive(). Returns how many.
+    /// most 32. Fills in `received` of each. Returns how many; 0 only for no `datagrams`.
+    /// Blocks and throws as receive(), for the first: the error of a later one is the next
+    /// call's.
     std::size_t receive_many(std::span<IncomingDatagram> datagrams,
                              Deadline deadline = Deadline::never());
 
     /// Sends as many as there is room for, in order, in one system call: at least
-    /// one, at most 32. Blocks as send(). Returns how many.
+    /// one, at most 32. Returns how many; 0 only for no `datagrams`. Blocks and throws as
+    /// send(), for the first: the error of a later one is that of the call that begins there.
     std::size_t send_many(std::span<const OutgoingDatagram> datagrams,
                           Deadline deadline = Deadline::never());
 

@@ -47,16 +47,19 @@ public:
     /// Blocks: while the listener's queue is full, of which the system does not
     /// tell when it has room: it tries again after 1 ms, growing to 50 ms.
     /// Cancellation point. Throws std::system_error that names the address:
-    /// no_such_file_or_directory, connection_refused, timed_out, ...
+    /// no_such_file_or_directory, connection_refused, timed_out, ...; then nothing is open.
     static UnixStream connect(const UnixAddress& peer, Deadline deadline = Deadline::never());
 
-    /// Two that are connected with each other. Throws std::system_error.
+    /// Two that are connected with each other. Never blocks. Throws std::system_error:
+    /// too_many_files_open.
     static std::pair<UnixStream, UnixStream> pair();
 
     /// Writes some of `data`, at least one byte, and with the first byte copies of
-    /// all `fds`, which stay the caller's. Blocks as write(). Returns how many bytes.
+    /// all `fds`, which stay the caller's. Returns how many bytes.
     ///
-    /// Throws std::system_error as write(); then nothing was sent.
+    /// Blocks: as write(). Cancellation point.
+    /// Throws std::system_error as write(), bad_file_descriptor also for one of `fds`; then
+    /// nothing was sent.
     /// too_many_references (ETOOMANYREFS): too many are under way.
     /// std::invalid_argument when `data` is empty or there are more than 253 `fds`.
     std::size_t send_with_fds(std::span<const std::byte> data, std::span<const int> fds,
@@ -66,6 +69,7 @@ public:
     /// into the beginning of `fds`, close-on-exec. What was there is closed. It gets
     /// those of one send_with_fds() at most: it ends where others begin.
     ///
+    /// Blocks: as read(). Cancellation point, which loses neither bytes nor descriptors.
     /// Throws std::system_error as read(). message_size: more came than `fds` has
     /// room for, or than this process may open; then all of them are closed, and
     /// the bytes that came with them are gone. std::invalid_argument when `fds` has
@@ -74,10 +78,11 @@ public:
                                      Deadline deadline = Deadline::never());
 
     /// Whether receive_with_fds() tells who sent what it returns: each time anew,
-    /// for a connection may be handed to another process.
+    /// for a connection may be handed to another process. Off by default, and for what was
+    /// sent before. Never blocks. Throws std::system_error.
     void pass_credentials(bool on);
 
-    /// Who connected, or listened, or made the pair.
+    /// Who connected, or listened, or made the pair: at that time. Throws std::system_error.
     Credentials peer_credentials() const;
 
     UnixAddress local_address() const;
