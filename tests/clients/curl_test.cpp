@@ -108,12 +108,37 @@ Request multi_request(const char* scheme) {
     };
 }
 
-/// Waits for `per_multi` times as many requests as there are fibers.
-struct MultiGate : WebGate {
+/// Waits for `each` times as many requests as there are fibers.
+template <std::size_t each>
+struct GateOfSeveral : WebGate {
     std::size_t waiting(std::size_t wanted) override {
-        return WebGate::waiting(wanted * per_multi) / per_multi;
+        return WebGate::waiting(wanted * each) / each;
     }
 };
+using MultiGate = GateOfSeveral<per_multi>;
+
+struct Way {
+    const char* scheme;
+    bool multi;
+};
+constexpr Way ways[] = {{"http", false}, {"https", false}, {"http", true}, {"https", true}};
+
+/// One request, which libcurl itself ends after `limit_ms` if that is not 0. What went wrong.
+std::string request(const Way& way, const std::string& target, long limit_ms = 0) {
+    std::vector<std::unique_ptr<Transfer>> one;
+    one.push_back(std::make_unique<Transfer>(url(way.scheme, target)));
+    curl_easy_setopt(one.front()->easy(), CURLOPT_TIMEOUT_MS, limit_ms);
+    return way.multi ? perform_all(one) : error_of(one.front()->perform());
+}
+
+/// What all of `errors` have to say is one of these.
+void require_all_are(const std::vector<std::string>& errors, std::vector<CURLcode> codes) {
+    for (const auto& each : errors) {
+        INFO("said: " << each);
+        REQUIRE(std::any_of(codes.begin(), codes.end(),
+                            [&](CURLcode code) { return each.starts_with(error_of(code)); }));
+    }
+}
 
 }  // namespace
 
@@ -139,46 +164,59 @@ TEST_CASE("40 multi handles with 5 requests each wait at once", "[clients][curl]
 
 TEST_CASE("a cancelled request fails as libcurl says it", "[clients][curl]") {
     const auto cancel = [](auto& fibers) { weft::cancel_all(fibers); };
-    require_nothing_left_open([&] {
-        WebGate gate;
-        const auto errors = interrupted(gate, easy_request("http"), cancel);
-        for (const auto& each : errors) {
-            INFO("said: " << each);
-            REQUIRE((!each.empty() && each.find("wrong") == std::string::npos));
-        }
-        require_all_say(errors, "[thrown]");
-    });
-    require_nothing_left_open([&] {
-        MultiGate gate;
-        const auto errors = interrupted(gate, multi_request("https"), cancel, 8);
-        require_all_say(errors, "[thrown]");
-    });
+    for (const char* scheme : {"http", "https"}) {
+        require_nothing_left_open([&] {
+            WebGate gate;
+            const auto errors = interrupted(gate, easy_request(scheme), cancel);
+            // libcurl has no code for it: what fails is its poll().
+            require_all_are(errors, {CURLE_BAD_FUNCTION_ARGUMENT, CURLE_UNRECOVERABLE_POLL});
+            require_all_say(errors, "[thrown]");
+        });
+        require_nothing_left_open([&] {
+            MultiGate gate;
+            const auto errors = interrupted(gate, multi_request(scheme), cancel, 8);
+            require_all_say(errors, curl_multi_strerror(CURLM_UNRECOVERABLE_POLL));
+            require_all_say(errors, "[thrown]");
+        });
+    }
 }
 
 TEST_CASE("a Timeout and libcurl's own time-out end a request", "[clients][curl]") {
-    require_nothing_left_open([] {
-        run_hooked([] {
-            bool thrown = false;
-            CURLcode code = CURLE_OK;
-            try {
-                const weft::Timeout limit{50ms};
-                code = Transfer{url("http", "/sleep?ms=60000")}.perform();
-                weft::this_fiber::check_cancelled();
-            } catch (const weft::TimedOut&) {
-                thrown = true;
-            }
-            INFO(curl_easy_strerror(code));
-            REQUIRE(code != CURLE_OK);
-            REQUIRE(thrown);
-
-            Transfer limited{url("http", "/sleep?ms=60000")};
-            curl_easy_setopt(limited.easy(), CURLOPT_TIMEOUT_MS, 50L);
-            REQUIRE(limited.perform() == CURLE_OPERATION_TIMEDOUT);
+    for (const Way& way : ways) {
+        INFO(way.scheme << (way.multi ? " multi" : " easy"));
+        require_nothing_left_open([&] {
+            run_hooked([&] {
+                bool thrown = false;
+                std::string error;
+                try {
+                    const weft::Timeout limit{50ms};
+                    error = request(way, "/sleep?ms=60000");
+                    weft::this_fiber::check_cancelled();
+                } catch (const weft::TimedOut&) {
+                    thrown = true;
+                }
+                INFO(error);
+                REQUIRE_FALSE(error.empty());
+                REQUIRE(thrown);
+                require_all_are({request(way, "/sleep?ms=60000", 50)}, {CURLE_OPERATION_TIMEDOUT});
+            });
         });
-    });
+    }
 }
 
-TEST_CASE("connections refused, broken off and reset fail as ever", "[clients][curl]") {
+TEST_CASE("connections broken off and reset fail as ever", "[clients][curl]") {
+    for (const Way& way : ways) {
+        INFO(way.scheme << (way.multi ? " multi" : " easy"));
+        require_nothing_left_open([&] {
+            run_hooked([&] {
+                require_all_are({request(way, "/close")}, {CURLE_PARTIAL_FILE});
+                require_all_are({request(way, "/reset")}, {CURLE_RECV_ERROR});
+            });
+        });
+    }
+}
+
+TEST_CASE("connections refused, reset at once and of no protocol fail as ever", "[clients][curl]") {
     require_nothing_left_open([] {
         int port = 0;
         run_hooked([&] {
@@ -187,8 +225,6 @@ TEST_CASE("connections refused, broken off and reset fail as ever", "[clients][c
             const auto code = Transfer{"http://127.0.0.1:" + std::to_string(port)}.perform();
             REQUIRE((code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR ||
                      code == CURLE_COULDNT_CONNECT));
-            REQUIRE(Transfer{url("http", "/close")}.perform() == CURLE_PARTIAL_FILE);
-            REQUIRE(Transfer{url("http", "/reset")}.perform() == CURLE_RECV_ERROR);
             const BadPeer babbles{BadPeer::Does::babble};
             REQUIRE(Transfer{"https://127.0.0.1:" + std::to_string(babbles.port())}.perform() ==
                     CURLE_SSL_CONNECT_ERROR);
@@ -216,4 +252,20 @@ TEST_CASE("a name is looked up by libcurl's own thread", "[clients][curl]") {
             }
         });
     });
+}
+
+// The last: it ends the server.
+TEST_CASE("requests fail when the server is killed", "[clients][curl]") {
+    // Each way as often as the others: of four fibers two make one request, two several.
+    const auto by_turns = [](std::size_t number) {
+        const Way& way = ways[number % 4];
+        return (way.multi ? multi_request(way.scheme) : easy_request(way.scheme))(number);
+    };
+    const std::size_t before = open_fds();
+    {
+        GateOfSeveral<(1 + per_multi) / 2> gate;
+        const auto errors = killed(gate, by_turns, "WEFT_TEST_WEB_PID", SIGKILL, 40);
+        require_all_are(errors, {CURLE_GOT_NOTHING, CURLE_RECV_ERROR});
+    }
+    REQUIRE(open_fds() == before);
 }

@@ -70,6 +70,7 @@ def break_off(writer, target):
     writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf')
     if target == '/reset':
         writer.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        writer.transport.abort()  # at once, without the farewell of TLS
 
 
 async def talk(gate, reader, writer):
