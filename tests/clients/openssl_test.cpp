@@ -20,6 +20,7 @@ using Stream = std::unique_ptr<BIO, Delete>;
 
 SSL_CTX* context() {
     static const std::unique_ptr<SSL_CTX, Delete> made = [] {
+        ::signal(SIGPIPE, SIG_IGN);  // as s_client does: OpenSSL writes by write()
         std::unique_ptr<SSL_CTX, Delete> context{SSL_CTX_new(TLS_client_method())};
         SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
         REQUIRE(SSL_CTX_load_verify_file(context.get(), server("WEFT_TEST_CA").c_str()) == 1);
@@ -37,12 +38,18 @@ std::string first_error() {
     return std::string{"system: "} + std::strerror(system_error);
 }
 
-Stream connect(const std::string& port) {
+/// Nothing is done yet.
+Stream stream_to(const std::string& port) {
     Stream stream{BIO_new_ssl_connect(context())};
     BIO_set_conn_hostname(stream.get(), ("127.0.0.1:" + port).c_str());
     SSL* ssl = nullptr;
     BIO_get_ssl(stream.get(), &ssl);
     SSL_set_mode(ssl, SSL_MODE_AUTO_RETRY);
+    return stream;
+}
+
+Stream connect(const std::string& port) {
+    Stream stream = stream_to(port);
     return BIO_do_handshake(stream.get()) == 1 ? std::move(stream) : nullptr;
 }
 
@@ -69,6 +76,15 @@ std::string slow_request(std::size_t number) {
     if (const auto said = get(stream.get(), "/gate?say=" + say); said != say) return said;
     const auto said = get(stream.get(), "/sleep?ms=200&say=again" + say);
     return said == "again" + say ? "" : said;
+}
+
+/// How a conversation ends that is broken off in the middle of an answer.
+std::string end_of(const char* target) {
+    const Stream stream = connect(server("WEFT_TEST_HTTPS"));
+    if (stream == nullptr) return first_error();
+    if (const auto said = get(stream.get(), target); said != "half") return said;
+    char byte = 0;
+    return BIO_read(stream.get(), &byte, 1) == 0 ? "closed" : first_error();
 }
 
 }  // namespace
@@ -110,12 +126,65 @@ TEST_CASE("each fiber has a queue of OpenSSL errors of its own", "[clients][open
     });
 }
 
+TEST_CASE("a Timeout ends a conversation, and SO_RCVTIMEO does", "[clients][openssl]") {
+    require_nothing_left_open([] {
+        run_hooked([] {
+            const Stream stream = connect(server("WEFT_TEST_HTTPS"));
+            REQUIRE(stream != nullptr);
+            bool thrown = false;
+            std::string said;
+            try {
+                const weft::Timeout limit{50ms};
+                said = get(stream.get(), "/sleep?ms=60000");
+                weft::this_fiber::check_cancelled();
+            } catch (const weft::TimedOut&) {
+                thrown = true;
+            }
+            require_all_say({said}, "Operation canceled");
+            REQUIRE(thrown);
+
+            const Stream limited = connect(server("WEFT_TEST_HTTPS"));
+            REQUIRE(limited != nullptr);
+            int fd = -1;
+            BIO_get_fd(limited.get(), &fd);
+            const timeval brief{0, 50'000};
+            REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &brief, sizeof brief) == 0);
+            require_all_say({get(limited.get(), "/sleep?ms=60000")}, "temporarily unavailable");
+            REQUIRE(BIO_should_retry(limited.get()));
+        });
+    });
+}
+
 TEST_CASE("a reset connection fails as ever", "[clients][openssl]") {
     require_nothing_left_open([] {
         run_hooked([] {
             const BadPeer resets{BadPeer::Does::reset};
-            REQUIRE(connect(std::to_string(resets.port())) == nullptr);
-            ERR_clear_error();
+            const Stream stream = stream_to(std::to_string(resets.port()));
+            REQUIRE(BIO_do_handshake(stream.get()) <= 0);
+            const auto said = first_error();
+            INFO("said: " << said);
+            // Of the handshake's calls either a write or a read is told first.
+            REQUIRE((said.ends_with("Connection reset by peer") || said.ends_with("Broken pipe")));
         });
     });
+}
+
+TEST_CASE("conversations broken off and reset fail as ever", "[clients][openssl]") {
+    require_nothing_left_open([] {
+        run_hooked([] {
+            REQUIRE(end_of("/close") == "closed");
+            require_all_say({end_of("/reset")}, "Connection reset by peer");
+        });
+    });
+}
+
+// The last: it ends the server.
+TEST_CASE("conversations fail when the server is killed", "[clients][openssl]") {
+    const std::size_t before = open_fds();
+    {
+        WebGate gate;
+        const auto errors = killed(gate, slow_request, "WEFT_TEST_WEB_PID", SIGKILL);
+        require_all_say(errors, "unexpected eof while reading");
+    }
+    REQUIRE(open_fds() == before);
 }
