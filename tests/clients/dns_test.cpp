@@ -3,7 +3,9 @@
 #include "clients/web_gate.hpp"
 
 #include <arpa/inet.h>
+#include <arpa/nameser.h>
 #include <netdb.h>
+#include <resolv.h>
 
 using namespace weft::test;
 
@@ -50,6 +52,20 @@ std::string by_gethostbyname(std::size_t number) {
     return text == address_of(number) ? "" : text;
 }
 
+/// Asks the name server for an address, which has `seconds` to answer.
+std::string by_resolver(std::size_t number, int seconds) {
+    struct __res_state state {};
+    if (res_ninit(&state) != 0) return "not initialised";
+    state.retrans = seconds;
+    unsigned char answer[512];
+    const int size =
+        res_nquery(&state, name_of(number).c_str(), ns_c_in, ns_t_a, answer, sizeof answer);
+    const int error = h_errno;
+    res_nclose(&state);
+    if (size < 0) return hstrerror(error);
+    return size > 4 && text_of(answer + size - 4) == address_of(number) ? "" : "wrong";
+}
+
 }  // namespace
 
 TEST_CASE("200 names are looked up at once", "[clients][dns]") {
@@ -66,12 +82,46 @@ TEST_CASE("gethostbyname has a result for each fiber", "[clients][dns]") {
     });
 }
 
-TEST_CASE("who is cancelled leaves the look-up behind", "[clients][dns]") {
+TEST_CASE("the resolver's own call waits for the name server", "[clients][dns]") {
     require_nothing_left_open([] {
         DnsGate gate;
-        const auto errors =
-            interrupted(gate, by_getaddrinfo, [](auto& fibers) { weft::cancel_all(fibers); });
+        require_all_at_once("res_nquery", gate,
+                            [](auto number) { return by_resolver(number, 30); });
+    });
+}
+
+TEST_CASE("who is cancelled leaves the look-up behind", "[clients][dns]") {
+    const auto cancel = [](auto& fibers) { weft::cancel_all(fibers); };
+    require_nothing_left_open([&] {
+        DnsGate gate;
+        const auto errors = interrupted(gate, by_getaddrinfo, cancel);
         require_all_say(errors, "Operation canceled [thrown]");
+    });
+    require_nothing_left_open([&] {
+        DnsGate gate;
+        const auto errors = interrupted(gate, by_gethostbyname, cancel);
+        require_all_say(errors, std::string{hstrerror(TRY_AGAIN)} + " [thrown]");
+    });
+}
+
+TEST_CASE("a Timeout and the resolver's own time-out end a look-up", "[clients][dns]") {
+    require_nothing_left_open([] {
+        DnsGate gate;
+        run_hooked([] {
+            bool thrown = false;
+            std::string said;
+            try {
+                const weft::Timeout limit{50ms};
+                said = by_getaddrinfo(1);
+                weft::this_fiber::check_cancelled();
+            } catch (const weft::TimedOut&) {
+                thrown = true;
+            }
+            REQUIRE(said == "Operation canceled");
+            REQUIRE(thrown);
+            REQUIRE(by_resolver(2, 1) == hstrerror(TRY_AGAIN));
+        });
+        gate.open();
     });
 }
 
@@ -83,4 +133,21 @@ TEST_CASE("a name that does not exist fails as ever", "[clients][dns]") {
         REQUIRE(gethostbyname("nobody.test") == nullptr);
         REQUIRE(h_errno == HOST_NOT_FOUND);
     });
+}
+
+// The last: it ends the server.
+TEST_CASE("look-ups fail when the name server is killed", "[clients][dns]") {
+    const std::size_t before = open_fds();
+    {
+        DnsGate gate;
+        // Nobody tells who waits already that there will be no answer: their time-out does.
+        const auto errors = killed(
+            gate, [](auto number) { return by_resolver(number, 3); }, "WEFT_TEST_DNS_PID", SIGKILL);
+        require_all_say(errors, hstrerror(TRY_AGAIN));
+        run_hooked([] {
+            REQUIRE(by_getaddrinfo(1) == gai_strerror(EAI_AGAIN));
+            REQUIRE(by_gethostbyname(1) == hstrerror(TRY_AGAIN));
+        });
+    }
+    REQUIRE(open_fds() == before);
 }

@@ -10,7 +10,7 @@ network of its own). The program learns where they are from its environment:
     redis     WEFT_TEST_REDIS (a port)                                WEFT_TEST_REDIS_PID
     mariadb   WEFT_TEST_MARIADB (a port; user root, no password)      WEFT_TEST_MARIADB_PID
     web       WEFT_TEST_HTTP, WEFT_TEST_HTTPS (ports), WEFT_TEST_CA   WEFT_TEST_WEB_PID
-    dns       WEFT_TEST_DNS (a port of 127.0.0.1: slow_dns.py tells what it is for)
+    dns       WEFT_TEST_DNS (a port: slow_dns.py tells what for)      WEFT_TEST_DNS_PID
 
 An ARGUMENT may have @WEFT_TEST_...@ in it, which stands for that variable.
 
@@ -167,8 +167,9 @@ class Servers(contextlib.ExitStack):
         self.environment['WEFT_TEST_WEB_PID'] = str(process.pid)
 
     def dns(self):
-        _, line = self.spawn([sys.executable, str(HERE / 'slow_dns.py')], 'listening', {})
+        process, line = self.spawn([sys.executable, str(HERE / 'slow_dns.py')], 'listening', {})
         self.environment['WEFT_TEST_DNS'] = line.split()[1]
+        self.environment['WEFT_TEST_DNS_PID'] = str(process.pid)
 
 
 def enter_own_network():
