@@ -3,6 +3,8 @@
 #include "support/fd.hpp"
 #include "support/scratch.hpp"
 
+#include <weft/fiber_ref.hpp>
+
 #include <poll.h>
 #include <sys/stat.h>
 
@@ -36,17 +38,42 @@ struct PipeGate : Gate {
     std::size_t arrived = 0;
 };
 
+constexpr int code_of(std::size_t number) { return static_cast<int>(number % 50); }
+
+/// Nothing, or what system() says.
+std::string run(const PipeGate& gate, std::size_t number, const std::string& last) {
+    const auto command = gate.command() + last + "; exit " + std::to_string(code_of(number));
+    const int status = ::system(command.c_str());
+    return WIFEXITED(status) && WEXITSTATUS(status) == code_of(number) ? ""
+                                                                       : std::to_string(status);
+}
+
+/// Lets others run until each fiber waits in `reason`.
+template <class Fibers>
+void until_all_doing(const Fibers& fibers, std::string_view reason) {
+    for (const weft::FiberRef each : fibers) {
+        while (each.doing() != reason) weft::this_fiber::yield();
+    }
+}
+
+/// What a command says by popen(), or the system of it; and how it ended.
+std::pair<std::string, int> read_from(const std::string& command) {
+    FILE* const stream = ::popen(command.c_str(), "r");
+    if (stream == nullptr) return {std::strerror(errno), -1};
+    char said[32] = {};
+    // stdio's own read() is none that a hook could take; the descriptor's is.
+    const ssize_t size = ::read(::fileno(stream), said, sizeof said - 1);
+    std::string text = size < 0 ? std::strerror(errno) : said;
+    return {std::move(text), ::pclose(stream)};
+}
+
 }  // namespace
 
 TEST_CASE("200 commands run at once", "[clients][system]") {
     require_nothing_left_open([] {
         PipeGate gate;
-        require_all_at_once("system(\"sleep 1\")", gate, [&](std::size_t number) -> std::string {
-            const int code = static_cast<int>(number % 50);
-            const auto command = gate.command() + "sleep 1; exit " + std::to_string(code);
-            const int status = ::system(command.c_str());
-            return WIFEXITED(status) && WEXITSTATUS(status) == code ? "" : std::to_string(status);
-        });
+        require_all_at_once("system(\"sleep 1\")", gate,
+                            [&](std::size_t number) { return run(gate, number, "sleep 1"); });
     });
 }
 
@@ -55,13 +82,74 @@ TEST_CASE("200 commands are read from at once", "[clients][system]") {
         PipeGate gate;
         require_all_at_once("popen", gate, [&](std::size_t number) -> std::string {
             const auto say = std::to_string(number);
-            FILE* const stream = ::popen((gate.command() + "echo " + say).c_str(), "r");
-            if (stream == nullptr) return std::strerror(errno);
-            char said[32] = {};
-            // stdio's own read() is none that a hook could take; the descriptor's is.
-            const ssize_t size = ::read(::fileno(stream), said, sizeof said - 1);
-            if (size <= 0 || said != say + "\n") return "wrong";
-            return ::pclose(stream) == 0 ? "" : "failed";
+            const auto [said, status] = read_from(gate.command() + "echo " + say);
+            if (said != say + "\n") return "wrong: " + said;
+            return status == 0 ? "" : "failed";
+        });
+    });
+}
+
+// system() cannot say that its child goes on, so it is waited for, and answers as ever.
+TEST_CASE("a cancelled command comes to its end", "[clients][system]") {
+    require_nothing_left_open([] {
+        PipeGate gate;
+        const auto errors = interrupted(
+            gate, [&](std::size_t number) { return run(gate, number, "true"); },
+            [&](auto& fibers) {
+                weft::cancel_all(fibers);
+                gate.open();
+            });
+        REQUIRE(errors == std::vector<std::string>(errors.size(), " [thrown]"));
+    });
+}
+
+TEST_CASE("a cancelled read from a command fails, and its end is waited for", "[clients][system]") {
+    require_nothing_left_open([] {
+        PipeGate gate;
+        const auto errors = interrupted(
+            gate,
+            [&](std::size_t) {
+                const auto [said, status] = read_from(gate.command() + "exit 3");
+                return said + ' ' + std::to_string(WEXITSTATUS(status));
+            },
+            [&](auto& fibers) {
+                until_all_doing(fibers, "read");
+                weft::cancel_all(fibers);
+                until_all_doing(fibers, "a call that blocks a thread");  // pclose()
+                gate.open();
+            });
+        require_all_say(errors, "Operation canceled 3 [thrown]");
+    });
+}
+
+TEST_CASE("a Timeout is thrown after the command", "[clients][system]") {
+    require_nothing_left_open([] {
+        run_hooked([] {
+            int status = -1;
+            bool thrown = false;
+            try {
+                const weft::Timeout limit{20ms};
+                status = ::system("sleep 0.1; exit 3");
+                weft::this_fiber::check_cancelled();
+            } catch (const weft::TimedOut&) {
+                thrown = true;
+            }
+            REQUIRE(WEXITSTATUS(status) == 3);
+            REQUIRE(thrown);
+        });
+    });
+}
+
+TEST_CASE("a command that is killed says so", "[clients][system]") {
+    require_nothing_left_open([] {
+        run_hooked([] {
+            const auto killed = [](std::size_t number) -> std::string {
+                const char* const command = "kill -9 $$";
+                const int status = number % 2 == 0 ? ::system(command) : read_from(command).second;
+                return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? ""
+                                                                          : std::to_string(status);
+            };
+            for (auto& each : spawn_requests(killed, 50)) REQUIRE(each.get().empty());
         });
     });
 }
