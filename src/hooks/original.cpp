@@ -23,9 +23,18 @@ constexpr const char* version_of(const char* name) noexcept {
 const std::array<Row, symbol_count> rows{{WEFT_HOOKS(WEFT_MAKE_ROW)}};
 #undef WEFT_MAKE_ROW
 
+// What glibc has for programs of former times alone, __res_query() and its like, an
+// unversioned look-up passes over.
+#if defined(__x86_64__)
+constexpr const char* first_version = "GLIBC_2.2.5";
+#else
+constexpr const char* first_version = "GLIBC_2.17";
+#endif
+
 void* find_next(const char* name, const char* version) noexcept {
     void* found = version != nullptr ? ::dlvsym(RTLD_NEXT, name, version) : nullptr;
-    return found != nullptr ? found : ::dlsym(RTLD_NEXT, name);
+    if (found == nullptr) found = ::dlsym(RTLD_NEXT, name);
+    return found != nullptr ? found : ::dlvsym(RTLD_NEXT, name, first_version);
 }
 
 }  // namespace

@@ -52,6 +52,11 @@ std::string by_gethostbyname(std::size_t number) {
     return text == address_of(number) ? "" : text;
 }
 
+/// Whether the last record of an answer has the address.
+bool has_address(const unsigned char* answer, int size, std::size_t number) {
+    return size > 4 && text_of(answer + size - 4) == address_of(number);
+}
+
 /// Asks the name server for an address, which has `seconds` to answer.
 std::string by_resolver(std::size_t number, int seconds) {
     struct __res_state state {};
@@ -63,7 +68,7 @@ std::string by_resolver(std::size_t number, int seconds) {
     const int error = h_errno;
     res_nclose(&state);
     if (size < 0) return hstrerror(error);
-    return size > 4 && text_of(answer + size - 4) == address_of(number) ? "" : "wrong";
+    return has_address(answer, size, number) ? "" : "wrong";
 }
 
 }  // namespace
@@ -87,6 +92,27 @@ TEST_CASE("the resolver's own call waits for the name server", "[clients][dns]")
         DnsGate gate;
         require_all_at_once("res_nquery", gate,
                             [](auto number) { return by_resolver(number, 30); });
+    });
+}
+
+TEST_CASE("each of the resolver's calls is answered", "[clients][dns]") {
+    DnsGate{}.open();
+    run_hooked([] {
+        const auto name = name_of(7);
+        const char* const text = name.c_str();
+        unsigned char query[512];
+        const int size = res_mkquery(ns_o_query, text, ns_c_in, ns_t_a, nullptr, 0, nullptr, query,
+                                     sizeof query);
+        unsigned char got[512];
+        const int room = sizeof got;
+        REQUIRE(has_address(got, res_query(text, ns_c_in, ns_t_a, got, room), 7));
+        REQUIRE(has_address(got, res_search(text, ns_c_in, ns_t_a, got, room), 7));
+        REQUIRE(has_address(got, res_send(query, size, got, room), 7));
+        struct __res_state state {};
+        REQUIRE(res_ninit(&state) == 0);
+        REQUIRE(has_address(got, res_nsearch(&state, text, ns_c_in, ns_t_a, got, room), 7));
+        REQUIRE(has_address(got, res_nsend(&state, query, size, got, room), 7));
+        res_nclose(&state);
     });
 }
 
