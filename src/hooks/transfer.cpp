@@ -223,10 +223,6 @@ long write_when_ready(int fd, const char* data, std::size_t size, Deadline deadl
 long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     const bool file = is_file(fd);
     if (file && is_for_a_thread(fd, offset, flags)) {
-        // Before a thread is troubled: what is wrong with the arguments.
-        if (span.count == 1 && span.pieces->iov_len == 0) {
-            return vector_call(SYS_pwritev2, fd, span, offset, flags);
-        }
         return write_on_thread(fd, span, offset, flags);
     }
     const long result = vector_call(SYS_pwritev2, fd, span, offset, flags | RWF_NOWAIT);
@@ -251,8 +247,11 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     });
 }
 
+/// No buffer is larger than where programs have their addresses.
+constexpr std::size_t largest_buffer = std::size_t{1} << 47;
+
 /// What the kernel refuses, or has nothing to do for; it is its to say.
-bool is_odd(std::size_t size) noexcept { return size == 0 || size > PTRDIFF_MAX; }
+bool is_odd(std::size_t size) noexcept { return size == 0 || size > largest_buffer; }
 
 }  // namespace
 
