@@ -263,7 +263,6 @@ struct Query : LookUp {
     enum class Kind { query, search, send };
     void run() noexcept {
         take_errors_along(*this);
-        const int size = static_cast<int>(room.size());
         switch (kind) {
             case Kind::query:
                 result =
@@ -287,6 +286,7 @@ struct Query : LookUp {
     int of_class = 0;
     int type = 0;
     std::vector<unsigned char> room;
+    int size = 0;  // of the room, as the caller says
 };
 
 int ask_name_server(Query::Kind kind, std::string_view text, int of_class, int type,
@@ -298,7 +298,9 @@ int ask_name_server(Query::Kind kind, std::string_view text, int of_class, int t
         call->text = text;
         call->of_class = of_class;
         call->type = type;
-        call->room.resize(static_cast<std::size_t>(std::max(room, 0)));
+        // libc looks at the head of the answer even where it was given no room for one.
+        call->room.resize(static_cast<std::size_t>(std::max(room, HFIXEDSZ)));
+        call->size = room;
     } catch (const std::bad_alloc&) {
         errno = ENOMEM;
         h_errno = NETDB_INTERNAL;
