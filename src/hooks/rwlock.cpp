@@ -38,12 +38,13 @@ int try_once(FiberCore& fiber, pthread_rwlock_t& lock, Bits kind) noexcept {
 }
 
 int lock_it(FiberCore& fiber, pthread_rwlock_t& lock, Bits kind, const Until& when) noexcept {
+    // libc looks at the time first, even where the lock is free.
+    Moment until{when};
+    if (!until.is_valid()) return EINVAL;
     int error = try_once(fiber, lock, kind);
     if (error != EBUSY) return error;
     // Written, if by this fiber, then last by it.
     if (writing_fiber(lock).load(std::memory_order_relaxed) == mark_of(fiber)) return EDEADLK;
-    Moment until{when};
-    if (!until.is_valid()) return EINVAL;
     Sleeper sleeper{&lock, kind == reader ? "pthread_rwlock_rdlock" : "pthread_rwlock_wrlock",
                     kind};
     while (error == EBUSY) {

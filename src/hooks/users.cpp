@@ -17,15 +17,20 @@ namespace weft::hooks::detail {
 
 namespace {
 
-/// What `call()` returns, which is an error's number.
+/// What `call()` returns, which is an error's number; errno is as it leaves it.
 template <class Call>
 int by_thread(Call&& call) noexcept {
     int number = 0;
+    int error = errno;
     const long made = on_thread([&]() -> long {
+        errno = error;
         number = call();
+        error = errno;
         return 0;
     });
-    return made == 0 ? number : call();
+    if (made < 0) return call();
+    errno = error;
+    return number;
 }
 
 /// What a fiber found last: it lives until it asks again.
