@@ -1,0 +1,284 @@
+// The rows of threads, and of what is done once or kept for each.
+#include "hooks/rows/rows.hpp"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <threads.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstring>
+
+namespace weft::test {
+
+namespace {
+
+const timespec past{1, 0};
+
+void* seven(void*) { return reinterpret_cast<void*>(7); }
+
+/// Waits until it is told to end.
+class Waiting {
+public:
+    Waiting() {
+        ::sem_init(&told_, 0, 0);
+        ::pthread_create(&thread, nullptr, &Waiting::wait, &told_);
+    }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    ~Waiting() {
+        ::sem_post(&told_);
+        ::pthread_join(thread, nullptr);
+    }
+    pthread_t thread;
+
+private:
+    static void* wait(void* told) {
+        ::sem_wait(static_cast<sem_t*>(told));
+        return nullptr;
+    }
+    sem_t told_;
+};
+
+/// As `call(thread, result)`.
+template <class Call>
+void joins(Seen& seen, Call&& call) {
+    pthread_t thread;
+    ::pthread_create(&thread, nullptr, &seven, nullptr);
+    void* result = nullptr;
+    seen.of("joined", [&] { return call(thread, &result); });
+    seen.note("result", reinterpret_cast<long>(result));
+}
+
+/// As `call(thread, result, until)`.
+template <class Call>
+void joins_until(Seen& seen, Call&& call) {
+    const timespec future{LONG_MAX, 0};
+    joins(seen, [&](auto&&... arguments) { return call(arguments..., &future); });
+    const Waiting other;
+    seen.of("in vain", [&] { return call(other.thread, nullptr, &past); });
+}
+
+}  // namespace
+
+WEFT_ROW(pthread_join) {
+    joins(seen, [](auto&&... arguments) { return row_pthread_join(arguments...); });
+}
+WEFT_ROW(pthread_timedjoin_np) {
+    joins_until(seen, [](auto&&... arguments) { return row_pthread_timedjoin_np(arguments...); });
+}
+WEFT_ROW(pthread_clockjoin_np) {
+    for (const clockid_t clock : {CLOCK_REALTIME, CLOCK_MONOTONIC}) {
+        joins_until(seen, [=](pthread_t thread, void** result, const timespec* until) {
+            return row_pthread_clockjoin_np(thread, result, clock, until);
+        });
+    }
+}
+WEFT_ROW(thrd_join) {
+    thrd_t thread;
+    ::thrd_create(
+        &thread, [](void*) { return 7; }, nullptr);
+    int result = 0;
+    seen.of("joined", [&] { return row_thrd_join(thread, &result); });
+    seen.note("result", result);
+}
+
+// --- once, guards and keys ---
+
+namespace {
+
+thread_local int times = 0;
+void count_time() { ++times; }
+
+/// As `create(key, destroy)`, `set(key, value)`, `get(key)` and `remove(key)`.
+template <class Key, class Create, class Set, class Get, class Remove>
+void keeps(Seen& seen, Create&& create, Set&& set, Get&& get, Remove&& remove) {
+    Key key{};
+    int value = 0;
+    seen.of("create", [&] { return create(&key, nullptr); });
+    seen.note("nothing yet", get(key) == nullptr);
+    seen.of("set", [&] { return set(key, &value); });
+    seen.note("kept", get(key) == &value);
+    seen.of("remove", [&] {
+        remove(key);
+        return 0;
+    });
+    seen.note("no key", set(Key{100'000}, &value));
+    seen.note("nothing", get(Key{100'000}) == nullptr);
+}
+
+void keeps_by_key(Seen& seen) {
+    keeps<pthread_key_t>(
+        seen, [](auto&&... arguments) { return row_pthread_key_create(arguments...); },
+        [](auto&&... arguments) { return row_pthread_setspecific(arguments...); },
+        [](auto&&... arguments) { return row_pthread_getspecific(arguments...); },
+        [](auto&&... arguments) { return row_pthread_key_delete(arguments...); });
+}
+void keeps_by_plain_key(Seen& seen) {
+    keeps<tss_t>(
+        seen, [](auto&&... arguments) { return row_tss_create(arguments...); },
+        [](auto&&... arguments) { return row_tss_set(arguments...); },
+        [](auto&&... arguments) { return row_tss_get(arguments...); },
+        [](auto&&... arguments) { return row_tss_delete(arguments...); });
+}
+
+/// A guard goes from new to done by release, and back to new by abort.
+void guards(Seen& seen) {
+    alignas(8) int guard[2] = {};
+    seen.note("first", row___cxa_guard_acquire(guard));
+    row___cxa_guard_abort(guard);
+    seen.note("after abort", row___cxa_guard_acquire(guard));
+    row___cxa_guard_release(guard);
+    seen.note("after release", row___cxa_guard_acquire(guard));
+}
+
+}  // namespace
+
+WEFT_ROW(pthread_once) {
+    times = 0;
+    pthread_once_t once = PTHREAD_ONCE_INIT;
+    for (int i = 0; i < 2; ++i)
+        seen.of("once", [&] { return row_pthread_once(&once, &count_time); });
+    seen.note("times", times);
+}
+WEFT_ROW(call_once) {
+    times = 0;
+    ::once_flag once = ONCE_FLAG_INIT;
+    for (int i = 0; i < 2; ++i) row_call_once(&once, &count_time);
+    seen.note("times", times);
+}
+WEFT_ROW(__cxa_guard_acquire) { guards(seen); }
+WEFT_ROW(__cxa_guard_release) { guards(seen); }
+WEFT_ROW(__cxa_guard_abort) { guards(seen); }
+WEFT_ROW(pthread_key_create) { keeps_by_key(seen); }
+WEFT_ROW(pthread_key_delete) { keeps_by_key(seen); }
+WEFT_ROW(pthread_getspecific) { keeps_by_key(seen); }
+WEFT_ROW(pthread_setspecific) { keeps_by_key(seen); }
+WEFT_ROW(tss_create) { keeps_by_plain_key(seen); }
+WEFT_ROW(tss_delete) { keeps_by_plain_key(seen); }
+WEFT_ROW(tss_get) { keeps_by_plain_key(seen); }
+WEFT_ROW(tss_set) { keeps_by_plain_key(seen); }
+
+// --- threads that weft-run could make fibers ---
+
+namespace {
+
+/// Runs `body` as a thread, which is left by force: the result. Not under ASan, to which its
+/// frames would stay in use.
+long result_of(void* (*body)(void*), bool cancel) {
+    if (under_asan) return 0;
+    pthread_t thread;
+    ::pthread_create(&thread, nullptr, body, nullptr);
+    if (cancel) row_pthread_cancel(thread);
+    void* result = nullptr;
+    ::pthread_join(thread, &result);
+    return reinterpret_cast<long>(result);
+}
+
+}  // namespace
+
+WEFT_ROW(__libc_start_main) {
+    // It has started this program, and cannot again.
+    Dl_info found{};
+    ::dladdr(reinterpret_cast<void*>(&row___libc_start_main), &found);
+    seen.note("the hooks'", std::strstr(found.dli_fname, "libweft-hooks") != nullptr);
+}
+WEFT_ROW(pthread_create) {
+    pthread_t thread;
+    seen.of("create", [&] { return row_pthread_create(&thread, nullptr, &seven, nullptr); });
+    void* result = nullptr;
+    ::pthread_join(thread, &result);
+    seen.note("result", reinterpret_cast<long>(result));
+}
+WEFT_ROW(pthread_tryjoin_np) {
+    Waiting other;
+    seen.of("busy", [&] { return row_pthread_tryjoin_np(other.thread, nullptr); });
+}
+WEFT_ROW(pthread_detach) {
+    pthread_t thread;
+    ::pthread_create(&thread, nullptr, &seven, nullptr);
+    seen.of("detach", [&] { return row_pthread_detach(thread); });
+}
+WEFT_ROW(pthread_exit) {
+    const auto exit = [](void*) -> void* {
+        row_pthread_exit(reinterpret_cast<void*>(8));
+        return nullptr;
+    };
+    seen.note("result", result_of(exit, false));
+}
+WEFT_ROW(pthread_self) {
+    const pthread_t self = row_pthread_self();
+    seen.note("equal", ::pthread_equal(self, row_pthread_self()));
+}
+WEFT_ROW(pthread_kill) {
+    const Waiting other;
+    seen.of("there", [&] { return row_pthread_kill(other.thread, 0); });
+    seen.of("no signal", [&] { return row_pthread_kill(other.thread, 7777); });
+}
+WEFT_ROW(pthread_cancel) {
+    const auto wait = [](void*) -> void* {
+        for (;;) ::pause();
+    };
+    seen.note("result", result_of(wait, true));
+}
+WEFT_ROW(pthread_setname_np) {
+    const Waiting other;
+    seen.of("name", [&] { return row_pthread_setname_np(other.thread, "short"); });
+    seen.of("too long", [&] { return row_pthread_setname_np(other.thread, "sixteen letters!"); });
+}
+WEFT_ROW(pthread_getname_np) {
+    const Waiting other;
+    ::pthread_setname_np(other.thread, "short");
+    char name[16] = "";
+    seen.of("name", [&] { return row_pthread_getname_np(other.thread, name, sizeof name); });
+    seen.note("is", name);
+    seen.of("no room", [&] { return row_pthread_getname_np(other.thread, name, 4); });
+}
+WEFT_ROW(pthread_getattr_np) {
+    const Waiting other;
+    pthread_attr_t attributes;
+    seen.of("attributes", [&] { return row_pthread_getattr_np(other.thread, &attributes); });
+    std::size_t size = 0;
+    ::pthread_attr_getstacksize(&attributes, &size);
+    seen.note("stack", static_cast<long>(size));
+    ::pthread_attr_destroy(&attributes);
+}
+WEFT_ROW(pthread_getaffinity_np) {
+    const Waiting other;
+    cpu_set_t cpus;
+    seen.of("cpus", [&] { return row_pthread_getaffinity_np(other.thread, sizeof cpus, &cpus); });
+    seen.of("no room", [&] { return row_pthread_getaffinity_np(other.thread, 1, &cpus); });
+}
+WEFT_ROW(pthread_setaffinity_np) {
+    const Waiting other;
+    cpu_set_t cpus;
+    ::pthread_getaffinity_np(other.thread, sizeof cpus, &cpus);
+    seen.of("cpus", [&] { return row_pthread_setaffinity_np(other.thread, sizeof cpus, &cpus); });
+    CPU_ZERO(&cpus);
+    seen.of("none", [&] { return row_pthread_setaffinity_np(other.thread, sizeof cpus, &cpus); });
+}
+WEFT_ROW(pthread_getschedparam) {
+    const Waiting other;
+    int policy = -1;
+    sched_param parameters{};
+    seen.of("policy",
+            [&] { return row_pthread_getschedparam(other.thread, &policy, &parameters); });
+    seen.note("is", policy * 100 + parameters.sched_priority);
+}
+WEFT_ROW(pthread_setschedparam) {
+    const Waiting other;
+    const sched_param parameters{};
+    seen.of("policy",
+            [&] { return row_pthread_setschedparam(other.thread, SCHED_OTHER, &parameters); });
+    seen.of("none", [&] { return row_pthread_setschedparam(other.thread, 77, &parameters); });
+}
+WEFT_ROW(pthread_getcpuclockid) {
+    const Waiting other;
+    clockid_t clock;
+    seen.of("clock", [&] { return row_pthread_getcpuclockid(other.thread, &clock); });
+}
+
+}  // namespace weft::test
