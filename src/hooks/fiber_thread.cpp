@@ -282,8 +282,10 @@ void hook_pthread_exit(void* result) {
     WEFT_ORIGINAL(pthread_exit)(result);
 }
 
+// weft itself asks for the thread: in exit(), which of its workers it runs on.
 pthread_t hook_pthread_self() {
-    FiberThread* const own = this_fiber_thread();
+    const bool foreign = !weft_text.has(__builtin_return_address(0));
+    FiberThread* const own = foreign ? this_fiber_thread() : nullptr;
     return own != nullptr ? reinterpret_cast<pthread_t>(own) : WEFT_ORIGINAL(pthread_self)();
 }
 

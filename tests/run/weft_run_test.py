@@ -9,8 +9,10 @@ usage: weft_run_test.py WEFT_RUN THREAD_PROGRAM PLAIN_THREADS [unittest argument
 
 import contextlib
 import http.server
+import itertools
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +29,16 @@ CONNECTIONS = 500
 
 def threads_of(pid):
     return len(os.listdir(f'/proc/{pid}/task'))
+
+
+def library():
+    return pathlib.Path(RUN).with_name('libweft-hooks.so')
+
+
+def kinds_of_io():
+    """Those that this machine has."""
+    uring = subprocess.run([RUN, '--threads', '--io=uring', 'true'], capture_output=True, timeout=20)
+    return ['epoll', 'uring'] if uring.returncode == 0 else ['epoll']
 
 
 def until(true, what):
@@ -64,6 +76,55 @@ class Programs(unittest.TestCase):
         plain = subprocess.run(['sh', '-c', 'echo $0; exit 4', 'a'], capture_output=True)
         hooked = subprocess.run([RUN, 'sh', '-c', 'echo $0; exit 4', 'a'], capture_output=True)
         self.assertEqual((plain.stdout, plain.returncode), (hooked.stdout, hooked.returncode))
+
+
+# Waits for a while and for what is said to it, says that, and ends by exit().
+PERL = 'select(undef, undef, undef, 0.01); sysread(STDIN, $_, 10); syswrite(STDOUT, $_); sleep(0); exit(3)'
+
+
+@unittest.skipUnless(shutil.which('perl'), 'needs perl')
+class Taken(unittest.TestCase):
+    """That the calls of a program are taken, and do not only work."""
+
+    def report_of(self, command, **variables):
+        """{name: (taken, left to libc)} of PERL, as the report at its end has it."""
+        done = subprocess.run([*command, 'perl', '-e', PERL], input=b'said', capture_output=True, timeout=60,
+                              env=os.environ | variables)
+        self.assertEqual((done.stdout, done.returncode), (b'said', 3), done.stderr.decode())
+        rows = re.findall(r'^  (\w+) +(\d+) +(\d+)$', done.stderr.decode(), re.M)
+        return {name: (int(taken), int(left)) for name, taken, left in rows}
+
+    def test_by_weft_run(self):
+        for options in itertools.product([f'--io={io}' for io in kinds_of_io()], ['--workers=1', '--workers=8']):
+            with self.subTest(options=options):
+                report = self.report_of([RUN, '--threads', '--report', *options])
+                for name in 'read', 'write', 'select':
+                    self.assertGreater(report[name][0], 0)
+                    self.assertEqual(report[name][1], 0)
+
+    def test_by_the_preload_alone(self):
+        report = self.report_of([], LD_PRELOAD=str(library()), WEFT_RUN_THREADS='1', WEFT_HOOKS_REPORT='1')
+        self.assertGreater(report['select'][0], 0)
+
+    def test_only_what_is_asked_for(self):
+        report = self.report_of([RUN, '--threads', '--report', '--hooks=select'])
+        self.assertGreater(report['select'][0], 0)
+        self.assertNotIn('read', report)
+
+    def test_nothing_outside_fibers(self):
+        self.assertEqual(self.report_of([RUN, '--report']), {})
+
+    def test_io_is_what_was_asked_for(self):
+        for io in kinds_of_io():
+            program = subprocess.Popen([RUN, '--threads', f'--io={io}', 'cat'], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE)
+            program.stdin.write(b'there\n')
+            program.stdin.flush()
+            self.assertEqual(program.stdout.readline(), b'there\n')
+            open_ones = [os.readlink(each) for each in pathlib.Path(f'/proc/{program.pid}/fd').iterdir()]
+            program.communicate(timeout=20)
+            self.assertEqual(program.returncode, 0)
+            self.assertEqual('anon_inode:[io_uring]' in open_ones, io == 'uring', open_ones)
 
 
 class Refusals(unittest.TestCase):
