@@ -6,6 +6,7 @@
 #include <weft/detail/wait_queue.hpp>
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <climits>
 #include <ctime>
 #include <mutex>
+#include <new>
 
 namespace weft::detail {
 
@@ -33,10 +35,20 @@ constinit SpinLock blocked_lock;
 constinit Blocked* last_blocked = nullptr;  // guarded by blocked_lock
 constinit std::uint64_t blocked_waits = 0;  // guarded by blocked_lock
 
+// A forked child has one thread, which does not wait; one of those that it lacks may have had
+// the lock.
+void forget_the_others() noexcept {
+    ::new (&blocked_lock) SpinLock;
+    last_blocked = nullptr;
+}
+
 // Links a Blocked as long as it lives.
 class Listed {
 public:
     explicit Listed(Blocked& blocked) noexcept : blocked_{blocked} {
+        // Without memory for it a child may hang; nobody here could be told.
+        static const int registered = ::pthread_atfork(nullptr, nullptr, &forget_the_others);
+        (void)registered;
         const Unobserved quiet;
         const std::lock_guard hold{blocked_lock};
         blocked_.wait = ++blocked_waits;
