@@ -18,7 +18,7 @@ namespace weft::detail {
 /// Whether the calling thread is just starting a thread of weft's own.
 WEFT_API bool starts_own_thread() noexcept;
 
-class StartsOwnThread {
+class WEFT_API StartsOwnThread {
 public:
     StartsOwnThread() noexcept;
     StartsOwnThread(const StartsOwnThread&) = delete;

@@ -29,7 +29,7 @@ bool may_wait_for_a_peer(int directory, const char* path, int flags) noexcept {
 
 long open_at(int directory, const char* path, int flags, mode_t mode) noexcept {
     if (may_wait_for_a_peer(directory, path, flags)) {
-        return on_thread(
+        return on_own_thread(
             [=] { return call(SYS_openat, directory, path, flags, static_cast<long>(mode)); });
     }
     const Request request{.code = Request::Code::openat,
@@ -45,7 +45,7 @@ template <class Attempt>
 long take_lock(Attempt&& attempt) noexcept {
     const long result = attempt(true);
     if (result != -EAGAIN && result != -EACCES) return result;
-    return on_thread([&] { return attempt(false); });
+    return on_own_thread([&] { return attempt(false); });
 }
 
 bool waits_for_lock(int command) noexcept { return command == F_SETLKW || command == F_OFD_SETLKW; }
@@ -193,7 +193,8 @@ ssize_t hook_copy_file_range(int from, off64_t* from_offset, int to, off64_t* to
 
 int hook_tcdrain(int fd) {
     if (WEFT_TAKEN(tcdrain) == nullptr) return WEFT_ORIGINAL(tcdrain)(fd);
-    return answer<int>([=] { return on_thread([=] { return call(SYS_ioctl, fd, TCSBRK, 1L); }); });
+    return answer<int>(
+        [=] { return on_own_thread([=] { return call(SYS_ioctl, fd, TCSBRK, 1L); }); });
 }
 
 // --- numbers that change hands ---
@@ -215,7 +216,7 @@ void close_by_thread(int fd) noexcept {
         weft::detail::close_number(fd);
         return 0;
     };
-    if (on_thread(close) < 0) close();  // there is none
+    if (on_own_thread(close) < 0) close();  // there is none
 }
 
 /// `change()` of the number `fd`, which is another's afterwards.

@@ -76,7 +76,7 @@ bool may_be_shared(const Call& call) noexcept {
 
 long wait_by_thread(const Call& call) noexcept {
     int error = EAGAIN;
-    const long made = on_thread([&]() -> long {
+    const long made = on_own_thread([&]() -> long {
         error = call.make() < 0 ? errno : 0;
         return 0;
     });

@@ -19,7 +19,7 @@ int join_by_thread(pthread_t thread, void** result, Join&& join) noexcept {
     if (::pthread_equal(thread, ::pthread_self()) != 0) return EDEADLK;
     const int error = ::pthread_tryjoin_np(thread, result);
     if (error != EBUSY) return error;
-    const long ended = on_thread([&]() -> long { return -join(); });
+    const long ended = on_own_thread([&]() -> long { return -join(); });
     return ended == -EAGAIN ? join() : static_cast<int>(-ended);
 }
 

@@ -20,7 +20,7 @@ template <class Attempt>
 long wait_on_thread(int not_now, Attempt&& attempt) noexcept {
     const long result = attempt(true);
     if (result != -not_now) return result;
-    return on_thread([&] { return attempt(false); });
+    return on_own_thread([&] { return attempt(false); });
 }
 
 /// A call of libc's that sets errno, as one that says -errno.
@@ -145,7 +145,7 @@ int hook_semop(int set, sembuf* operations, size_t count) {
     int hook_##name(const block* const* list, int count, const timespec* timeout) {        \
         if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(list, count, timeout); \
         return answer<int>([=] {                                                           \
-            return on_thread([=] {                                                         \
+            return on_own_thread([=] {                                                     \
                 return checked([=] { return WEFT_ORIGINAL(name)(list, count, timeout); }); \
             });                                                                            \
         });                                                                                \
@@ -159,7 +159,7 @@ WEFT_DEFINE_AIO_SUSPEND(aio_suspend64, aiocb64)
             return WEFT_ORIGINAL(name)(mode, list, count, event);                              \
         }                                                                                      \
         return answer<int>([=] {                                                               \
-            return on_thread([=] {                                                             \
+            return on_own_thread([=] {                                                         \
                 return checked([=] { return WEFT_ORIGINAL(name)(mode, list, count, event); }); \
             });                                                                                \
         });                                                                                    \

@@ -46,7 +46,7 @@ long wait_for_child(int options, Attempt&& attempt, Wait&& wait_for_one) noexcep
     if (ended == -ECANCELED) return ended;
     // Somebody else may have taken it away: then there is no such child.
     if (const long result = attempt(WNOHANG); result != 0) return result;
-    return on_thread([&] { return attempt(0); });
+    return on_own_thread([&] { return attempt(0); });
 }
 
 pid_t wait_four(pid_t pid, int* status, int options, rusage* usage) noexcept {
@@ -153,22 +153,13 @@ int run_shell(const char* command, int& error) noexcept {
     // Not to be left behind, cancelled or not: system() cannot say that its child goes on.
     (void)wait_for_end(pid);
     long result = take(WNOHANG);
-    if (result == 0) result = on_thread([&] { return take(0); });
+    if (result == 0) result = on_own_thread([&] { return take(0); });
     if (result > 0) return status;
     error = static_cast<int>(-result);
     return -1;
 }
 
 // --- signals ---
-
-/// `body()` by a thread that takes the program's signals.
-template <class Body>
-long on_thread_with_signals(Body&& body) noexcept {
-    return on_thread([&] {
-        const MaskOfProgram mask;
-        return body();
-    });
-}
 
 /// First of all on the worker, where SIGPIPE is pending if the fiber raised it.
 long wait_for_signal(const sigset_t* set, siginfo_t* info, const timespec* timeout) noexcept {
@@ -179,7 +170,7 @@ long wait_for_signal(const sigset_t* set, siginfo_t* info, const timespec* timeo
     constexpr timespec at_once{};
     const long result = take(&at_once);
     if (result != -EAGAIN) return result;
-    return on_thread([=]() -> long {
+    return on_own_thread([=]() -> long {
         for (;;) {
             const long waited = take(timeout);
             // sigwait() says no EINTR, and of others a thread of ours is interrupted by none.
@@ -238,8 +229,10 @@ int hook_system(const char* command) {
 FILE* hook_popen(const char* command, const char* mode) {
     if (WEFT_TAKEN(popen) == nullptr) return WEFT_ORIGINAL(popen)(command, mode);
     FILE* stream = nullptr;
+    // Not by a thread that ends before the child, which may ask for a signal then.
     (void)answer([&] {
-        return on_thread_with_signals([&]() -> long {
+        return on_thread([&]() -> long {
+            const MaskOfProgram mask;
             stream = WEFT_ORIGINAL(popen)(command, mode);
             return stream == nullptr ? -errno : 0;
         });
@@ -251,7 +244,7 @@ int hook_pclose(FILE* stream) {
     if (WEFT_TAKEN(pclose) == nullptr) return WEFT_ORIGINAL(pclose)(stream);
     int status = -1;
     (void)answer([&] {
-        return on_thread([&]() -> long {
+        return on_own_thread([&]() -> long {
             status = WEFT_ORIGINAL(pclose)(stream);
             return status < 0 ? -errno : 0;
         });
@@ -262,7 +255,8 @@ int hook_pclose(FILE* stream) {
 int hook_pause() {
     if (WEFT_TAKEN(pause) == nullptr) return WEFT_ORIGINAL(pause)();
     return answer<int>([&] {
-        return on_thread_with_signals([]() -> long {
+        return on_own_thread([]() -> long {
+            const MaskOfProgram mask;
             WEFT_ORIGINAL(pause)();
             return -errno;
         });
@@ -273,7 +267,7 @@ int hook_pause() {
     int hook_##name(const sigset_t* mask) {                                \
         if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(mask); \
         return answer<int>([&] {                                           \
-            return on_thread([=]() -> long {                               \
+            return on_own_thread([=]() -> long {                           \
                 WEFT_ORIGINAL(name)(mask);                                 \
                 return -errno;                                             \
             });                                                            \

@@ -42,16 +42,16 @@ template <class Move>
 long splice_on_thread(int from, Move&& move) noexcept {
     const long readable = wait_ready(from, POLLIN, Deadline::never(), "splice");
     if (readable == -ECANCELED) return readable;
-    const long result = on_thread(move);
+    const long result = on_own_thread(move);
     if (result == -EPIPE) raise_pipe_signal();  // that thread had it
     return result;
 }
 
-/// sendfile() has no flag that keeps it from waiting: it is told how much there is room for by
-/// a thread that may sleep.
+/// sendfile() has no flag that keeps it from waiting: a thread makes it that may sleep, as long
+/// as a peer likes.
 long send_file(int to, int from, off_t* offset, std::size_t size) noexcept {
     if (returns_at_once(to)) return call(SYS_sendfile, to, from, offset, size);
-    const long result = on_thread(
+    const long result = on_own_thread(
         [=] { return call(SYS_sendfile, to, from, offset, std::min<std::size_t>(size, INT_MAX)); });
     if (result == -EPIPE) raise_pipe_signal();  // that thread had it
     return result;
@@ -226,7 +226,8 @@ ssize_t hook_vmsplice(int fd, const iovec* pieces, size_t count, unsigned flags)
         return WEFT_ORIGINAL(vmsplice)(fd, pieces, count, flags);
     }
     return answer([=] {
-        const long result = on_thread([=] { return call(SYS_vmsplice, fd, pieces, count, flags); });
+        const long result =
+            on_own_thread([=] { return call(SYS_vmsplice, fd, pieces, count, flags); });
         if (result == -EPIPE) raise_pipe_signal();  // that thread had it
         return result;
     });

@@ -47,7 +47,7 @@ int wait_for(sem_t& semaphore, const Until& when, Call&& by_libc) noexcept {
     const int before = errno;
     const bool is_valid = Moment{when}.is_valid();
     if (is_shared(semaphore) && is_valid) {
-        const long result = on_thread([&]() -> long { return by_libc() == 0 ? 0 : -errno; });
+        const long result = on_own_thread([&]() -> long { return by_libc() == 0 ? 0 : -errno; });
         if (result != -EAGAIN) return result == 0 ? 0 : (errno = static_cast<int>(-result), -1);
         return by_libc();  // there are too many threads
     }

@@ -47,7 +47,7 @@ long receive(int fd, void* data, std::size_t size, int flags) noexcept {
     } else if (returns_at_once(fd)) {
         return call(SYS_recvfrom, fd, data, size, flags, nullptr, nullptr);
     } else if ((flags & MSG_PEEK) != 0 || size > INT_MAX) {
-        return on_thread(
+        return on_own_thread(
             [=] { return call(SYS_recvfrom, fd, data, size, flags, nullptr, nullptr); });
     }
     const Request request{.code = Request::Code::recv,
@@ -83,7 +83,7 @@ long receive_message(int fd, msghdr* message, int flags) noexcept {
                                   [=] { return call(SYS_recvmsg, fd, message, flags | no_wait); });
     }
     if (returns_at_once(fd)) return call(SYS_recvmsg, fd, message, flags);
-    return on_thread([=] { return call(SYS_recvmsg, fd, message, flags); });
+    return on_own_thread([=] { return call(SYS_recvmsg, fd, message, flags); });
 }
 
 long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* address,
@@ -92,7 +92,7 @@ long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* add
     const auto attempt = [=](int how) {
         return call(SYS_recvfrom, fd, data, size, flags | how, address, length);
     };
-    if (takes_all(flags) && !returns_at_once(fd)) return on_thread([&] { return attempt(0); });
+    if (takes_all(flags) && !returns_at_once(fd)) return on_own_thread([&] { return attempt(0); });
     return receive_when_ready(fd, flags, [&] { return attempt(no_wait); });
 }
 
@@ -236,7 +236,7 @@ long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
     const long result = perform_foreign(request, deadline, "connect");
     // The queue of a Unix listener is full, of which no readiness tells.
     if (result == -EAGAIN) {
-        return on_thread(
+        return on_own_thread(
             [=] { return call(SYS_connect, fd, address, static_cast<unsigned long>(length)); });
     }
     return timed_out_is(result, EINPROGRESS);

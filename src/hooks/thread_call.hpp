@@ -1,11 +1,12 @@
 // Calls that no operation can do: a thread that may sleep makes them. Layer: hooks.
 // Uses: park, task.
 //
-// They have threads of their own, and many: such calls may last for ever (a lock, a child
-// of somebody's), and what they wait for may itself need one of the runtime's few.
+// Those that end by themselves (a disk, a name server) share a pool of the hooks' own. Those that
+// last until somebody does something (a lock, a child) must not: see own_thread_call.hpp.
 #pragma once
 
 #include "park/completion.hpp"
+#include "park/own_thread_call.hpp"
 
 #include <weft/this_fiber.hpp>
 #include <weft/thread_pool.hpp>
@@ -21,13 +22,16 @@
 
 namespace weft::hooks::detail {
 
+inline constexpr const char* in_thread_call = "a call that blocks a thread";
+
 inline constexpr std::size_t most_thread_calls = 512;
 
 /// Started as they are needed, never destroyed: a call may last longer than main().
 ThreadPool& call_threads();
 
-/// `body()`, which returns >= 0 or -errno, made by a thread, while the calling fiber waits,
-/// whatever comes: body works with what lies on the caller's stack. -EAGAIN without a thread.
+/// `body()`, which ends by itself and returns >= 0 or -errno, made by a thread, while the calling
+/// fiber waits, whatever comes: body works with what lies on the caller's stack. -EAGAIN without
+/// a thread.
 template <class Body>
 long on_thread(Body&& body) noexcept {
     weft::detail::Completion done;
@@ -42,9 +46,15 @@ long on_thread(Body&& body) noexcept {
         return -EAGAIN;
     }
     const this_fiber::Pin pin;
-    (void)done.wait(Deadline::never(), weft::detail::Cancellable::no,
-                    {"a call that blocks a thread", &done});
+    (void)done.wait(Deadline::never(), weft::detail::Cancellable::no, {in_thread_call, &done});
     return result;
+}
+
+/// The same for one that waits for somebody else.
+template <class Body>
+long on_own_thread(Body&& body) noexcept {
+    const this_fiber::Pin pin;
+    return weft::detail::on_own_thread(std::forward<Body>(body), in_thread_call);
 }
 
 /// The same for a call that may last long and is worth leaving: `call`, which owns all that
@@ -74,7 +84,7 @@ std::shared_ptr<Call> run_leavable(std::shared_ptr<Call> call) noexcept {
     }
     const this_fiber::Pin pin;
     const auto wake = shared->done.wait(Deadline::never(), weft::detail::Cancellable::yes,
-                                        {"a call that blocks a thread", shared.get()});
+                                        {in_thread_call, shared.get()});
     if (wake == weft::detail::Wake::notified) return call;
     if (shared->done.withdraw()) return nullptr;
     while (!shared->told.load(std::memory_order_acquire)) std::this_thread::yield();

@@ -50,7 +50,7 @@ int sleep_until(clockid_t clock, const timespec& moment) noexcept {
 
 /// Of clocks that count what a process has worked, or wake the machine.
 int sleep_on_thread(clockid_t clock, int flags, const timespec* time, timespec* left) noexcept {
-    return static_cast<int>(on_thread(
+    return static_cast<int>(on_own_thread(
         [=]() -> long { return WEFT_ORIGINAL(clock_nanosleep)(clock, flags, time, left); }));
 }
 

@@ -121,7 +121,7 @@ long read_on_here(int fd, Span span, std::size_t done, bool may_fetch) noexcept 
     };
     if (position < 0) {
         if (done > 0) return go_on(span, here, done, one);
-        return on_thread(
+        return on_own_thread(
             [=] { return call(SYS_readv, fd, span.pieces, static_cast<long>(span.count)); });
     }
     return go_on(span, position - static_cast<off_t>(done), done, one);
@@ -184,10 +184,6 @@ long write_by_operations(int fd, const char* data, std::size_t size, off_t offse
     return static_cast<long>(done);
 }
 
-long write_on_thread(int fd, Span span, off_t offset, int flags) noexcept {
-    return on_thread([=] { return vector_call(SYS_pwritev2, fd, span, offset, flags); });
-}
-
 /// Whether operations may write this file: see above.
 bool is_for_a_thread(int fd, off_t offset, int flags) noexcept {
     return offset == here || flags != 0 || (call(SYS_fcntl, fd, F_GETFL, 0L) & O_APPEND) != 0;
@@ -221,9 +217,10 @@ long write_when_ready(int fd, const char* data, std::size_t size, Deadline deadl
 }
 
 long write_other(int fd, Span span, off_t offset, int flags) noexcept {
+    const auto write = [=] { return vector_call(SYS_pwritev2, fd, span, offset, flags); };
     const bool file = is_file(fd);
     if (file && is_for_a_thread(fd, offset, flags)) {
-        return write_on_thread(fd, span, offset, flags);
+        return on_thread(write);
     }
     const long result = vector_call(SYS_pwritev2, fd, span, offset, flags | RWF_NOWAIT);
     if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
@@ -231,16 +228,14 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
         succeeded();
         return result;
     }
-    if (!file && returns_at_once(fd)) {
-        return result > 0 ? result : vector_call(SYS_pwritev2, fd, span, offset, flags);
-    }
+    if (!file && returns_at_once(fd)) return result > 0 ? result : write();
     const std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
     if (file) {
         return go_on(span, offset, done, [fd](const char* data, std::size_t size, off_t at) {
             return write_by_operations(fd, data, size, at);
         });
     }
-    if (offset != here || flags != 0) return write_on_thread(fd, span, offset, flags);
+    if (offset != here || flags != 0) return on_own_thread(write);
     const Deadline deadline = deadline_of(fd, Direction::out);
     return go_on(span, here, done, [=](const char* data, std::size_t size, off_t) {
         return write_when_ready(fd, data, size, deadline);
@@ -267,7 +262,7 @@ long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags
         return result;
     }
     if (result < 0 && flags != 0) {  // perhaps of those that no operation has, or nobody
-        return on_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
+        return on_own_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
     }
     if (result < 0 && !is_file(fd, about)) return wait_and_read(fd, span, offset, flags);
     return read_rest_of_file(fd, span, offset, result, about);
