@@ -26,7 +26,7 @@ void close_on_thread(int fd) noexcept {
                           close_number(*static_cast<int*>(number));
                           return 0;
                       },
-                      &fd};
+                      &fd, true};
     Operation operation{Request{.code = Request::Code::call, .extra = &call}};
     perform(operation, Deadline::never(), Cancellable::no, "close a socket that lingers");
 }

@@ -37,11 +37,17 @@ private:
 /// What carry_out() of it works on; AT_FDCWD of openat and statx is no descriptor.
 int descriptor_of(const Operation& operation) noexcept { return operation.request().fd; }
 
+bool waits_for_others(const Request& request) noexcept {
+    return request.code == Request::Code::call &&
+           static_cast<const BlockingCall*>(request.extra)->waits_for_others;
+}
+
 }  // namespace
 
 void Offload::submit(Operation& operation, std::atomic<std::size_t>& in_flight) noexcept {
     in_flight.fetch_add(1, std::memory_order_relaxed);
     operation.driver_data = &in_flight;
+    if (waits_for_others(operation.request()) && start_alone(operation)) return;
 
     std::unique_lock held{lock_};
     WEFT_ASSERT(!stopping_);
@@ -108,6 +114,19 @@ std::size_t Offload::threads() noexcept {
     const std::lock_guard held{lock_};
     return static_cast<std::size_t>(
         std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.used; }));
+}
+
+/// False: there may be no more threads, so one of the others will come to it.
+bool Offload::start_alone(Operation& operation) noexcept {
+    try {
+        const SignalsBlocked blocked;
+        start_own_thread([&operation] {
+            deliver(operation, carry_out(operation.request()));
+        }).detach();
+        return true;
+    } catch (const std::exception&) {
+        return false;
+    }
 }
 
 void Offload::start(Slot& slot) noexcept {

@@ -8,6 +8,8 @@
 // Threads are started when an operation finds none idle, at most max_threads;
 // an idle one sleeps on its own futex, and the one that slept last is woken
 // first. They block all signals and run no weft code but Operation::complete().
+// A call that waits for others has a thread of its own, which ends with it: a few such, closes of
+// sockets that linger, would keep all files waiting.
 //
 // Invariants
 //  1. An operation is in queue_, or one thread runs it, or it was completed.
@@ -57,7 +59,7 @@ public:
     /// the threads. Idempotent. Requires: nobody calls anything here any more.
     void stop() noexcept;
 
-    /// Any thread; momentary. How many threads there are.
+    /// Any thread; momentary. How many threads there are, without those that run one call only.
     std::size_t threads() noexcept;
 
 private:
@@ -72,6 +74,7 @@ private:
         std::thread thread;
     };
 
+    static bool start_alone(Operation& operation) noexcept;
     void start(Slot& slot) noexcept;
     void serve(Slot& slot) noexcept;
     void serve_without_thread(Slot& slot) noexcept;

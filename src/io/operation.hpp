@@ -56,6 +56,7 @@ inline constexpr std::uint32_t sleeps_for_disk = 1;
 struct BlockingCall {
     int (*run)(void* context) noexcept;  // >= 0, or -errno
     void* context;
+    bool waits_for_others = false;  // it may last as long as a peer likes
 };
 
 /// What is asked of the kernel, in terms every driver understands. A driver

@@ -43,25 +43,27 @@ public:
     int directory() const { return directory_; }
 
     /// Lasts until somebody opens the other end.
-    Request opening() const {
-        Request request;
-        request.code = Request::Code::call;
-        request.fd = directory_;
-        request.extra = &open_;
-        return request;
-    }
+    Request opening() const { return calling(open_); }
+    /// The same, and says so.
+    Request long_opening() const { return calling(open_alone_); }
 
 private:
     std::string folder_ = "/tmp/weft-offload-XXXXXX";
     std::string path_;
     int directory_ = -1;
-    mutable weft::detail::BlockingCall open_{[](void* fifo) noexcept {
-                                                 const int fd =
-                                                     ::openat(static_cast<Fifo*>(fifo)->directory_,
-                                                              "fifo", O_RDONLY | O_CLOEXEC);
-                                                 return fd >= 0 ? fd : -errno;
-                                             },
-                                             this};
+    static int open(void* fifo) noexcept {
+        const int fd = ::openat(static_cast<Fifo*>(fifo)->directory_, "fifo", O_RDONLY | O_CLOEXEC);
+        return fd >= 0 ? fd : -errno;
+    }
+    Request calling(BlockingCall& call) const {
+        Request request;
+        request.code = Request::Code::call;
+        request.fd = directory_;
+        request.extra = &call;
+        return request;
+    }
+    mutable BlockingCall open_{&open, this};
+    mutable BlockingCall open_alone_{&open, this, true};
 };
 
 struct statx unused;
@@ -111,11 +113,12 @@ void expect_over(const Operations& openings) {
     }
 }
 
-/// As many openings as there may be threads; the last may be about to begin.
-Operations keep_all_busy(Offload& offload, const Fifo& fifo, std::atomic<std::size_t>& in_flight) {
+/// As many of `request` as there may be threads; the last may be about to begin.
+Operations as_many_as_threads(const Request& request, Offload& offload,
+                              std::atomic<std::size_t>& in_flight) {
     Operations openings;
     for (std::size_t i = 0; i < Offload::max_threads; ++i) {
-        openings.push_back(std::make_unique<Operation>(fifo.opening()));
+        openings.push_back(std::make_unique<Operation>(request));
         offload.submit(*openings.back(), in_flight);
     }
     return openings;
@@ -144,7 +147,7 @@ TEST_CASE("what has not begun is cancelled at once, what has goes on", "[io][off
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;
     Offload offload;
-    const Operations openings = keep_all_busy(offload, fifo, in_flight);
+    const Operations openings = as_many_as_threads(fifo.opening(), offload, in_flight);
     Operation first{asking()};
     Operation second{asking()};
     offload.submit(first, in_flight);
@@ -197,7 +200,7 @@ TEST_CASE("closing by number waits for what has begun on it", "[io][offload][can
     pollfd begun{pipe[0], POLLIN, 0};
     REQUIRE(::poll(&begun, 1, -1) == 1);
 
-    const Operations openings = keep_all_busy(offload, fifo, in_flight);
+    const Operations openings = as_many_as_threads(fifo.opening(), offload, in_flight);
     Operation queued{write};
     offload.submit(queued, in_flight);
     std::atomic<bool> released{false};
@@ -224,7 +227,7 @@ TEST_CASE("stopping cancels the queue, lets the running end, joins", "[io][offlo
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;
     Offload offload;
-    const Operations openings = keep_all_busy(offload, fifo, in_flight);
+    const Operations openings = as_many_as_threads(fifo.opening(), offload, in_flight);
     Operation queued{asking()};
     offload.submit(queued, in_flight);
     std::thread stopper{[&] { offload.stop(); }};
@@ -239,12 +242,28 @@ TEST_CASE("stopping cancels the queue, lets the running end, joins", "[io][offlo
     offload.stop();
 }
 
+TEST_CASE("what waits for others keeps no thread from the rest", "[io][offload]") {
+    std::atomic<std::size_t> in_flight{0};
+    const Fifo fifo;
+    Offload offload;
+    const Operations openings = as_many_as_threads(fifo.long_opening(), offload, in_flight);
+    Operation other{asking()};
+    offload.submit(other, in_flight);
+    CHECK(other.await() == 0);
+    const Releaser releaser{fifo};
+    for (const auto& each : openings) {
+        const int fd = each->await();
+        CHECK(fd >= 0);
+        ::close(fd);
+    }
+}
+
 TEST_CASE("the threads take no signals", "[io][offload]") {
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;
     Offload offload;
     {
-        const Operations openings = keep_all_busy(offload, fifo, in_flight);
+        const Operations openings = as_many_as_threads(fifo.opening(), offload, in_flight);
         const Releaser releaser{fifo};
         expect_over(openings);
     }

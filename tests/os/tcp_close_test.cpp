@@ -1,19 +1,23 @@
 // Closing a stream or a listener that others use.
 #include "support/catch.hpp"
 #include "support/runtime.hpp"
+#include "support/scratch.hpp"
 #include "support/tcp.hpp"
 #include "support/waiting.hpp"
 
 #include <weft/event.hpp>
+#include <weft/io/file.hpp>
 #include <weft/this_fiber.hpp>
 
 #include <array>
 #include <functional>
 #include <thread>
+#include <vector>
 
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::io::Address;
+using weft::io::OpenMode;
 using weft::io::Shutdown;
 using weft::io::TcpListener;
 using weft::io::TcpStream;
@@ -48,6 +52,28 @@ TEST_CASE("closing a stream that lingers waits for the peer, and keeps no worker
         REQUIRE(read_to_end(server).size() == sent);
         closer.join();
         REQUIRE_FALSE(moved.is_open());
+    });
+}
+
+// Method: of more streams than the Offload has threads; a file is worked on by those.
+TEST_CASE("streams that linger keep no file waiting", "[os][tcp][close]") {
+    on_workers_and_io([] {
+        std::vector<Connection> streams;
+        for (std::size_t i = 0; i < 12; ++i) streams.push_back(connection());
+        std::vector<weft::Fiber<>> closers;
+        for (auto& each : streams) {
+            fill(each.client);
+            each.client.linger(30);
+            closers.push_back(weft::spawn([&each] { each.client.close(); }));
+        }
+        until_in_flight(streams.size());
+        const Scratch scratch;
+        auto file = weft::io::File::open(scratch.path(), OpenMode::write | OpenMode::create);
+        file.write_all("written");
+        file.sync();
+        for (const auto& each : closers) REQUIRE_FALSE(each.done());
+        for (auto& each : streams) read_to_end(each.server);
+        weft::join_all(closers);
     });
 }
 

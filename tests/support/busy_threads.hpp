@@ -1,39 +1,52 @@
-// An Offload without a free thread.
+// All threads of the Offload kept by calls that last.
 #pragma once
 
 #include "io/offload.hpp"
+#include "io/operation.hpp"
 #include "support/tcp.hpp"
 
 #include <weft/fiber.hpp>
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <stdexcept>
 #include <vector>
 
 namespace weft::test {
 
-/// While it lives, no thread is free for what this runtime has threads for: all close
-/// streams that linger, until their peers read.
+/// While it lives. Method: as many calls as there are threads read from a pipe.
 class BusyThreads {
 public:
     BusyThreads() {
+        if (::pipe2(pipe_.data(), O_CLOEXEC) != 0) throw std::runtime_error{"no pipe"};
         constexpr std::size_t threads = detail::Offload::max_threads;
-        for (std::size_t i = 0; i < threads; ++i) streams_.push_back(connection());
-        for (auto& each : streams_) {
-            fill(each.client);
-            each.client.linger(3600);
-            closers_.push_back(weft::spawn([&each] { each.client.close(); }));
+        for (std::size_t i = 0; i < threads; ++i) {
+            readers_.push_back(weft::spawn([this] {
+                detail::Operation operation{{.code = detail::Request::Code::call, .extra = &read_}};
+                perform(operation, Deadline::never(), detail::Cancellable::no, "read");
+            }));
         }
         until_in_flight(threads);
     }
     BusyThreads(const BusyThreads&) = delete;
     BusyThreads& operator=(const BusyThreads&) = delete;
     ~BusyThreads() {
-        for (auto& each : streams_) read_to_end(each.server);
-        join_all(closers_);
+        ::close(pipe_[1]);
+        join_all(readers_);
+        ::close(pipe_[0]);
     }
 
 private:
-    std::vector<Connection> streams_;
-    std::vector<Fiber<>> closers_;
+    std::array<int, 2> pipe_{};
+    detail::BlockingCall read_{[](void* pipe) noexcept {
+                                   char byte = 0;
+                                   const int fd = *static_cast<const int*>(pipe);
+                                   return static_cast<int>(::read(fd, &byte, 1));
+                               },
+                               pipe_.data()};
+    std::vector<Fiber<>> readers_;
 };
 
 }  // namespace weft::test
