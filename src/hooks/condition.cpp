@@ -5,6 +5,7 @@
 // less than asked for, and neither kind is passed over for the other's sake.
 #include "hooks/c11.hpp"
 #include "hooks/mutex.hpp"
+#include "hooks/waiting_thread.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -56,11 +57,14 @@ int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
 
 /// The same on a plain thread. libc would unlock the mutex where no hook sees it, and leave a
 /// fiber that waits for it parked; so once locks are patched, threads wait in the table, too.
-int wait_as_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Until& when) noexcept {
+/// Cancellation point, of libc's kind.
+int wait_as_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Until& when) {
     const Moment until{when};
     if (!until.is_valid()) return EINVAL;
     const bool may = kind_of(mutex) == MutexKind::normal || mutex.__data.__owner == ::gettid();
     if (!may) return EPERM;
+    const WaitingThread waiting{&condition};
+    ::pthread_testcancel();
     QuietSignals quiet;
     bool is_unlocked = false;
     const auto unlock_it = [&] {
@@ -69,10 +73,12 @@ int wait_as_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Unti
         is_unlocked = true;
     };
     const Parked parked = park_on(
-        {&condition, "pthread_cond_wait"}, until.deadline(), [] { return false; }, unlock_it);
+        {&condition, "pthread_cond_wait"}, until.deadline(), [&] { return waiting.is_cancelled(); },
+        unlock_it);
     if (!is_unlocked) unlock_it();
     const int error = WEFT_ORIGINAL(pthread_mutex_lock)(&mutex);
     if (error != 0) return error;
+    if (waiting.is_cancelled()) ::pthread_testcancel();
     return parked == Parked::timed_out ? ETIMEDOUT : 0;
 }
 

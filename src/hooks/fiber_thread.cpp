@@ -6,6 +6,7 @@
 #include "hooks/obstacles.hpp"
 #include "hooks/signals.hpp"
 #include "hooks/start.hpp"
+#include "hooks/waiting_thread.hpp"
 #include "io/foreign.hpp"
 #include "io/system_call.hpp"
 
@@ -299,9 +300,13 @@ int hook_pthread_kill(pthread_t thread, int signal) {
 
 int hook_pthread_cancel(pthread_t thread) {
     FiberThread* const own = fiber_thread_of(thread);
-    if (own == nullptr) return WEFT_ORIGINAL(pthread_cancel)(thread);
-    own->fiber.cancel();
-    return 0;
+    if (own != nullptr) {
+        own->fiber.cancel();
+        return 0;
+    }
+    const int error = WEFT_ORIGINAL(pthread_cancel)(thread);
+    if (error == 0) wake_cancelled(thread);
+    return error;
 }
 
 int hook_pthread_setname_np(pthread_t thread, const char* name) {

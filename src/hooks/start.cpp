@@ -4,6 +4,7 @@
 #include "hooks/fiber_thread.hpp"
 #include "hooks/parking.hpp"
 #include "hooks/signals.hpp"
+#include "hooks/waiting_thread.hpp"
 #include "io/foreign.hpp"
 
 #include <weft/deadline.hpp>
@@ -77,6 +78,7 @@ bool is_preloaded(char** environment) noexcept {
 // In a forked child nobody waits.
 void forget_parent() {
     forget_parked();
+    forget_waiting_threads();
     weft::detail::forget_foreign_calls();
 }
 
