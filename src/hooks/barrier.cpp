@@ -1,11 +1,13 @@
 // Barriers of libc's, for fibers and threads. Layer: hooks. Uses: park.
 //
 // libc's counts threads that sleep in it, so a barrier that is made while threads are
-// patched is ours altogether, unless processes share it: everybody parks, threads, too.
+// patched is ours altogether, unless processes share it: everybody parks, threads, too. At others
+// a thread waits in a fiber's place.
 //
 // Invariant: a barrier's state is guarded by the lock of its bucket. Who comes last claims
 // the others under it; they do not touch the barrier again, which may be destroyed then.
 #include "hooks/parking.hpp"
+#include "hooks/thread_call.hpp"
 
 #include <cerrno>
 #include <cstdint>
@@ -59,6 +61,16 @@ int wait(Barrier& barrier) noexcept {
     return parked == Parked::vain ? PTHREAD_BARRIER_SERIAL_THREAD : 0;
 }
 
+int wait_by_thread(pthread_barrier_t& barrier) noexcept {
+    int result = 0;
+    const long made = on_own_thread([&]() -> long {
+        result = WEFT_ORIGINAL(pthread_barrier_wait)(&barrier);
+        return 0;
+    });
+    // Without a thread the worker waits.
+    return made == 0 ? result : WEFT_ORIGINAL(pthread_barrier_wait)(&barrier);
+}
+
 }  // namespace
 
 }  // namespace weft::hooks::detail
@@ -81,10 +93,10 @@ int hook_pthread_barrier_init(pthread_barrier_t* barrier, const pthread_barriera
 
 int hook_pthread_barrier_wait(pthread_barrier_t* barrier) {
     FiberCore* const fiber = WEFT_FOREIGN_FIBER();
-    const bool is_ours = barrier_in(*barrier).mark == Barrier::is_ours;
-    if (fiber != nullptr) (void)WEFT_TAKES(pthread_barrier_wait, *fiber, is_ours);
-    if (!is_ours) return WEFT_ORIGINAL(pthread_barrier_wait)(barrier);
-    return wait(barrier_in(*barrier));
+    const bool is_taken = fiber != nullptr && WEFT_TAKES(pthread_barrier_wait, *fiber);
+    if (barrier_in(*barrier).mark == Barrier::is_ours) return wait(barrier_in(*barrier));
+    if (!is_taken) return WEFT_ORIGINAL(pthread_barrier_wait)(barrier);
+    return wait_by_thread(*barrier);
 }
 
 int hook_pthread_barrier_destroy(pthread_barrier_t* barrier) {

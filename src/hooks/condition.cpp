@@ -3,8 +3,13 @@
 // A fiber parks at the condition's address before it unlocks the mutex, so that whoever has
 // locked it since finds it there. Signalling wakes a thread, if one waits, and a fiber: no
 // less than asked for, and neither kind is passed over for the other's sake.
+//
+// A condition that processes share is waited for by a thread, for libc wakes no fiber of another
+// process. That unlocks and locks the mutex as it waits, which only a normal one allows, and
+// where nobody is parked at it: one that is shared, too. With others the worker waits.
 #include "hooks/c11.hpp"
 #include "hooks/mutex.hpp"
+#include "hooks/thread_call.hpp"
 #include "hooks/waiting_thread.hpp"
 
 #include <atomic>
@@ -28,12 +33,27 @@ clockid_t clock_of(pthread_cond_t& condition) noexcept {
     return (flags_of(condition) & monotonic_flag) != 0 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
 }
 
+bool processes_share(pthread_cond_t& condition) noexcept {
+    return (flags_of(condition) & shared_flag) != 0;
+}
+
 bool can_take(pthread_cond_t& condition, const pthread_mutex_t& mutex) noexcept {
-    return (flags_of(condition) & shared_flag) == 0 && kind_of(mutex) != MutexKind::libcs;
+    if (!processes_share(condition)) return kind_of(mutex) != MutexKind::libcs;
+    return kind_of(mutex) == MutexKind::normal && is_shared(mutex);
 }
 
 bool may_unlock(const FiberCore& fiber, const pthread_mutex_t& mutex) noexcept {
     return kind_of(mutex) == MutexKind::normal || owns(fiber, mutex);
+}
+
+int wait_by_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Until& until) noexcept {
+    const auto wait = [&]() -> long {
+        if (until.at == nullptr) return -WEFT_ORIGINAL(pthread_cond_wait)(&condition, &mutex);
+        return -WEFT_ORIGINAL(pthread_cond_clockwait)(&condition, &mutex, until.clock, until.at);
+    };
+    const long made = on_own_thread(wait);
+    // Without a thread the worker waits.
+    return static_cast<int>(-(made == -EAGAIN ? wait() : made));
 }
 
 int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
@@ -41,6 +61,7 @@ int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
     const Moment until{when};
     if (!until.is_valid()) return EINVAL;
     if (!may_unlock(fiber, mutex)) return EPERM;
+    if (processes_share(condition)) return wait_by_thread(condition, mutex, when);
     bool is_unlocked = false;
     const auto unlock_it = [&] {
         unlock(&fiber, mutex);
@@ -84,7 +105,7 @@ int wait_as_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Unti
 
 bool threads_wait_here(pthread_cond_t& condition, const pthread_mutex_t& mutex) noexcept {
     return (patched.load(std::memory_order_relaxed) & c_threads) != 0 &&
-           running_fiber() == nullptr && can_take(condition, mutex);
+           running_fiber() == nullptr && !processes_share(condition) && can_take(condition, mutex);
 }
 
 }  // namespace

@@ -8,8 +8,19 @@
 // to fibers by this one. glibc has had this layout, which static initialisers have in them,
 // since these kinds exist.
 //
-// Robust, priority-inheriting and -protecting mutexes and those shared by processes are
-// left to libc: the kernel knows their owner, or nobody here does.
+// Mutexes that processes share are locked in the same ways, but waited for by a thread: see
+// turn.hpp. Into what tells fibers apart goes the process then, too.
+//
+// Robust and priority-inheriting ones have the id of the thread that locked them in their word,
+// for the kernel, so libc's function has to lock them on the fiber's worker, where the fiber stays.
+// What other fibers of that worker are kept out by is a mark in fields that glibc uses for other
+// kinds. They are waited for by a thread, too; of a robust one it may not take a turn, for it would
+// be the owner's heir, so it sleeps on the word as libc's waiters do. A robust mutex is abandoned
+// when the worker's thread dies, which is with its runtime or the process: not when a fiber ends
+// that holds it.
+//
+// Left to libc, where the worker waits: priority-protecting mutexes, for they change a thread's
+// priority, and those that are robust and priority-inheriting at once.
 #pragma once
 
 #include "hooks/moment.hpp"
@@ -21,10 +32,12 @@
 
 namespace weft::hooks::detail {
 
-enum class MutexKind : std::uint8_t { normal, recursive, checking, libcs };
+enum class MutexKind : std::uint8_t { normal, recursive, checking, by_thread, libcs };
 MutexKind kind_of(const pthread_mutex_t& mutex) noexcept;
 
-/// Whether the fiber locked this recursive or error-checking mutex.
+bool is_shared(const pthread_mutex_t& mutex) noexcept;
+
+/// Whether the fiber locked this mutex, which knows its owner: it is not a normal one.
 bool owns(const FiberCore& fiber, const pthread_mutex_t& mutex) noexcept;
 
 // All of these return what libc would. Requires: the mutex is not libc's.
