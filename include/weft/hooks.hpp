@@ -30,7 +30,8 @@
 /// - A child of fork() is no fiber and begins with the signals that the program began
 ///   with; so do those of posix_spawn(). It may run a runtime of its own; its parent's fibers
 ///   are not there. vfork() is fork(). Calls of clone() are not seen.
-/// - On epoll, connect() sets O_NONBLOCK for the moment of the call; nothing else does.
+/// - On epoll, connect() sets O_NONBLOCK for the moment of the call; nothing else does. And
+///   shutdown() of a Unix socket ends what waits to write there only when its peer reads.
 /// - Children waited for with __WNOTHREAD are those of another thread.
 ///
 /// A fiber stays on its worker from its first hooked call on, for foreign code keeps things in

@@ -137,8 +137,14 @@ Attempt begin_connect(const Request& request) noexcept {
 
 Attempt finish_connect(const Request& request) noexcept {
     if (events_now(request.fd, POLLOUT) == 0) return would_block();
-    // Once more, which waits no longer: SO_ERROR tells as much, but leaves a socket that is
-    // still connecting to who asks it to connect again.
+    if (const int error = socket_option(request.fd, SO_ERROR); error > 0) {
+        // It is connecting still, to who asks it to connect again; by this no more. Asked once
+        // more itself it would tell as much, but one that was shut down would begin anew.
+        const sockaddr nowhere{.sa_family = AF_UNSPEC, .sa_data = {}};
+        call(SYS_connect, request.fd, &nowhere, sizeof nowhere);
+        return done(-error);
+    }
+    // Once more, which waits no longer: it may be woken for nothing.
     const int result = call(SYS_connect, request.fd, request.buffer, request.length);
     if (result == -EALREADY || result == -EINPROGRESS) return would_block();
     return done(result == -EISCONN ? 0 : result);

@@ -1,0 +1,287 @@
+// What others do to a descriptor that is waited for: shut it down, close it, give its number away.
+#include "hooks/conform.hpp"
+#include "support/fd.hpp"
+
+#include <weft/fiber.hpp>
+#include <weft/fiber_ref.hpp>
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using namespace std::chrono_literals;
+using namespace weft::test;
+
+namespace {
+
+/// A fiber in a fiber, a thread on a thread, that is in a wait once this is made.
+class Blocked {
+public:
+    explicit Blocked(std::function<void()> body) {
+        if (weft::this_fiber::is_fiber()) {
+            fiber_.emplace(weft::spawn(std::move(body)));
+            const weft::FiberRef fiber{*fiber_};
+            while (!fiber.done() && fiber.doing() == "runs") weft::this_fiber::yield();
+            weft::this_fiber::sleep_for(1ms);  // its worker hands on to the kernel what it began
+            return;
+        }
+        std::atomic<pid_t> tid{0};
+        thread_ = std::thread{[&tid, body = std::move(body)] {
+            tid.store(::gettid());
+            body();
+        }};
+        while (tid.load() == 0 || state_of(tid.load()) == 'R') ::sched_yield();
+    }
+    Blocked(const Blocked&) = delete;
+    Blocked& operator=(const Blocked&) = delete;
+    ~Blocked() { join(); }
+    void join() {
+        if (fiber_) fiber_->join();
+        if (thread_.joinable()) thread_.join();
+    }
+    bool done() const { return fiber_ && fiber_->done(); }
+
+private:
+    static char state_of(pid_t tid) {
+        std::string line;
+        std::getline(std::ifstream{"/proc/self/task/" + std::to_string(tid) + "/stat"}, line);
+        const std::size_t name_end = line.rfind(')');
+        return name_end == line.npos ? 'X' : line.at(name_end + 2);  // X: it has ended
+    }
+
+    std::optional<weft::Fiber<>> fiber_;
+    std::thread thread_;
+};
+
+/// A listener and a pair of connected sockets: TCP's, or Unix ones.
+struct Sockets {
+    explicit Sockets(int family, int backlog = 8) : listener{::socket(family, SOCK_STREAM, 0)} {
+        address.ss_family = static_cast<sa_family_t>(family);
+        socklen_t size = sizeof(sa_family_t);  // a Unix name of the kernel's choice
+        if (family == AF_INET) {
+            auto& in = reinterpret_cast<sockaddr_in&>(address);
+            in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+            size = sizeof in;
+        }
+        REQUIRE(::bind(listener, where(), size) == 0);
+        REQUIRE(::listen(listener, backlog) == 0);
+        length = sizeof address;
+        REQUIRE(::getsockname(listener, where(), &length) == 0);
+        pair.a = connecting();
+        REQUIRE(::connect(pair.a, where(), length) == 0);
+        pair.b = Fd{::accept(listener, nullptr, nullptr)};
+    }
+    sockaddr* where() { return reinterpret_cast<sockaddr*>(&address); }
+    Fd connecting() const { return Fd{::socket(address.ss_family, SOCK_STREAM, 0)}; }
+
+    Fd listener;
+    sockaddr_storage address{};
+    socklen_t length = 0;
+    Pair pair;
+};
+
+template <class Body>
+void conforms_for_each_family(Body&& body) {
+    conforms([&](Seen& seen) {
+        for (const int family : {AF_INET, AF_UNIX}) {
+            seen.note("family", family);
+            Sockets sockets{family};
+            body(seen, sockets);
+        }
+    });
+}
+
+}  // namespace
+
+TEST_CASE("descriptors: shutdown() ends what reads and polls", "[hooks][socket]") {
+    using Call = std::function<long(Seen&, int)>;
+    const std::vector<std::pair<std::string, Call>> calls{
+        {"read",
+         [](Seen&, int fd) {
+             char data[8];
+             return ::read(fd, data, 8);
+         }},
+        {"recv",
+         [](Seen&, int fd) {
+             char data[8];
+             return ::recv(fd, data, 8, 0);
+         }},
+        {"recv all",
+         [](Seen&, int fd) {
+             char data[8];
+             return ::recv(fd, data, 8, MSG_WAITALL);
+         }},
+        {"poll",
+         [](Seen& seen, int fd) {
+             pollfd one{fd, POLLIN | POLLRDHUP, 0};
+             const int count = ::poll(&one, 1, -1);
+             seen.note("events", one.revents);
+             return long{count};
+         }},
+    };
+    conforms([&](Seen& seen) {
+        for (const int family : {AF_INET, AF_UNIX}) {
+            for (const int how : {SHUT_RD, SHUT_RDWR}) {
+                for (const auto& [name, call] : calls) {
+                    const Sockets sockets{family};
+                    const int fd = sockets.pair.a;
+                    Blocked reader{[&, &name = name, &call = call] {
+                        seen.of(name, [&] { return call(seen, fd); });
+                    }};
+                    const int shut_down = ::shutdown(fd, how);
+                    reader.join();
+                    seen.note("shutdown", shut_down);
+                    char data[8];
+                    if (how == SHUT_RDWR) seen.note("peer", ::read(sockets.pair.b, data, 8));
+                }
+            }
+        }
+    });
+}
+
+// TCP's: of a Unix socket no readiness tells, and on epoll the fiber writes on when there is room.
+TEST_CASE("descriptors: shutdown() ends what writes", "[hooks][socket]") {
+    conforms([](Seen& seen) {
+        const Sockets sockets{AF_INET};
+        const int fd = sockets.pair.a;
+        const std::string much(1 << 20, 'x');
+        while (::send(fd, much.data(), much.size(), MSG_DONTWAIT) > 0) {
+        }
+        Blocked writer{[&] { seen.of("send", [&] { return ::send(fd, "x", 1, MSG_NOSIGNAL); }); }};
+        ::shutdown(fd, SHUT_WR);
+        writer.join();
+    });
+}
+
+TEST_CASE("descriptors: shutdown() of a listener ends what accepts", "[hooks][socket]") {
+    conforms_for_each_family([](Seen& seen, Sockets& sockets) {
+        Blocked acceptor{[&] {
+            seen.of("accept", [&] { return ::accept(sockets.listener, nullptr, nullptr); });
+        }};
+        const int shut_down = ::shutdown(sockets.listener, SHUT_RD);
+        acceptor.join();
+        seen.note("shutdown", shut_down);
+        seen.of("again", [&] { return ::accept(sockets.listener, nullptr, nullptr); });
+    });
+}
+
+// Method: the listener's queue is full, so that the kernel answers nobody.
+TEST_CASE("descriptors: shutdown() ends a connect", "[hooks][socket]") {
+    conforms([](Seen& seen) {
+        Sockets sockets{AF_INET, 0};
+        std::vector<Fd> filling;
+        for (int i = 0; i < 4; ++i) {
+            filling.push_back(sockets.connecting());
+            ::fcntl(filling.back(), F_SETFL, O_NONBLOCK);
+            ::connect(filling.back(), sockets.where(), sockets.length);
+        }
+        const Fd fd = sockets.connecting();
+        Blocked connector{[&] {
+            seen.of("connect", [&] { return ::connect(fd, sockets.where(), sockets.length); });
+        }};
+        const int shut_down = ::shutdown(fd, SHUT_RDWR);
+        connector.join();
+        seen.note("shutdown", shut_down);
+    });
+}
+
+TEST_CASE("descriptors: what a peer closes ends", "[hooks][socket]") {
+    conforms_for_each_family([](Seen& seen, Sockets& sockets) {
+        char data[8];
+        Blocked reader{[&] { seen.of("read", [&] { return ::read(sockets.pair.a, data, 8); }); }};
+        sockets.pair.b.reset();
+        reader.join();
+        Pair pipe = pipe_ends();
+        Blocked piped{[&] { seen.of("pipe", [&] { return ::read(pipe.a, data, 8); }); }};
+        pipe.b.reset();
+        piped.join();
+    });
+}
+
+TEST_CASE("descriptors: closing one number leaves another of the same file alone",
+          "[hooks][socket]") {
+    conforms_for_each_family([](Seen& seen, Sockets& sockets) {
+        char data[8];
+        pollfd polled[2] = {{-1, POLLIN, 0}, {sockets.listener, POLLIN, 0}};
+        Fd closed{::dup(sockets.pair.a)};
+        Fd closed_listener{::dup(sockets.listener)};
+        Blocked reader{[&] { seen.of("read", [&] { return ::read(sockets.pair.a, data, 8); }); }};
+        Blocked acceptor{[&] {
+            const Fd accepted{::accept(sockets.listener, nullptr, nullptr)};
+            seen.note("accepted", accepted >= 0 ? 1 : 0);
+        }};
+        closed.reset();
+        closed_listener.reset();
+        CHECK_FALSE(reader.done());
+        put(sockets.pair.b, "abc");
+        reader.join();
+        const Fd client = sockets.connecting();
+        REQUIRE(::connect(client, sockets.where(), sockets.length) == 0);
+        acceptor.join();
+
+        polled[0].fd = sockets.pair.a;
+        Fd another{::dup(sockets.pair.a)};
+        Blocked poller{[&] { seen.of("poll", [&] { return ::poll(polled, 2, -1); }); }};
+        another.reset();
+        CHECK_FALSE(poller.done());
+        put(sockets.pair.b, "abc");
+        poller.join();
+        seen.note("events", polled[0].revents);
+    });
+}
+
+// In libc those wait on, for a file that has no number any more.
+TEST_CASE("descriptors: close() and dup2() in another fiber end what waits with EBADF",
+          "[hooks][socket]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        for (const bool by_dup : {false, true}) {
+            Sockets sockets{AF_INET, 0};
+            std::vector<Fd> filling;
+            for (int i = 0; i < 4; ++i) {
+                filling.push_back(sockets.connecting());
+                ::fcntl(filling.back(), F_SETFL, O_NONBLOCK);
+                ::connect(filling.back(), sockets.where(), sockets.length);
+            }
+            const Fd quiet{::socket(AF_INET, SOCK_STREAM, 0)};
+            Sockets idle{AF_INET};
+            Fd connecting = sockets.connecting();
+            std::array<int, 3> errors{};
+            const auto note = [&errors](std::size_t which, long result) {
+                errors.at(which) = result < 0 ? errno : 0;
+            };
+            char data[8];
+            Blocked receiver{[&, fd = int{idle.pair.a}] { note(0, ::recv(fd, data, 8, 0)); }};
+            Blocked acceptor{
+                [&, fd = int{idle.listener}] { note(1, ::accept(fd, nullptr, nullptr)); }};
+            Blocked connector{[&, fd = int{connecting}] {
+                note(2, ::connect(fd, sockets.where(), sockets.length));
+            }};
+            for (Fd* each : {&idle.pair.a, &idle.listener, &connecting}) {
+                if (by_dup) {
+                    CHECK(::dup2(quiet, *each) == *each);
+                } else {
+                    each->reset();
+                }
+            }
+            receiver.join();
+            acceptor.join();
+            connector.join();
+            CHECK(errors == std::array<int, 3>{EBADF, EBADF, EBADF});
+        }
+    });
+}
