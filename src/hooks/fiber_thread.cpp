@@ -147,7 +147,7 @@ bool any_handler_interrupts() noexcept {
 }
 
 /// Waits for the end of main(), on the thread that takes the signals.
-void wait_for_end() noexcept {
+void wait_for_end(FiberCore& main) noexcept {
     for (;;) {
         pollfd ended{the_program.ended, POLLIN, 0};
         const long ready = ::syscall(SYS_ppoll, &ended, 1L, nullptr, nullptr, 0L);
@@ -155,7 +155,7 @@ void wait_for_end() noexcept {
         // A handler has run here.
         const auto how = any_handler_interrupts() ? weft::detail::Interruption::all
                                                   : weft::detail::Interruption::never_restarted;
-        weft::detail::interrupt_foreign_call(how);
+        weft::detail::interrupt_foreign_call(main, how);
     }
 }
 
@@ -206,7 +206,7 @@ int run_program(int count, char** arguments, char**) {
         }
         tell_end();
     });
-    wait_for_end();
+    wait_for_end(*weft::detail::core_of(FiberRef{fiber}));
     fiber.join();
     if (left_by_exit) {
         for (const FiberRef& each : runtime->fibers()) each.join();

@@ -104,26 +104,26 @@ private:
     std::uint32_t begun_ = 0;
 };
 
-// The one fiber that signals interrupt, and whether it waits in a foreign call: written by it.
-constinit std::atomic<FiberCore*> signal_taker{nullptr};
-constinit std::atomic<bool> exposed{false};
-constinit std::atomic<Interruption> interruption{Interruption::all};
-
-/// Around a wait that a signal may end.
+/// Around a wait that a signal may end, of a fiber that takes some.
 class Exposed {
 public:
     Exposed() noexcept
-        : is_taker_{signal_taker.load(std::memory_order_relaxed) == Worker::current()->fiber()} {
-        if (is_taker_) exposed.store(true, std::memory_order_seq_cst);
+        : fiber_{*Worker::current()->fiber()},
+          takes_signals_{(fiber_.foreign & FiberCore::foreign_takes_signals) != 0} {
+        if (takes_signals_) {
+            fiber_.marks.fetch_or(FiberCore::mark_exposed, std::memory_order_seq_cst);
+        }
     }
     Exposed(const Exposed&) = delete;
     Exposed& operator=(const Exposed&) = delete;
     ~Exposed() {
-        if (is_taker_) exposed.store(false, std::memory_order_seq_cst);
+        if (takes_signals_) fiber_.marks.fetch_and(not_exposed, std::memory_order_seq_cst);
     }
 
 private:
-    const bool is_taker_;
+    static constexpr auto not_exposed = static_cast<std::uint8_t>(~FiberCore::mark_exposed);
+    FiberCore& fiber_;
+    const bool takes_signals_;
 };
 
 /// What ended a wait before what it was for, as libc says it.
@@ -137,7 +137,9 @@ int reason_of_end(Wake wake) noexcept {
 
 /// Whether a call that was to end with `result` goes on, since the handler wants it so.
 bool is_restarted(int result, Interruption needed) noexcept {
-    return result == -EINTR && interruption.load(std::memory_order_relaxed) < needed;
+    if (result != -EINTR || needed != Interruption::all) return false;
+    const auto marks = Worker::current()->fiber()->marks.load(std::memory_order_acquire);
+    return (marks & FiberCore::mark_restarts) != 0;
 }
 
 }  // namespace
@@ -246,26 +248,29 @@ int sleep_foreign(Deadline deadline, const char* reason) noexcept {
     return wake == Wake::cancelled ? reason_of_end(wake) : 0;
 }
 
-void take_signals(FiberCore& fiber) noexcept {
-    signal_taker.store(&fiber, std::memory_order_release);
-}
+void take_signals(FiberCore& fiber) noexcept { fiber.foreign |= FiberCore::foreign_takes_signals; }
 
-// The second look at `exposed`: if the call ended in between and a native wait began, whose
-// epoch this would be, it says so; and if one has begun after that, the epoch is over.
-void interrupt_foreign_call(Interruption which) noexcept {
-    FiberCore* const taker = signal_taker.load(std::memory_order_acquire);
-    if (taker == nullptr || !exposed.load(std::memory_order_seq_cst)) return;
-    interruption.store(which, std::memory_order_relaxed);
-    const std::uint64_t epoch = taker->word().cancellable_epoch();
-    if (epoch == 0 || !exposed.load(std::memory_order_seq_cst)) return;
-    end_wait(*taker, epoch, Wake::cancelled);
+// The second look: if the call ended in between and a native wait began, whose epoch this
+// would be, it says so; and if one has begun after that, the epoch is over.
+void interrupt_foreign_call(FiberCore& fiber, Interruption which) noexcept {
+    const auto is_exposed = [&] {
+        return (fiber.marks.load(std::memory_order_seq_cst) & FiberCore::mark_exposed) != 0;
+    };
+    if (!is_exposed()) return;
+    constexpr auto not_restarted = static_cast<std::uint8_t>(~FiberCore::mark_restarts);
+    if (which == Interruption::never_restarted) {
+        fiber.marks.fetch_or(FiberCore::mark_restarts, std::memory_order_relaxed);
+    } else {
+        fiber.marks.fetch_and(not_restarted, std::memory_order_relaxed);
+    }
+    const std::uint64_t epoch = fiber.word().cancellable_epoch();
+    if (epoch == 0 || !is_exposed()) return;
+    end_wait(fiber, epoch, Wake::cancelled);
 }
 
 void forget_foreign_calls() noexcept {
     ::new (&numbers) std::array<Numbers, slots>{};
     ::new (&close_waiters) CloseWaiters;
-    signal_taker.store(nullptr, std::memory_order_relaxed);
-    exposed.store(false, std::memory_order_relaxed);
 }
 
 ClosingNumber::ClosingNumber(int fd) noexcept : fd_{fd} {

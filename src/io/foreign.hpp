@@ -50,10 +50,11 @@ enum class Interruption : std::uint8_t {
     never_restarted,  // poll, select, sleep ..., whatever the handler's SA_RESTART says
     all,
 };
-/// `fiber` is the one whose calls interrupt_foreign_call() ends from now on; it is never gone.
+/// `fiber`, which is the caller or has not begun, is one whose calls signals end.
 WEFT_API void take_signals(FiberCore& fiber) noexcept;
-/// Any thread, after a signal was handled: ends the foreign call that it waits in, if any.
-WEFT_API void interrupt_foreign_call(Interruption which) noexcept;
+/// Any thread that holds a reference, after a signal was handled: ends the foreign call that
+/// `fiber` waits in, if any.
+WEFT_API void interrupt_foreign_call(FiberCore& fiber, Interruption which) noexcept;
 
 /// In a forked child: none is under way there.
 WEFT_API void forget_foreign_calls() noexcept;

@@ -19,6 +19,8 @@ using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::Deadline;
 using weft::detail::ClosingNumber;
+using weft::detail::interrupt_foreign_call;
+using weft::detail::Interruption;
 using weft::detail::most_polled;
 using weft::detail::perform_foreign;
 using weft::detail::Request;
@@ -143,5 +145,42 @@ TEST_CASE("ending what waits for a number leaves all others alone", "[io][foreig
         CHECK(several.get() == -EBADF);
         put(other.b);
         CHECK(open.get() == 1);
+    });
+}
+
+TEST_CASE("a signal ends the foreign call of who takes signals, unless it is to go on",
+          "[io][foreign][signal]") {
+    on_all_io([] {
+        Pair pair = sockets();
+        Pair other = sockets();
+        const auto takes = [](auto call) {
+            return weft::spawn([call] {
+                weft::detail::take_signals(*weft::detail::Worker::current()->fiber());
+                return call();
+            });
+        };
+        // Again, as it may be between two waits.
+        const auto interrupt = [](const auto& fiber, Interruption which) {
+            while (!fiber.done()) {
+                interrupt_foreign_call(*weft::detail::core_of(fiber), which);
+                weft::this_fiber::yield();
+            }
+        };
+        auto sleeps = takes([] { return sleep_foreign(Deadline::never(), "a test"); });
+        interrupt(sleeps, Interruption::never_restarted);
+        CHECK(sleeps.get() == -EINTR);
+        auto receives = takes([&] { return receive(pair.a); });
+        interrupt(receives, Interruption::all);
+        CHECK(receives.get() == -EINTR);
+        auto goes_on = takes([&] { return receive(pair.a); });
+        auto takes_none = weft::spawn([&] { return receive(other.a); });
+        until_waiting(goes_on);
+        until_waiting(takes_none);
+        interrupt_foreign_call(*weft::detail::core_of(goes_on), Interruption::never_restarted);
+        interrupt_foreign_call(*weft::detail::core_of(takes_none), Interruption::all);
+        put(pair.b);
+        put(other.b);
+        CHECK(goes_on.get() == 1);
+        CHECK(takes_none.get() == 1);
     });
 }
