@@ -432,6 +432,27 @@ WEFT_DEFINE_STATEFUL_QUERY(res_nquery)
 WEFT_DEFINE_STATEFUL_QUERY(__res_nsearch)
 WEFT_DEFINE_STATEFUL_QUERY(res_nsearch)
 
+#define WEFT_DEFINE_QUERY_DOMAIN(name)                                              \
+    int hook_##name(const char* text, const char* domain, int of_class, int type,   \
+                    unsigned char* answer, int room) {                              \
+        const auto by_libc = [=] {                                                  \
+            return WEFT_ORIGINAL(name)(text, domain, of_class, type, answer, room); \
+        };                                                                          \
+        return WEFT_TAKEN(name) == nullptr ? by_libc() : with_errors(by_libc);      \
+    }
+#define WEFT_DEFINE_STATEFUL_QUERY_DOMAIN(name)                                                    \
+    int hook_##name(res_state state, const char* text, const char* domain, int of_class, int type, \
+                    unsigned char* answer, int room) {                                             \
+        const auto by_libc = [=] {                                                                 \
+            return WEFT_ORIGINAL(name)(state, text, domain, of_class, type, answer, room);         \
+        };                                                                                         \
+        return WEFT_TAKEN(name) == nullptr ? by_libc() : with_errors(by_libc);                     \
+    }
+WEFT_DEFINE_QUERY_DOMAIN(__res_querydomain)
+WEFT_DEFINE_QUERY_DOMAIN(res_querydomain)
+WEFT_DEFINE_STATEFUL_QUERY_DOMAIN(__res_nquerydomain)
+WEFT_DEFINE_STATEFUL_QUERY_DOMAIN(res_nquerydomain)
+
 #define WEFT_DEFINE_SEND(name)                                                                \
     int hook_##name(const unsigned char* query, int size, unsigned char* answer, int room) {  \
         if (WEFT_TAKEN(name) == nullptr) {                                                    \
@@ -451,3 +472,14 @@ WEFT_DEFINE_SEND(__res_send)
 WEFT_DEFINE_SEND(res_send)
 WEFT_DEFINE_STATEFUL_SEND(__res_nsend)
 WEFT_DEFINE_STATEFUL_SEND(res_nsend)
+
+// The look-ups that it waits for are made by threads of libc's.
+int hook_gai_suspend(const gaicb* const* list, int count, const timespec* timeout) {
+    if (WEFT_TAKEN(gai_suspend) == nullptr) return WEFT_ORIGINAL(gai_suspend)(list, count, timeout);
+    int result = EAI_SYSTEM;
+    (void)on_thread([&]() -> long {
+        result = WEFT_ORIGINAL(gai_suspend)(list, count, timeout);
+        return 0;
+    });
+    return result;
+}

@@ -197,6 +197,26 @@ int hook_tcdrain(int fd) {
         [=] { return on_own_thread([=] { return call(SYS_ioctl, fd, TCSBRK, 1L); }); });
 }
 
+int hook_tcsendbreak(int fd, int duration) {
+    if (WEFT_TAKEN(tcsendbreak) == nullptr) return WEFT_ORIGINAL(tcsendbreak)(fd, duration);
+    return answer<int>([=] {
+        return on_thread(
+            [=]() -> long { return WEFT_ORIGINAL(tcsendbreak)(fd, duration) == 0 ? 0 : -errno; });
+    });
+}
+
+int hook_tcsetattr(int fd, int when, const termios* settings) {
+    const bool waits = when == TCSADRAIN || when == TCSAFLUSH;
+    if (!waits || WEFT_TAKEN(tcsetattr) == nullptr) {
+        return WEFT_ORIGINAL(tcsetattr)(fd, when, settings);
+    }
+    return answer<int>([=] {
+        return on_thread([=]() -> long {
+            return WEFT_ORIGINAL(tcsetattr)(fd, when, settings) == 0 ? 0 : -errno;
+        });
+    });
+}
+
 // --- numbers that change hands ---
 
 namespace {

@@ -197,6 +197,12 @@ int hook_pthread_setspecific(pthread_key_t key, const void* value) {
     return set(key, value, by_libc);
 }
 
+WEFT_OTHER_NAME(int, __pthread_key_create, (pthread_key_t * key, void (*destroy)(void*)),
+                pthread_key_create);
+WEFT_OTHER_NAME(void*, __pthread_getspecific, (pthread_key_t key), pthread_getspecific);
+WEFT_OTHER_NAME(int, __pthread_setspecific, (pthread_key_t key, const void* value),
+                pthread_setspecific);
+
 // --- those of C11 ---
 
 int hook_tss_create(tss_t* key, tss_dtor_t destroy) {

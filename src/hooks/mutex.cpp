@@ -339,6 +339,10 @@ int hook_pthread_mutex_unlock(pthread_mutex_t* mutex) {
     return unlock(WEFT_FOREIGN_FIBER(), *mutex);
 }
 
+WEFT_OTHER_NAME(int, __pthread_mutex_lock, (pthread_mutex_t * mutex), pthread_mutex_lock);
+WEFT_OTHER_NAME(int, __pthread_mutex_trylock, (pthread_mutex_t * mutex), pthread_mutex_trylock);
+WEFT_OTHER_NAME(int, __pthread_mutex_unlock, (pthread_mutex_t * mutex), pthread_mutex_unlock);
+
 // --- those of C11 ---
 
 int hook_mtx_lock(mtx_t* mutex) {

@@ -164,6 +164,8 @@ int hook_pthread_once(pthread_once_t* control, void (*routine)()) {
     return 0;
 }
 
+WEFT_OTHER_NAME(int, __pthread_once, (pthread_once_t * control, void (*routine)()), pthread_once);
+
 void hook_call_once(once_flag* flag, void (*routine)()) {
     pthread_once_t& control = pthreads(*flag);
     if (is_done(control)) return;

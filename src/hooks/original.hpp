@@ -92,6 +92,10 @@ WEFT_HOOKS(WEFT_DECLARE_ORIGINAL)
 
 }  // namespace weft::hooks::detail
 
+/// The hook of another name of libc's for `of`, in the file that has the hook of that.
+#define WEFT_OTHER_NAME(result, name, parameters, of) \
+    [[gnu::alias(#of)]] result hook_##name parameters
+
 /// WEFT_ORIGINAL(read)(fd, data, size)
 #define WEFT_ORIGINAL(name) \
     ::weft::hooks::detail::Original<::weft::hooks::detail::Symbol::s_##name>::function

@@ -240,6 +240,8 @@ FILE* hook_popen(const char* command, const char* mode) {
     return stream;
 }
 
+WEFT_OTHER_NAME(FILE*, _IO_popen, (const char* command, const char* mode), popen);
+
 int hook_pclose(FILE* stream) {
     if (WEFT_TAKEN(pclose) == nullptr) return WEFT_ORIGINAL(pclose)(stream);
     int status = -1;

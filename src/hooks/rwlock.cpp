@@ -188,3 +188,11 @@ int hook_pthread_rwlock_unlock(pthread_rwlock_t* lock) {
     wake(lock, 1, writer);
     return 0;
 }
+
+WEFT_OTHER_NAME(int, __pthread_rwlock_rdlock, (pthread_rwlock_t * lock), pthread_rwlock_rdlock);
+WEFT_OTHER_NAME(int, __pthread_rwlock_wrlock, (pthread_rwlock_t * lock), pthread_rwlock_wrlock);
+WEFT_OTHER_NAME(int, __pthread_rwlock_tryrdlock, (pthread_rwlock_t * lock),
+                pthread_rwlock_tryrdlock);
+WEFT_OTHER_NAME(int, __pthread_rwlock_trywrlock, (pthread_rwlock_t * lock),
+                pthread_rwlock_trywrlock);
+WEFT_OTHER_NAME(int, __pthread_rwlock_unlock, (pthread_rwlock_t * lock), pthread_rwlock_unlock);

@@ -283,3 +283,6 @@ pid_t hook__Fork() {
         "br x0");
 }
 #endif
+#if defined(__x86_64__) || defined(__aarch64__)
+WEFT_OTHER_NAME(pid_t, __vfork, (), vfork);
+#endif

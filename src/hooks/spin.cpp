@@ -36,6 +36,8 @@ int hook_sched_yield() {
     return WEFT_TAKEN_FOR_NOW(sched_yield) == nullptr ? WEFT_ORIGINAL(sched_yield)() : yield_both();
 }
 
+WEFT_OTHER_NAME(int, __sched_yield, (), sched_yield);
+
 void hook_thrd_yield() {
     if (WEFT_TAKEN_FOR_NOW(thrd_yield) == nullptr) return WEFT_ORIGINAL(thrd_yield)();
     yield_both();

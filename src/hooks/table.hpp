@@ -8,6 +8,9 @@
 //
 // What libc declares with "..." is declared here with the one argument that it may have:
 // where that was not given its register holds something, which libc does not look at.
+//
+// Of libc's other names for the same function (tests/hooks/symbols_test.py finds them) each has
+// a row, too, but for what is told there.
 #pragma once
 
 #include <aio.h>
@@ -33,6 +36,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,9 +46,11 @@
 
 // glibc's names for its own names; here the symbols are meant.
 #undef res_nquery
+#undef res_nquerydomain
 #undef res_nsearch
 #undef res_nsend
 #undef res_query
+#undef res_querydomain
 #undef res_search
 #undef res_send
 
@@ -137,6 +143,8 @@ inline constexpr Category c_always = 127;
     HOOK(c_file, int, msync, (void* data, size_t size, int flags)) \
     HOOK(c_file, ssize_t, copy_file_range, (int from, off64_t* from_offset, int to, off64_t* to_offset, size_t size, unsigned flags)) \
     HOOK(c_file, int, tcdrain, (int fd)) \
+    HOOK(c_file, int, tcsendbreak, (int fd, int duration)) \
+    HOOK(c_file, int, tcsetattr, (int fd, int when, const termios* settings)) \
     HOOK(c_file, int, flock, (int fd, int operation)) \
     HOOK(c_file, int, lockf, (int fd, int command, off_t size)) \
     HOOK(c_file, int, lockf64, (int fd, int command, off_t size)) \
@@ -181,6 +189,11 @@ inline constexpr Category c_always = 127;
     HOOK(c_dns, int, gethostbyaddr_r, (const void* address, socklen_t length, int family, hostent* entry, char* room, size_t size, hostent** found, int* error)) \
     HOOK(c_dns, int, __res_nquery, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
     HOOK(c_dns, int, res_nquery, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, __res_nquerydomain, (res_state state, const char* name, const char* domain, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_nquerydomain, (res_state state, const char* name, const char* domain, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, __res_querydomain, (const char* name, const char* domain, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, res_querydomain, (const char* name, const char* domain, int of_class, int type, unsigned char* answer, int room)) \
+    HOOK(c_dns, int, gai_suspend, (const gaicb* const* list, int count, const timespec* timeout)) \
     HOOK(c_dns, int, __res_nsearch, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
     HOOK(c_dns, int, res_nsearch, (res_state state, const char* name, int of_class, int type, unsigned char* answer, int room)) \
     HOOK(c_dns, int, __res_nsend, (res_state state, const unsigned char* query, int size, unsigned char* answer, int room)) \
@@ -210,6 +223,7 @@ inline constexpr Category c_always = 127;
     HOOK(c_process, int, waitid, (int kind, id_t id, siginfo_t* info, int options)) \
     HOOK(c_process, int, system, (const char* command)) \
     HOOK(c_process, FILE*, popen, (const char* command, const char* mode)) \
+    HOOK(c_process, FILE*, _IO_popen, (const char* command, const char* mode)) \
     HOOK(c_process, int, pclose, (FILE* stream)) \
     HOOK(c_process, int, pause, ()) \
     HOOK(c_process, int, sigsuspend, (const sigset_t* mask)) \
@@ -253,7 +267,9 @@ inline constexpr Category c_always = 127;
     HOOK(c_file, int, lio_listio64, (int mode, aiocb64* const* list, int count, sigevent* event))
 
 #if defined(__x86_64__) || defined(__aarch64__)
-#define WEFT_VFORK_HOOKS(HOOK) HOOK(c_always, pid_t, vfork, ())
+#define WEFT_VFORK_HOOKS(HOOK) \
+    HOOK(c_always, pid_t, vfork, ()) \
+    HOOK(c_always, pid_t, __vfork, ())
 #else
 #define WEFT_VFORK_HOOKS(HOOK)
 #endif
@@ -277,24 +293,32 @@ inline constexpr Category c_always = 127;
 
 #define WEFT_LOCK_HOOKS(HOOK) \
     HOOK(c_threads, int, pthread_mutex_lock, (pthread_mutex_t* mutex)) \
+    HOOK(c_threads, int, __pthread_mutex_lock, (pthread_mutex_t* mutex)) \
     HOOK(c_threads, int, pthread_mutex_trylock, (pthread_mutex_t* mutex)) \
+    HOOK(c_threads, int, __pthread_mutex_trylock, (pthread_mutex_t* mutex)) \
     HOOK(c_threads, int, pthread_mutex_timedlock, (pthread_mutex_t* mutex, const timespec* until)) \
     HOOK(c_threads, int, pthread_mutex_clocklock, (pthread_mutex_t* mutex, clockid_t clock, const timespec* until)) \
     HOOK(c_threads, int, pthread_mutex_unlock, (pthread_mutex_t* mutex)) \
+    HOOK(c_threads, int, __pthread_mutex_unlock, (pthread_mutex_t* mutex)) \
     HOOK(c_threads, int, pthread_cond_wait, (pthread_cond_t* condition, pthread_mutex_t* mutex)) \
     HOOK(c_threads, int, pthread_cond_timedwait, (pthread_cond_t* condition, pthread_mutex_t* mutex, const timespec* until)) \
     HOOK(c_threads, int, pthread_cond_clockwait, (pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock, const timespec* until)) \
     HOOK(c_threads, int, pthread_cond_signal, (pthread_cond_t* condition)) \
     HOOK(c_threads, int, pthread_cond_broadcast, (pthread_cond_t* condition)) \
     HOOK(c_threads, int, pthread_rwlock_rdlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, __pthread_rwlock_rdlock, (pthread_rwlock_t* lock)) \
     HOOK(c_threads, int, pthread_rwlock_wrlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, __pthread_rwlock_wrlock, (pthread_rwlock_t* lock)) \
     HOOK(c_threads, int, pthread_rwlock_tryrdlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, __pthread_rwlock_tryrdlock, (pthread_rwlock_t* lock)) \
     HOOK(c_threads, int, pthread_rwlock_trywrlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, __pthread_rwlock_trywrlock, (pthread_rwlock_t* lock)) \
     HOOK(c_threads, int, pthread_rwlock_timedrdlock, (pthread_rwlock_t* lock, const timespec* until)) \
     HOOK(c_threads, int, pthread_rwlock_timedwrlock, (pthread_rwlock_t* lock, const timespec* until)) \
     HOOK(c_threads, int, pthread_rwlock_clockrdlock, (pthread_rwlock_t* lock, clockid_t clock, const timespec* until)) \
     HOOK(c_threads, int, pthread_rwlock_clockwrlock, (pthread_rwlock_t* lock, clockid_t clock, const timespec* until)) \
     HOOK(c_threads, int, pthread_rwlock_unlock, (pthread_rwlock_t* lock)) \
+    HOOK(c_threads, int, __pthread_rwlock_unlock, (pthread_rwlock_t* lock)) \
     HOOK(c_threads, int, sem_wait, (sem_t* semaphore)) \
     HOOK(c_threads, int, sem_timedwait, (sem_t* semaphore, const timespec* until)) \
     HOOK(c_threads, int, sem_clockwait, (sem_t* semaphore, clockid_t clock, const timespec* until)) \
@@ -304,6 +328,7 @@ inline constexpr Category c_always = 127;
     HOOK(c_threads, int, pthread_barrier_destroy, (pthread_barrier_t* barrier)) \
     HOOK(c_threads, int, pthread_spin_lock, (pthread_spinlock_t* lock)) \
     HOOK(c_threads, int, sched_yield, ()) \
+    HOOK(c_threads, int, __sched_yield, ()) \
     HOOK(c_threads, int, pthread_join, (pthread_t thread, void** result)) \
     HOOK(c_threads, int, pthread_timedjoin_np, (pthread_t thread, void** result, const timespec* until)) \
     HOOK(c_threads, int, pthread_clockjoin_np, (pthread_t thread, void** result, clockid_t clock, const timespec* until)) \
@@ -320,14 +345,18 @@ inline constexpr Category c_always = 127;
 
 #define WEFT_ONCE_HOOKS(HOOK) \
     HOOK(c_threads, int, pthread_once, (pthread_once_t* control, void (*routine)())) \
+    HOOK(c_threads, int, __pthread_once, (pthread_once_t* control, void (*routine)())) \
     HOOK(c_threads, void, call_once, (once_flag* flag, void (*routine)())) \
     HOOK(c_threads, int, __cxa_guard_acquire, (int* guard)) \
     HOOK(c_threads, void, __cxa_guard_release, (int* guard)) \
     HOOK(c_threads, void, __cxa_guard_abort, (int* guard)) \
     HOOK(c_threads, int, pthread_key_create, (pthread_key_t* key, void (*destroy)(void*))) \
+    HOOK(c_threads, int, __pthread_key_create, (pthread_key_t* key, void (*destroy)(void*))) \
     HOOK(c_threads, int, pthread_key_delete, (pthread_key_t key)) \
     HOOK(c_threads, void*, pthread_getspecific, (pthread_key_t key)) \
+    HOOK(c_threads, void*, __pthread_getspecific, (pthread_key_t key)) \
     HOOK(c_threads, int, pthread_setspecific, (pthread_key_t key, const void* value)) \
+    HOOK(c_threads, int, __pthread_setspecific, (pthread_key_t key, const void* value)) \
     HOOK(c_threads, int, tss_create, (tss_t* key, tss_dtor_t destroy)) \
     HOOK(c_threads, void, tss_delete, (tss_t key)) \
     HOOK(c_threads, void*, tss_get, (tss_t key)) \

@@ -24,7 +24,8 @@ HOOKED = {
         poll __poll_chk ppoll __ppoll_chk select pselect epoll_wait epoll_pwait epoll_pwait2'''),
     'time': _names('sleep usleep nanosleep clock_nanosleep thrd_sleep'),
     'names': _names('''
-        getaddrinfo getnameinfo gethostbyname gethostbyname2 gethostbyaddr
+        getaddrinfo getnameinfo gethostbyname gethostbyname2 gethostbyaddr gai_suspend
+        res_querydomain res_nquerydomain __res_querydomain __res_nquerydomain
         gethostbyname_r gethostbyname2_r gethostbyaddr_r
         res_query res_search res_send res_nquery res_nsearch res_nsend
         __res_query __res_search __res_send __res_nquery __res_nsearch __res_nsend'''),
@@ -33,10 +34,11 @@ HOOKED = {
         pause sigsuspend sigwait sigwaitinfo sigtimedwait'''),
     'what keeps others right, or turns on the spot': _names('''
         sync syncfs sched_yield pthread_spin_lock mtx_trylock pthread_mutex_trylock
-        pthread_rwlock_tryrdlock pthread_rwlock_trywrlock pthread_tryjoin_np posix_spawn posix_spawnp'''),
+        pthread_rwlock_tryrdlock pthread_rwlock_trywrlock pthread_tryjoin_np posix_spawn posix_spawnp
+        vfork'''),
     'messages and other descriptors': _names('''
         msgrcv msgsnd semop semtimedop mq_receive mq_timedreceive mq_send mq_timedsend
-        aio_suspend lio_listio copy_file_range vmsplice tee tcdrain msync'''),
+        aio_suspend lio_listio copy_file_range vmsplice tee tcdrain tcsendbreak tcsetattr msync'''),
     'threads': _names('''
         pthread_mutex_lock pthread_mutex_timedlock pthread_mutex_clocklock
         pthread_rwlock_rdlock pthread_rwlock_timedrdlock pthread_rwlock_clockrdlock
@@ -67,14 +69,15 @@ WITHOUT = {
         getprotobyname getprotobyname_r getprotobynumber getprotobynumber_r getnetent getnetbyname'''),
     'the kernel answers at once': _names('''
         getifaddrs if_nameindex if_nametoindex if_indextoname ioctl socketpair eventfd dup
-        tcsetattr tcgetattr'''),
+        tcgetattr'''),
     'waits only while the machine starts': _names('getrandom getentropy arc4random arc4random_buf'),
     'reads a program from the disk, under the lock of the dynamic linker': _names('dlopen dlsym dlclose'),
     'a datagram to the machine\'s own logger, inside of libc': _names('syslog vsyslog __syslog_chk __vsyslog_chk openlog'),
     'never waits: the other side of a lock': _names('sem_trywait'),
-    'the child runs on its own; until it has its program the parent stands still for microseconds': _names('fork vfork'),
+    'the child runs on its own; until it has its program the parent stands still for microseconds': _names('fork'),
+    'starts threads of libc\'s, and waits for none unless GAI_WAIT asks for it': _names('getaddrinfo_a'),
 }
 
 # Can make a caller wait, and no client library that we know of imports it. An import of it
 # fails the test, which is then the reason to write a hook.
-UNSEEN = _names('gai_suspend sync_file_range rcmd rexec getpass wordexp')
+UNSEEN = _names('pidfd_spawn pidfd_spawnp sync_file_range rcmd rexec getpass wordexp')

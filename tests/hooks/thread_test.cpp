@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <thread>
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <threads.h>
@@ -145,4 +146,27 @@ TEST_CASE("who spins for a fiber of its own worker lets it run", "[hooks]") {
         spins.join();
         pthread_spin_destroy(&lock);
     });
+}
+
+TEST_CASE("libc's old names for its functions are hooks, too", "[hooks]") {
+    using Function = int(pthread_mutex_t*);
+    // Only programs linked long ago can name them.
+    const auto old_name = [](const char* name) {
+        return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
+    };
+    Function* const lock = old_name("__pthread_mutex_lock");
+    Function* const unlock = old_name("__pthread_mutex_unlock");
+    REQUIRE(lock != nullptr);
+    REQUIRE(hooks::original(lock) != lock);
+    on_hooked_workers([=] {
+        pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+        CHECK(lock(&mutex) == 0);
+        auto waits = spawn([&] { return lock(&mutex) == 0 && unlock(&mutex) == 0; });
+        until_doing(waits, "pthread_mutex_lock");
+        CHECK(unlock(&mutex) == 0);
+        CHECK(waits.get());
+    });
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    CHECK(hooks::original(lock)(&mutex) == 0);
+    CHECK(hooks::original(unlock)(&mutex) == 0);
 }
