@@ -108,6 +108,9 @@ void Offload::stop() noexcept {
     for (Slot& slot : slots_) {
         if (slot.thread.joinable()) slot.thread.join();
     }
+    while (const std::uint32_t left = alone_.load(std::memory_order_acquire)) {
+        futex_wait(alone_, left);
+    }
 }
 
 std::size_t Offload::threads() noexcept {
@@ -118,13 +121,17 @@ std::size_t Offload::threads() noexcept {
 
 /// False: there may be no more threads, so one of the others will come to it.
 bool Offload::start_alone(Operation& operation) noexcept {
+    alone_.fetch_add(1, std::memory_order_relaxed);
     try {
         const SignalsBlocked blocked;
-        start_own_thread([&operation] {
+        start_own_thread([this, &operation] {
             deliver(operation, carry_out(operation.request()));
+            // Of *this, which may be gone then, only an address is used.
+            if (alone_.fetch_sub(1, std::memory_order_release) == 1) futex_wake_all(&alone_);
         }).detach();
         return true;
     } catch (const std::exception&) {
+        alone_.fetch_sub(1, std::memory_order_relaxed);
         return false;
     }
 }

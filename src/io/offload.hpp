@@ -74,7 +74,7 @@ private:
         std::thread thread;
     };
 
-    static bool start_alone(Operation& operation) noexcept;
+    bool start_alone(Operation& operation) noexcept;
     void start(Slot& slot) noexcept;
     void serve(Slot& slot) noexcept;
     void serve_without_thread(Slot& slot) noexcept;
@@ -96,6 +96,7 @@ private:
     std::array<Slot, max_threads> slots_;
     // --- any thread ---
     std::atomic<std::uint32_t> finished_{0};  // futex: changes when a call is over
+    std::atomic<std::uint32_t> alone_{0};     // futex: threads that run one call only
 };
 
 }  // namespace weft::detail

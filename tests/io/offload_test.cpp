@@ -256,6 +256,8 @@ TEST_CASE("what waits for others keeps no thread from the rest", "[io][offload]"
         CHECK(fd >= 0);
         ::close(fd);
     }
+    offload.stop();
+    CHECK(in_flight.load() == 0);
 }
 
 TEST_CASE("the threads take no signals", "[io][offload]") {
