@@ -2,6 +2,7 @@
 """Runs an example and compares what it prints with what it should print.
 
 usage: expect.py PROGRAM EXPECTED_FILE
+       expect.py --failure TEXT PROGRAM [ARGUMENT...]    ends with 1 and says TEXT on stderr
 """
 
 import difflib
@@ -10,7 +11,17 @@ import subprocess
 import sys
 
 
+def fails(text, command) -> int:
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if run.returncode == 1 and text in run.stderr:
+        return 0
+    print(f'ended with {run.returncode}, and said: {run.stdout}{run.stderr}')
+    return 1
+
+
 def main() -> int:
+    if sys.argv[1] == '--failure':
+        return fails(sys.argv[2], sys.argv[3:])
     program, expected_file = sys.argv[1:]
     run = subprocess.run([program], stdout=subprocess.PIPE, text=True, timeout=60)
     expected = pathlib.Path(expected_file).read_text()

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <regex>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,22 +26,22 @@ std::string get(const std::string& url) {
     CURL* const curl = curl_easy_init();
     curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, append);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &text);
     const CURLcode code = curl_easy_perform(curl);
-    if (code != CURLE_OK) std::fprintf(stderr, "%s: %s\n", url.c_str(), curl_easy_strerror(code));
     curl_easy_cleanup(curl);
+    if (code != CURLE_OK) throw std::runtime_error{url + ": " + curl_easy_strerror(code)};
     return text;
 }
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
     if (argc != 3) return 2;
-    const std::string root = argv[1];
     curl_global_init(CURL_GLOBAL_ALL);
     weft::hooks::patch_all();
     weft::run([&] {
+        const auto fetch = [&](const std::string& path) { return get(argv[1] + path); };
         weft::FiberPool pool{20};
-        const auto fetch = [&root](const std::string& path) { return get(root + path); };
         const std::regex link{"href=\"(/[^\"]*)\""};
         std::set<std::string> seen{argv[2]};
         for (std::vector<std::string> paths{argv[2]}; !paths.empty() && seen.size() < 1000;) {
@@ -53,4 +54,7 @@ int main(int argc, char** argv) {
         }
         std::printf("%zu pages\n", seen.size());
     });
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
 }

@@ -10,6 +10,7 @@
 #include <libpq-fe.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
@@ -26,8 +27,11 @@ public:
     std::string ask(const char* query) {
         Connection connection = free_.get();
         PGresult* const result = PQexec(connection.get(), query);
-        const bool good = PQresultStatus(result) == PGRES_TUPLES_OK;
-        std::string answer = good ? PQgetvalue(result, 0, 0) : PQerrorMessage(connection.get());
+        if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+            std::fprintf(stderr, "%s", PQerrorMessage(connection.get()));
+            std::_Exit(1);
+        }
+        std::string answer = PQgetvalue(result, 0, 0);
         PQclear(result);
         free_.put(std::move(connection));
         return answer;
