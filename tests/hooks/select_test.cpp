@@ -185,10 +185,17 @@ void fuzz(Seen& seen, std::uint64_t seed) {
         polled.push_back({fds[below(std::size(fds))], static_cast<short>(below(1 << 16)),
                           static_cast<short>(below(1 << 16))});
     }
-    const int time = static_cast<int>(below(2));
-    seen.of("poll " + std::to_string(seed),
-            [&] { return ::poll(polled.data(), polled.size(), time); });
-    for (const pollfd& each : polled) seen.note("is", each.revents);
+    // Brief, or none; of those that take a timespec also one that is wrong.
+    const timespec times[] = {{0, 0}, {0, 900'000}, {0, -1}, {-1, 5}, {0, 1'000'000'000}};
+    const timespec time = times[below(std::size(times))];
+    const int milliseconds = static_cast<int>(below(2));
+    const auto poll_copy = [&](const std::string& what, auto&& poll) {
+        auto copy = polled;
+        seen.of(what + std::to_string(seed), [&] { return poll(copy.data(), copy.size()); });
+        for (const pollfd& each : copy) seen.note("is", each.revents);
+    };
+    poll_copy("poll ", [&](auto... copy) { return ::poll(copy..., milliseconds); });
+    poll_copy("ppoll ", [&](auto... copy) { return ::ppoll(copy..., &time, nullptr); });
 
     fd_set sets[3];
     fd_set* given[3] = {};
@@ -203,12 +210,20 @@ void fuzz(Seen& seen, std::uint64_t seed) {
     }
     const int count = below(8) == 0 ? -1 : static_cast<int>(below(static_cast<unsigned>(most)));
     timeval limit{0, static_cast<long>(below(1500))};
-    seen.of("select", [&] { return ::select(count, given[0], given[1], given[2], &limit); });
-    for (const fd_set& set : sets) {
-        long bits = 0;
-        for (int fd = 0; fd < most; ++fd) bits = bits * 3 + (FD_ISSET(fd, &set) ? 1 : 0);
-        seen.note("set", bits);
-    }
+    const auto select_copy = [&](const std::string& what, auto&& select) {
+        fd_set copies[3] = {sets[0], sets[1], sets[2]};
+        fd_set* given_copies[3];
+        for (int i = 0; i < 3; ++i) given_copies[i] = given[i] != nullptr ? &copies[i] : nullptr;
+        seen.of(what,
+                [&] { return select(count, given_copies[0], given_copies[1], given_copies[2]); });
+        for (const fd_set& set : copies) {
+            long bits = 0;
+            for (int fd = 0; fd < most; ++fd) bits = bits * 3 + (FD_ISSET(fd, &set) ? 1 : 0);
+            seen.note("set", bits);
+        }
+    };
+    select_copy("select", [&](auto... sets_of) { return ::select(sets_of..., &limit); });
+    select_copy("pselect", [&](auto... sets_of) { return ::pselect(sets_of..., &time, nullptr); });
 }
 
 TEST_CASE("select: arguments by chance", "[hooks][select]") {
