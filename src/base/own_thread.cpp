@@ -21,14 +21,19 @@ constinit thread_local std::atomic<unsigned> own_threads{0};
 
 bool starts_own_thread() noexcept { return count().load(std::memory_order_relaxed) != 0; }
 
-StartsOwnThread::StartsOwnThread() noexcept {
-    count().fetch_add(1, std::memory_order_relaxed);
+sigset_t asynchronous_signals() noexcept {
     sigset_t asynchronous;
     sigfillset(&asynchronous);
     for (const int open :
          {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF, SIGURG}) {
         sigdelset(&asynchronous, open);
     }
+    return asynchronous;
+}
+
+StartsOwnThread::StartsOwnThread() noexcept {
+    count().fetch_add(1, std::memory_order_relaxed);
+    const sigset_t asynchronous = asynchronous_signals();
     pthread_sigmask(SIG_BLOCK, &asynchronous, &blocked_before_);
 }
 

@@ -18,6 +18,9 @@ namespace weft::detail {
 /// Whether the calling thread is just starting a thread of weft's own.
 WEFT_API bool starts_own_thread() noexcept;
 
+/// Those that do not come from what a thread does itself, without SIGURG and SIGPROF.
+WEFT_API sigset_t asynchronous_signals() noexcept;
+
 class WEFT_API StartsOwnThread {
 public:
     StartsOwnThread() noexcept;

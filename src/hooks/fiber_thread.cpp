@@ -7,14 +7,12 @@
 #include "hooks/signals.hpp"
 #include "hooks/start.hpp"
 #include "hooks/waiting_thread.hpp"
-#include "io/foreign.hpp"
 #include "io/system_call.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/local.hpp>
 #include <weft/this_fiber.hpp>
 
-#include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -37,18 +35,26 @@ constinit std::atomic<bool> wanted{false};
 // The runtime of main() and its threads; never destroyed.
 constinit std::atomic<Runtime*> program{nullptr};
 
+struct Program {
+    int (*main)(int, char**, char**) = nullptr;
+    int count = 0;
+    char** arguments = nullptr;
+    int result = 0;
+    bool left_by_exit = true;  // by pthread_exit(): the others go on
+    int ended = -1;            // an eventfd
+    pid_t owner = 0;
+};
+constinit Program the_program;
+
 FiberLocal<FiberThread*>& own_thread() {
     static auto& own = *new FiberLocal<FiberThread*>;
     return own;
 }
 
-/// The caller's, or null: it is a thread of libc's.
-FiberThread* this_fiber_thread() noexcept {
-    if (program.load(std::memory_order_acquire) == nullptr) return nullptr;
-    Worker* const worker = Worker::current();
-    if (worker == nullptr || worker->fiber() == nullptr) return nullptr;
-    return own_thread().has_value() ? own_thread().get() : nullptr;
-}
+/// Of pthread_exit(): what leaves the body of a fiber that is a thread.
+struct ThreadExit {
+    void* result;
+};
 
 void drop(FiberThread& thread) noexcept {
     if (thread.references.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
@@ -59,7 +65,9 @@ void drop(FiberThread& thread) noexcept {
 /// Whatever else leaves it ends the process, as it would have from a thread.
 void* call_body(FiberThread& thread) noexcept {
     try {
-        return thread.body(thread.argument);
+        if (thread.c11_body == nullptr) return thread.body(thread.argument);
+        const std::intptr_t result = thread.c11_body(thread.argument);
+        return reinterpret_cast<void*>(result);
     } catch (const ThreadExit& exit) {
         return exit.result;
     } catch (const Cancelled&) {
@@ -67,9 +75,23 @@ void* call_body(FiberThread& thread) noexcept {
     }
 }
 
+// In a child of fork() nobody waits for it: there main() ends the process itself.
+void tell_end() noexcept {
+    if (::getpid() != the_program.owner) std::exit(the_program.result);
+    const std::uint64_t one = 1;
+    (void)weft::detail::system_call<::syscall>(SYS_write, the_program.ended, &one, sizeof one);
+}
+
+/// The process ends with the last one.
+void leave_program(FiberThread& thread) noexcept {
+    if (program.load(std::memory_order_acquire) == nullptr) return;
+    if (end_signals(thread.signals)) tell_end();
+}
+
 void run_thread(FiberThread* thread) noexcept {
     own_thread().get() = thread;
     thread->result.store(call_body(*thread), std::memory_order_release);
+    leave_program(*thread);
     drop(*thread);
 }
 
@@ -82,89 +104,19 @@ std::size_t usual_stack_size() noexcept {
     return limit.rlim_cur == RLIM_INFINITY ? 8 << 20 : std::min(limit.rlim_cur, most);
 }
 
-struct Wishes {
-    std::size_t stack_size = usual_stack_size();
-    bool detached = false;
-};
-
-Wishes wishes_of(const pthread_attr_t* attributes) noexcept {
-    Wishes wishes;
+ThreadWishes wishes_of(const pthread_attr_t* attributes) noexcept {
+    ThreadWishes wishes;
     if (attributes == nullptr) return wishes;
-    std::size_t size = 0;
-    if (::pthread_attr_getstacksize(attributes, &size) == 0 && size > 0) wishes.stack_size = size;
+    ::pthread_attr_getstacksize(attributes, &wishes.stack_size);
     int state = 0;
     ::pthread_attr_getdetachstate(attributes, &state);
     wishes.detached = state == PTHREAD_CREATE_DETACHED;
+    sigset_t mask;
+    if (::pthread_attr_getsigmask_np(attributes, &mask) == 0) wishes.mask = signals_of(mask);
     return wishes;
 }
 
-int start_thread(Runtime& runtime, pthread_t* thread, const Wishes& wishes, void* (*body)(void*),
-                 void* argument) noexcept {
-    try {
-        auto made = std::make_unique<FiberThread>();
-        made->body = body;
-        made->argument = argument;
-        FiberThread* const own = made.get();
-        const SpawnOptions options{.stack_size = wishes.stack_size, .daemon = true};
-        auto* const core = weft::detail::make_fiber(&runtime, options, [own] { run_thread(own); });
-        Fiber<void> handle{core};
-        (void)made.release();
-        // All before it runs: it may detach itself at once.
-        *thread = reinterpret_cast<pthread_t>(own);
-        if (wishes.detached) {
-            own->references.store(1, std::memory_order_relaxed);
-        } else {
-            own->fiber = std::move(handle);
-        }
-        weft::detail::start_fiber(core);
-        return 0;
-    } catch (const std::exception&) {
-        return EAGAIN;
-    }
-}
-
 // --- main ---
-
-struct Program {
-    int (*main)(int, char**, char**) = nullptr;
-    int count = 0;
-    char** arguments = nullptr;
-    int result = 0;
-    int ended = -1;  // an eventfd
-    pid_t owner = 0;
-};
-constinit Program the_program;
-
-/// Whether a handler that is not to restart calls is installed.
-bool any_handler_interrupts() noexcept {
-    for (int signal = 1; signal < NSIG; ++signal) {
-        struct sigaction action {};
-        if (::sigaction(signal, nullptr, &action) != 0) continue;
-        const bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
-        if (handled && (action.sa_flags & SA_RESTART) == 0 && signal != SIGURG) return true;
-    }
-    return false;
-}
-
-/// Waits for the end of main(), on the thread that takes the signals.
-void wait_for_end(FiberCore& main) noexcept {
-    for (;;) {
-        pollfd ended{the_program.ended, POLLIN, 0};
-        const long ready = ::syscall(SYS_ppoll, &ended, 1L, nullptr, nullptr, 0L);
-        if (ready > 0) return;
-        // A handler has run here.
-        const auto how = any_handler_interrupts() ? weft::detail::Interruption::all
-                                                  : weft::detail::Interruption::never_restarted;
-        weft::detail::interrupt_foreign_call(main, how);
-    }
-}
-
-// In a child of fork() nobody waits for it: there main() ends the process itself.
-void tell_end() noexcept {
-    if (::getpid() != the_program.owner) std::exit(the_program.result);
-    const std::uint64_t one = 1;
-    (void)weft::detail::system_call<::syscall>(SYS_write, the_program.ended, &one, sizeof one);
-}
 
 void* call_main(void*) {
     the_program.result = the_program.main(the_program.count, the_program.arguments, environ);
@@ -180,42 +132,129 @@ void warn_of_thread_locals() noexcept {
                  bytes);
 }
 
+/// The fiber of main().
+void run_main(FiberThread& main) {
+    own_thread().get() = &main;
+    try {
+        main.body(main.argument);
+        the_program.left_by_exit = false;
+        tell_end();
+    } catch (const ThreadExit&) {
+        leave_program(main);  // the others go on
+    }
+}
+
+/// Not the usual path: the descriptors that it needs are not to be had.
+[[noreturn]] void give_up(int error) noexcept {
+    std::fprintf(stderr, "weft-run: signals cannot be taken: %s\n", std::strerror(error));
+    std::_Exit(126);
+}
+
+void forget_program() noexcept {
+    program.store(nullptr, std::memory_order_relaxed);
+    forget_thread_signals();
+}
+
 int run_program(int count, char** arguments, char**) {
     warn_of_thread_locals();
     the_program.count = count;
     the_program.arguments = arguments;
     the_program.ended = ::eventfd(0, EFD_CLOEXEC);
     the_program.owner = ::getpid();
-    ::pthread_atfork(nullptr, nullptr, [] { program.store(nullptr, std::memory_order_relaxed); });
+    ::pthread_atfork(nullptr, nullptr, &forget_program);
     ::unsetenv("WEFT_RUN_THREADS");  // of this program, not of those it starts
+    const int error = the_program.ended < 0 ? errno : take_signals_of_process();
+    if (error != 0) give_up(error);
     auto* const runtime = new Runtime;
-    program.store(runtime, std::memory_order_release);
     auto* const main = new FiberThread;
     main->body = &call_main;
     std::strcpy(main->name, "main");
-    bool left_by_exit = true;
+    main->signals.thread = main;
     const SpawnOptions options{.name = "main", .stack_size = runtime->main_stack_size()};
-    auto fiber = runtime->spawn(options, [main, &left_by_exit] {
-        own_thread().get() = main;
-        weft::detail::take_signals(*Worker::current()->fiber());
-        try {
-            main->body(main->argument);
-            left_by_exit = false;
-        } catch (const ThreadExit&) {
-            // The others go on; the process ends with the last of them.
-        }
-        tell_end();
-    });
-    wait_for_end(*weft::detail::core_of(FiberRef{fiber}));
+    auto* const core = weft::detail::make_fiber(runtime, options, [main] { run_main(*main); });
+    Fiber<void> fiber{core};
+    begin_signals(main->signals, *core, signals_of(mask_of_program()));
+    program.store(runtime, std::memory_order_release);
+    weft::detail::start_fiber(core);
+    hand_signals_out(the_program.ended);
     fiber.join();
-    if (left_by_exit) {
+    if (the_program.left_by_exit) {
         for (const FiberRef& each : runtime->fibers()) each.join();
         return 0;
     }
+    // What exit() calls takes signals again.
+    const sigset_t mask = set_of(main->signals.mask);
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
     return the_program.result;
 }
 
 }  // namespace
+
+Runtime* runtime_of_new_threads() noexcept {
+    return weft::detail::starts_own_thread() ? nullptr : program.load(std::memory_order_acquire);
+}
+
+int start_fiber_thread(Runtime& runtime, pthread_t* thread, const ThreadWishes& wishes) noexcept {
+    try {
+        auto made = std::make_unique<FiberThread>();
+        made->body = wishes.body;
+        made->c11_body = wishes.c11_body;
+        made->argument = wishes.argument;
+        FiberThread* const own = made.get();
+        own->signals.thread = own;
+        const std::size_t stack = wishes.stack_size > 0 ? wishes.stack_size : usual_stack_size();
+        const SpawnOptions options{.stack_size = stack, .daemon = true};
+        auto* const core = weft::detail::make_fiber(&runtime, options, [own] { run_thread(own); });
+        Fiber<void> handle{core};
+        (void)made.release();
+        begin_signals(own->signals, *core, wishes.mask.value_or(signals_of(mask_of_caller())));
+        // All before it runs: it may detach itself at once.
+        *thread = reinterpret_cast<pthread_t>(own);
+        if (wishes.detached) {
+            own->references.store(1, std::memory_order_relaxed);
+        } else {
+            own->fiber = std::move(handle);
+        }
+        weft::detail::start_fiber(core);
+        return 0;
+    } catch (const std::exception&) {
+        return EAGAIN;
+    }
+}
+
+FiberThread* this_fiber_thread() noexcept {
+    if (program.load(std::memory_order_acquire) == nullptr) return nullptr;
+    Worker* const worker = Worker::current();
+    if (worker == nullptr) {
+        const ThreadSignals* const handled = handles_for();
+        return handled == nullptr ? nullptr : handled->thread;
+    }
+    if (worker->fiber() == nullptr) return nullptr;
+    return own_thread().has_value() ? own_thread().get() : nullptr;
+}
+
+bool leave_fiber(void* result) {
+    FiberCore* const fiber = running_fiber();
+    if (fiber == nullptr || !runs_on_its_stack(*fiber)) return false;
+    if (this_fiber_thread() != nullptr) throw ThreadExit{result};
+    if ((patched.load(std::memory_order_relaxed) & c_threads) == 0) return false;
+    throw Cancelled{};
+}
+
+void detach_fiber_thread(FiberThread& thread) noexcept {
+    thread.fiber = Fiber<void>{};
+    drop(thread);
+}
+
+ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept {
+    FiberThread* const own = fiber == nullptr ? nullptr : this_fiber_thread();
+    return own == nullptr ? nullptr : &own->signals;
+}
+
+sigset_t mask_of_caller() noexcept {
+    const ThreadSignals* const own = signals_of_thread(running_fiber());
+    return own == nullptr ? mask_of_program() : set_of(own->mask);
+}
 
 FiberThread* fiber_thread_of(pthread_t thread) noexcept {
     if (program.load(std::memory_order_acquire) == nullptr) return nullptr;
@@ -251,16 +290,17 @@ int hook___libc_start_main(int (*main)(int, char**, char**), int count, char** a
 
 int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
                         void* argument) {
-    weft::Runtime* const runtime = program.load(std::memory_order_acquire);
-    const bool stays = weft::detail::starts_own_thread();
-    if (stays || (runtime == nullptr && Worker::current() == nullptr)) {
+    if (weft::Runtime* const runtime = runtime_of_new_threads(); runtime != nullptr) {
+        ThreadWishes wishes = wishes_of(attributes);
+        wishes.body = body;
+        wishes.argument = argument;
+        return start_fiber_thread(*runtime, thread, wishes);
+    }
+    if (weft::detail::starts_own_thread() || Worker::current() == nullptr) {
         return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
     }
-    if (runtime == nullptr) {  // by a fiber: it is not to inherit a worker's mask
-        const MaskOfProgram mask;
-        return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
-    }
-    return start_thread(*runtime, thread, wishes_of(attributes), body, argument);
+    const MaskOfProgram mask;  // by a fiber: it is not to inherit a worker's
+    return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
 }
 
 int hook_pthread_tryjoin_np(pthread_t thread, void** result) {
@@ -273,14 +313,12 @@ int hook_pthread_tryjoin_np(pthread_t thread, void** result) {
 int hook_pthread_detach(pthread_t thread) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own == nullptr) return WEFT_ORIGINAL(pthread_detach)(thread);
-    own->fiber = weft::Fiber<void>{};
-    drop(*own);
+    detach_fiber_thread(*own);
     return 0;
 }
 
 void hook_pthread_exit(void* result) {
-    if (this_fiber_thread() != nullptr) throw ThreadExit{result};
-    WEFT_ORIGINAL(pthread_exit)(result);
+    if (!leave_fiber(result)) WEFT_ORIGINAL(pthread_exit)(result);
 }
 
 // weft itself asks for the thread: in exit(), which of its workers it runs on.
@@ -290,12 +328,18 @@ pthread_t hook_pthread_self() {
     return own != nullptr ? reinterpret_cast<pthread_t>(own) : WEFT_ORIGINAL(pthread_self)();
 }
 
-// To the process, whose first thread takes it: no worker takes signals.
 int hook_pthread_kill(pthread_t thread, int signal) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own == nullptr) return WEFT_ORIGINAL(pthread_kill)(thread, signal);
-    if (signal == 0) return 0;
-    return ::kill(::getpid(), signal) == 0 ? 0 : errno;
+    ThreadSignals* const caller = signals_of_thread(WEFT_FOREIGN_FIBER());
+    if (caller == &own->signals && signal != 0) return send_to_self(*caller, signal);
+    return send_to(own->signals, signal);
+}
+
+// There is no place for the value.
+int hook_pthread_sigqueue(pthread_t thread, int signal, sigval value) {
+    if (fiber_thread_of(thread) != nullptr) return ENOSYS;
+    return WEFT_ORIGINAL(pthread_sigqueue)(thread, signal, value);
 }
 
 int hook_pthread_cancel(pthread_t thread) {
@@ -354,6 +398,13 @@ int hook_pthread_setschedparam(pthread_t thread, int policy, const sched_param* 
         return WEFT_ORIGINAL(pthread_setschedparam)(thread, policy, parameters);
     }
     return policy == SCHED_OTHER ? 0 : EPERM;
+}
+
+int hook_pthread_setschedprio(pthread_t thread, int priority) {
+    if (fiber_thread_of(thread) == nullptr) {
+        return WEFT_ORIGINAL(pthread_setschedprio)(thread, priority);
+    }
+    return priority == 0 ? 0 : EINVAL;
 }
 
 int hook_pthread_getschedparam(pthread_t thread, int* policy, sched_param* parameters) {

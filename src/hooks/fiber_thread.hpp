@@ -9,10 +9,11 @@
 // A child of fork() is a plain program again: its threads are libc's, its main() goes on where
 // it stood, and ends the process when it returns.
 //
-// The thread that was the program's first runs nothing: it waits for main()'s fiber, and takes
-// the signals. A handler that ran there interrupts what main() waits for, with EINTR, as it
-// would have interrupted main() itself.
+// The thread that was the program's first runs nothing of it but handlers of signals; see
+// thread_signals.hpp.
 #pragma once
+
+#include "hooks/thread_signals.hpp"
 
 #include <weft/fiber.hpp>
 #include <weft/runtime.hpp>
@@ -20,7 +21,9 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace weft::hooks::detail {
 
@@ -29,21 +32,47 @@ struct FiberThread {
 
     std::uint64_t mark = is_one;
     void* (*body)(void*) = nullptr;
+    int (*c11_body)(void*) = nullptr;  // or that
     void* argument = nullptr;
     std::atomic<void*> result{nullptr};
     Fiber<void> fiber;  // what join() waits for; guarded by nothing: one joins or detaches
     char name[16] = {};
+    ThreadSignals signals;
     // Of the thread itself and of its handle: the last one deletes it.
     std::atomic<unsigned> references{2};
 };
 
-/// Of pthread_exit(): what leaves the body of a fiber that is a thread.
-struct ThreadExit {
-    void* result;
+/// What pthread_create() was asked for.
+struct ThreadWishes {
+    void* (*body)(void*) = nullptr;
+    int (*c11_body)(void*) = nullptr;
+    void* argument = nullptr;
+    std::size_t stack_size = 0;  // 0: as usual
+    bool detached = false;
+    std::optional<Signals> mask;  // none: its maker's
 };
+
+/// Where new threads become fibers if the caller makes them; null: they are libc's.
+Runtime* runtime_of_new_threads() noexcept;
+/// 0, or EAGAIN.
+int start_fiber_thread(Runtime& runtime, pthread_t* thread, const ThreadWishes& wishes) noexcept;
+
+/// The calling one, or null: it is a thread of libc's. In a signal's handler the one for which
+/// that runs.
+FiberThread* this_fiber_thread() noexcept;
+/// Leaves the calling thread, or fiber; false: it is none that can be left so.
+bool leave_fiber(void* result);
 
 /// The one that `thread` names, or null: it is libc's.
 FiberThread* fiber_thread_of(pthread_t thread) noexcept;
+
+/// Takes leave of it.
+void detach_fiber_thread(FiberThread& thread) noexcept;
+
+/// Of `fiber`, the caller, if it is a thread; else null.
+ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept;
+/// With what mask a process begins that the caller makes.
+sigset_t mask_of_caller() noexcept;
 
 /// Joins it until `deadline`: 0, ETIMEDOUT, or EDEADLK for the caller itself.
 int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) noexcept;

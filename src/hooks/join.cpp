@@ -64,8 +64,15 @@ int hook_pthread_clockjoin_np(pthread_t thread, void** result, clockid_t clock,
 int hook_thrd_join(thrd_t thread, int* result) {
     void* ended_with = nullptr;
     const auto by_libc = [&] { return WEFT_ORIGINAL(pthread_join)(thread, &ended_with); };
+    const auto told = [&](int error) {
+        if (error != 0) return thrd_error;
+        const auto value = reinterpret_cast<std::intptr_t>(ended_with);
+        if (result != nullptr) *result = static_cast<int>(value);
+        return thrd_success;
+    };
+    if (FiberThread* const own = fiber_thread_of(thread); own != nullptr) {
+        return told(join_fiber_thread(*own, &ended_with, weft::Deadline::never()));
+    }
     if (WEFT_TAKEN(thrd_join) == nullptr) return WEFT_ORIGINAL(thrd_join)(thread, result);
-    if (join_by_thread(thread, &ended_with, by_libc) != 0) return thrd_error;
-    if (result != nullptr) *result = static_cast<int>(reinterpret_cast<std::intptr_t>(ended_with));
-    return thrd_success;
+    return told(join_by_thread(thread, &ended_with, by_libc));
 }

@@ -79,6 +79,12 @@ struct Unresolved<symbol, Result(Args...)> {
     static constexpr Result (*function)(Args...) = &resolve_and_call<symbol, Result, Args...>;
 };
 
+/// Nobody can hand on what it was called with, so the hook calls another function.
+template <Symbol symbol, class Result, class... Args>
+struct Unresolved<symbol, Result(Args..., ...)> {
+    static constexpr Result (*function)(Args..., ...) = nullptr;
+};
+
 #define WEFT_DECLARE_ORIGINAL(category, result, name, parameters) \
     template <>                                                   \
     struct Original<Symbol::s_##name> {                           \

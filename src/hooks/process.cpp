@@ -2,18 +2,25 @@
 //
 // A child that is named is waited for by its pidfd; "any child" by a thread. system() is
 // made anew, for libc's waits where no hook sees it: SIGINT and SIGQUIT are ignored meanwhile,
-// and SIGCHLD is blocked on a worker anyway.
+// and SIGCHLD is blocked on a worker anyway. Who waits for a signal polls a signalfd of it, and
+// takes it by a call that does not wait.
 #include "hooks/caller.hpp"
 #include "hooks/descriptor.hpp"
+#include "hooks/fiber_thread.hpp"
+#include "hooks/moment.hpp"
 #include "hooks/signals.hpp"
 #include "hooks/thread_call.hpp"
+#include "hooks/thread_signals.hpp"
+#include "io/timespec.hpp"
 
 #include <weft/detail/wait_queue.hpp>
 
 #include <poll.h>
 #include <spawn.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <mutex>
@@ -121,12 +128,13 @@ constinit weft::detail::SpinLock SystemSignals::lock;
 unsigned SystemSignals::users = 0;
 std::array<struct sigaction, 2> SystemSignals::before;
 
-/// 0, or -errno. The shell takes the signals that the program began with.
-long start_shell(const char* command, const sigset_t& defaults, pid_t& pid) noexcept {
+/// 0, or -errno.
+long start_shell(const char* command, const sigset_t& defaults, const sigset_t& mask,
+                 pid_t& pid) noexcept {
     posix_spawnattr_t how;
     ::posix_spawnattr_init(&how);
     ::posix_spawnattr_setsigdefault(&how, &defaults);
-    ::posix_spawnattr_setsigmask(&how, &mask_of_program());
+    ::posix_spawnattr_setsigmask(&how, &mask);
     ::posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     const char* const arguments[] = {"sh", "-c", command, nullptr};
     const int error =
@@ -140,8 +148,9 @@ long start_shell(const char* command, const sigset_t& defaults, pid_t& pid) noex
 int run_shell(const char* command, int& error) noexcept {
     const SystemSignals signals;
     pid_t pid = -1;
+    const sigset_t mask = mask_of_caller();
     const long started =
-        on_thread([&] { return start_shell(command, signals.not_ignored(), pid); });
+        on_thread([&] { return start_shell(command, signals.not_ignored(), mask, pid); });
     if (started < 0) {
         error = static_cast<int>(-started);
         return W_EXITCODE(127, 0);
@@ -161,22 +170,63 @@ int run_shell(const char* command, int& error) noexcept {
 
 // --- signals ---
 
-/// First of all on the worker, where SIGPIPE is pending if the fiber raised it.
-long wait_for_signal(const sigset_t* set, siginfo_t* info, const timespec* timeout) noexcept {
-    const auto take = [=](const timespec* limit) -> long {
-        const int signal = WEFT_ORIGINAL(sigtimedwait)(set, info, limit);
-        return signal < 0 ? -errno : signal;
-    };
+/// As the kernel says it of pthread_kill().
+int describe(int signal, siginfo_t* info) noexcept {
+    if (info == nullptr) return signal;
+    *info = siginfo_t{};
+    info->si_signo = signal;
+    info->si_code = SI_TKILL;
+    info->si_pid = ::getpid();
+    info->si_uid = ::getuid();
+    return signal;
+}
+
+/// What is there by now, for the thread that the fiber is or for the process, or on the worker,
+/// where SIGPIPE is pending if the fiber raised it. -EAGAIN: nothing.
+long take_signal(ThreadSignals* own, const sigset_t* set, siginfo_t* info) noexcept {
+    const int pending = own == nullptr ? 0 : take_pending(*own, signals_of(*set));
+    if (pending != 0) return describe(pending, info);
     constexpr timespec at_once{};
-    const long result = take(&at_once);
-    if (result != -EAGAIN) return result;
-    return on_own_thread([=]() -> long {
-        for (;;) {
-            const long waited = take(timeout);
-            // sigwait() says no EINTR, and of others a thread of ours is interrupted by none.
-            if (waited != -EINTR) return waited;
-        }
-    });
+    const int signal = WEFT_ORIGINAL(sigtimedwait)(set, info, &at_once);
+    return signal < 0 ? -errno : signal;
+}
+
+/// Waits until a descriptor of those signals is readable, or `watch` knows something: >= 0, or
+/// -errno.
+long wait_for_any_of(const sigset_t& set, const SignalWatch& watch, Deadline deadline) noexcept {
+    const long fd = call(SYS_signalfd4, -1L, &set, 8L, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0) return fd;
+    const std::array<pollfd, 2> fds{{{static_cast<int>(fd), POLLIN, 0}, {watch.fd(), POLLIN, 0}}};
+    const long result = weft::detail::wait_any_ready(fds, deadline, "sigwait");
+    weft::detail::close_number(static_cast<int>(fd));
+    return result;
+}
+
+long wait_for_signal(ThreadSignals* own, const sigset_t* set, siginfo_t* info,
+                     Deadline deadline) noexcept {
+    const long at_once = take_signal(own, set, info);
+    if (at_once != -EAGAIN) return at_once;
+    for (;;) {
+        const SignalWatch watch{own, signals_of(*set)};
+        if (watch.error() < 0) return watch.error();
+        const bool at_end = deadline.passed();
+        const long taken = take_signal(own, set, info);
+        if (taken != -EAGAIN || at_end) return taken;
+        const long result = wait_for_any_of(*set, watch, deadline);
+        if (watch.handled()) return -EINTR;
+        if (result < 0 && result != -ETIMEDOUT && result != -EINTR) return result;
+    }
+}
+
+/// With that mask, until a handler has run for the thread.
+long suspend(ThreadSignals& own, const sigset_t& mask, const char* reason) noexcept {
+    const MaskedWait masked{&own, &mask};
+    if (masked.watch().error() < 0) return masked.watch().error();
+    while (!masked.watch().handled()) {
+        const long result = wait_ready(masked.watch().fd(), POLLIN, Deadline::never(), reason);
+        if (result < 0 && result != -EINTR) return result;
+    }
+    return -EINTR;
 }
 
 }  // namespace
@@ -231,8 +281,8 @@ FILE* hook_popen(const char* command, const char* mode) {
     FILE* stream = nullptr;
     // Not by a thread that ends before the child, which may ask for a signal then.
     (void)answer([&] {
-        return on_thread([&]() -> long {
-            const MaskOfProgram mask;
+        return on_thread([&, mask = mask_of_caller()]() -> long {
+            const MaskOfProgram masked{mask};
             stream = WEFT_ORIGINAL(popen)(command, mode);
             return stream == nullptr ? -errno : 0;
         });
@@ -255,33 +305,54 @@ int hook_pclose(FILE* stream) {
 }
 
 int hook_pause() {
-    if (WEFT_TAKEN(pause) == nullptr) return WEFT_ORIGINAL(pause)();
+    FiberCore* const fiber = WEFT_TAKEN(pause);
+    if (fiber == nullptr) return WEFT_ORIGINAL(pause)();
+    if (ThreadSignals* const own = signals_of_thread(fiber); own != nullptr) {
+        return answer<int>([&] { return suspend(*own, set_of(own->mask), "pause"); });
+    }
     return answer<int>([&] {
-        return on_own_thread([]() -> long {
-            const MaskOfProgram mask;
+        return on_own_thread([mask = mask_of_caller()]() -> long {
+            const MaskOfProgram masked{mask};
             WEFT_ORIGINAL(pause)();
             return -errno;
         });
     });
 }
 
-#define WEFT_DEFINE_SIGSUSPEND(name)                                       \
-    int hook_##name(const sigset_t* mask) {                                \
-        if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(mask); \
-        return answer<int>([&] {                                           \
-            return on_own_thread([=]() -> long {                           \
-                WEFT_ORIGINAL(name)(mask);                                 \
-                return -errno;                                             \
-            });                                                            \
-        });                                                                \
+// `masked` is what a thread that is a fiber has meanwhile.
+#define WEFT_DEFINE_SIGSUSPEND(name, parameter, argument, masked)                    \
+    int hook_##name parameter {                                                      \
+        FiberCore* const fiber = WEFT_TAKEN(name);                                   \
+        if (fiber == nullptr) return WEFT_ORIGINAL(name) argument;                   \
+        if (ThreadSignals* const own = signals_of_thread(fiber); own != nullptr) {   \
+            return answer<int>([&] { return suspend(*own, masked, "sigsuspend"); }); \
+        }                                                                            \
+        return answer<int>([&] {                                                     \
+            return on_own_thread([=]() -> long {                                     \
+                WEFT_ORIGINAL(name) argument;                                        \
+                return -errno;                                                       \
+            });                                                                      \
+        });                                                                          \
     }
-WEFT_DEFINE_SIGSUSPEND(sigsuspend)
-WEFT_DEFINE_SIGSUSPEND(__sigsuspend)
+WEFT_DEFINE_SIGSUSPEND(sigsuspend, (const sigset_t* mask), (mask), *mask)
+WEFT_DEFINE_SIGSUSPEND(__sigsuspend, (const sigset_t* mask), (mask), *mask)
+WEFT_DEFINE_SIGSUSPEND(sigpause, (int mask), (mask), set_of(static_cast<unsigned>(mask)))
+WEFT_DEFINE_SIGSUSPEND(__xpg_sigpause, (int signal), (signal),
+                       set_of(is_signal(signal) ? own->mask & ~bit_of(signal) : own->mask))
+
+int hook___sigpause(int signal_or_mask, int is_one) {
+    if (WEFT_TAKEN(__sigpause) == nullptr) return WEFT_ORIGINAL(__sigpause)(signal_or_mask, is_one);
+    return is_one != 0 ? hook___xpg_sigpause(signal_or_mask) : hook_sigpause(signal_or_mask);
+}
 
 int hook_sigwait(const sigset_t* set, int* signal) {
-    if (WEFT_TAKEN(sigwait) == nullptr) return WEFT_ORIGINAL(sigwait)(set, signal);
+    FiberCore* const fiber = WEFT_TAKEN(sigwait);
+    if (fiber == nullptr) return WEFT_ORIGINAL(sigwait)(set, signal);
     const int before = errno;
-    const long result = wait_for_signal(set, nullptr, nullptr);
+    long result = 0;
+    do {
+        result = wait_for_signal(signals_of_thread(fiber), set, nullptr, weft::Deadline::never());
+    } while (result == -EINTR);  // which it does not say
     errno = before;
     if (result < 0) return static_cast<int>(-result);
     *signal = static_cast<int>(result);
@@ -289,11 +360,19 @@ int hook_sigwait(const sigset_t* set, int* signal) {
 }
 
 int hook_sigwaitinfo(const sigset_t* set, siginfo_t* info) {
-    if (WEFT_TAKEN(sigwaitinfo) == nullptr) return WEFT_ORIGINAL(sigwaitinfo)(set, info);
-    return answer<int>([&] { return wait_for_signal(set, info, nullptr); });
+    FiberCore* const fiber = WEFT_TAKEN(sigwaitinfo);
+    if (fiber == nullptr) return WEFT_ORIGINAL(sigwaitinfo)(set, info);
+    return answer<int>([&] {
+        return wait_for_signal(signals_of_thread(fiber), set, info, weft::Deadline::never());
+    });
 }
 
 int hook_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* timeout) {
-    if (WEFT_TAKEN(sigtimedwait) == nullptr) return WEFT_ORIGINAL(sigtimedwait)(set, info, timeout);
-    return answer<int>([&] { return wait_for_signal(set, info, timeout); });
+    FiberCore* const fiber = WEFT_TAKEN(sigtimedwait);
+    if (fiber == nullptr || (timeout != nullptr && !weft::detail::is_valid(*timeout))) {
+        return WEFT_ORIGINAL(sigtimedwait)(set, info, timeout);
+    }
+    return answer<int>([&] {
+        return wait_for_signal(signals_of_thread(fiber), set, info, Moment::in(timeout).deadline());
+    });
 }

@@ -4,8 +4,11 @@
 // descriptors: a poll operation each, or, where they are many, one for an epoll
 // descriptor that has them. What the call returns is so always what the kernel says.
 //
-// The signal masks of the p-forms are not looked at: a worker takes no signals.
+// The signal masks of the p-forms count for threads of weft-run --threads alone: other fibers take
+// no signals.
 #include "hooks/descriptor.hpp"
+#include "hooks/fiber_thread.hpp"
+#include "hooks/thread_signals.hpp"
 
 #include "io/timespec.hpp"
 
@@ -31,6 +34,9 @@ using weft::detail::is_valid;
 using weft::detail::most_polled;
 
 constexpr timespec at_once{};
+
+/// Of the forms without a mask.
+const SignalWatch unwatched{nullptr};
 
 // --- time limits ---
 
@@ -107,6 +113,18 @@ long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* re
     return wait_for_few({few.begin(), end}, deadline, reason);
 }
 
+/// The same, and until a handler has run that `watch` knows of: -EINTR.
+long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* reason,
+                  const SignalWatch& watch) noexcept {
+    if (watch.error() < 0) return watch.error();
+    if (watch.fd() < 0) return wait_for_any(fds, deadline, reason);
+    if (watch.handled()) return -EINTR;
+    const std::unique_ptr<pollfd[]> all{new (std::nothrow) pollfd[fds.size() + 1]};
+    if (all == nullptr) return -ENOMEM;
+    *std::copy(fds.begin(), fds.end(), all.get()) = {watch.fd(), POLLIN, 0};
+    return wait_for_any({all.get(), fds.size() + 1}, deadline, reason);
+}
+
 /// Asks, `ask(at_end)`, and waits, `wait()`, by turns until there is an answer other than 0, or
 /// it was asked at the end of the time.
 template <class Ask, class Wait>
@@ -128,15 +146,15 @@ long ask_and_wait(Deadline deadline, Ask&& ask, Wait&& wait) noexcept {
 // --- poll ---
 
 /// Of the count the kernel takes the lower half.
-long poll_all(pollfd* fds, nfds_t all, Deadline deadline) noexcept {
+long poll_all(pollfd* fds, nfds_t all, Deadline deadline, const SignalWatch& watch) noexcept {
     const unsigned count = static_cast<unsigned>(all);
     return ask_and_wait(
         deadline,
         [=](bool) {
             return call(SYS_ppoll, fds, static_cast<unsigned long>(count), &at_once, nullptr, 0L);
         },
-        [=] {
-            return wait_for_any({fds, static_cast<std::size_t>(count)}, deadline, "poll");
+        [&] {
+            return wait_for_any({fds, std::size_t{count}}, deadline, "poll", watch);
         });
 }
 
@@ -222,24 +240,24 @@ int looked_at(int count) noexcept {
 }
 
 long select_all(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
-                Deadline deadline) noexcept {
+                Deadline deadline, const SignalWatch& watch) noexcept {
     if (count < 0) return -EINVAL;
     Sets sets{looked_at(count), readable, writable, exceptional};
     if (deadline.passed()) return sets.ask(true);
     if (const long error = sets.prepare(); error != 0) return error;
     return ask_and_wait(
         deadline, [&](bool at_end) { return sets.ask(at_end); },
-        [&] { return wait_for_any(sets.polled(), deadline, "select"); });
+        [&] { return wait_for_any(sets.polled(), deadline, "select", watch); });
 }
 
 /// The same with a time limit, of which Linux tells how much was left.
 long select_with_time(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
                       timeval* timeout) noexcept {
     if (timeout == nullptr) {
-        return select_all(count, readable, writable, exceptional, Deadline::never());
+        return select_all(count, readable, writable, exceptional, Deadline::never(), unwatched);
     }
     const Deadline deadline{duration_of(*timeout)};
-    const long ready = select_all(count, readable, writable, exceptional, deadline);
+    const long ready = select_all(count, readable, writable, exceptional, deadline, unwatched);
     const auto left =
         std::chrono::duration_cast<std::chrono::microseconds>(weft::detail::time_left(deadline));
     timeout->tv_sec = left.count() / 1'000'000;
@@ -249,13 +267,17 @@ long select_with_time(int count, fd_set* readable, fd_set* writable, fd_set* exc
 
 // --- epoll ---
 
-long epoll_all(int fd, epoll_event* events, int count, Deadline deadline) noexcept {
+long epoll_all(int fd, epoll_event* events, int count, Deadline deadline,
+               const SignalWatch& watch) noexcept {
+    const pollfd one{fd, POLLIN, 0};
     return ask_and_wait(
         deadline,
         [=](bool) {
             return call(SYS_epoll_pwait, fd, events, static_cast<long>(count), 0L, nullptr, 0L);
         },
-        [=] { return wait_ready(fd, POLLIN, deadline, "epoll_wait"); });
+        [&] {
+            return wait_for_any({&one, 1}, deadline, "epoll_wait", watch);
+        });
 }
 
 }  // namespace
@@ -266,12 +288,13 @@ using namespace weft::hooks::detail;
 
 // --- the hooks ---
 
-#define WEFT_DEFINE_POLL(name)                                                             \
-    int hook_##name(pollfd* fds, nfds_t count, int timeout_ms) {                           \
-        if (timeout_ms == 0 || WEFT_TAKEN(name) == nullptr) {                              \
-            return WEFT_ORIGINAL(name)(fds, count, timeout_ms);                            \
-        }                                                                                  \
-        return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout_ms)); }); \
+#define WEFT_DEFINE_POLL(name)                                                         \
+    int hook_##name(pollfd* fds, nfds_t count, int timeout_ms) {                       \
+        if (timeout_ms == 0 || WEFT_TAKEN(name) == nullptr) {                          \
+            return WEFT_ORIGINAL(name)(fds, count, timeout_ms);                        \
+        }                                                                              \
+        return answer<int>(                                                            \
+            [&] { return poll_all(fds, count, deadline_of(timeout_ms), unwatched); }); \
     }
 WEFT_DEFINE_POLL(poll)
 WEFT_DEFINE_POLL(__poll)
@@ -280,23 +303,31 @@ int hook___poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t room) {
     if (timeout_ms == 0 || room / sizeof *fds < count || WEFT_TAKEN(__poll_chk) == nullptr) {
         return WEFT_ORIGINAL(__poll_chk)(fds, count, timeout_ms, room);
     }
-    return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout_ms)); });
+    return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout_ms), unwatched); });
 }
 
 int hook_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-    if (WEFT_TAKEN(ppoll) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+    FiberCore* const fiber = WEFT_TAKEN(ppoll);
+    if (fiber == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
         return WEFT_ORIGINAL(ppoll)(fds, count, timeout, mask);
     }
-    return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout)); });
+    return answer<int>([&] {
+        const MaskedWait masked{signals_of_thread(fiber), mask};
+        return poll_all(fds, count, deadline_of(timeout), masked.watch());
+    });
 }
 
 int hook___ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
                      size_t room) {
-    if (room / sizeof *fds < count || WEFT_TAKEN(__ppoll_chk) == nullptr ||
+    FiberCore* const fiber = WEFT_TAKEN(__ppoll_chk);
+    if (room / sizeof *fds < count || fiber == nullptr ||
         (timeout != nullptr && !is_valid(*timeout))) {
         return WEFT_ORIGINAL(__ppoll_chk)(fds, count, timeout, mask, room);
     }
-    return answer<int>([&] { return poll_all(fds, count, deadline_of(timeout)); });
+    return answer<int>([&] {
+        const MaskedWait masked{signals_of_thread(fiber), mask};
+        return poll_all(fds, count, deadline_of(timeout), masked.watch());
+    });
 }
 
 #define WEFT_DEFINE_SELECT(name)                                                                \
@@ -314,33 +345,46 @@ WEFT_DEFINE_SELECT(__select)
 
 int hook_pselect(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
                  const timespec* timeout, const sigset_t* mask) {
-    if (WEFT_TAKEN(pselect) == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
+    FiberCore* const fiber = WEFT_TAKEN(pselect);
+    if (fiber == nullptr || (timeout != nullptr && !is_valid(*timeout))) {
         return WEFT_ORIGINAL(pselect)(count, readable, writable, exceptional, timeout, mask);
     }
-    return answer<int>(
-        [&] { return select_all(count, readable, writable, exceptional, deadline_of(timeout)); });
+    return answer<int>([&] {
+        const MaskedWait masked{signals_of_thread(fiber), mask};
+        return select_all(count, readable, writable, exceptional, deadline_of(timeout),
+                          masked.watch());
+    });
 }
 
 int hook_epoll_wait(int fd, epoll_event* events, int count, int timeout_ms) {
     if (timeout_ms == 0 || WEFT_TAKEN(epoll_wait) == nullptr) {
         return WEFT_ORIGINAL(epoll_wait)(fd, events, count, timeout_ms);
     }
-    return answer<int>([&] { return epoll_all(fd, events, count, deadline_of(timeout_ms)); });
+    return answer<int>(
+        [&] { return epoll_all(fd, events, count, deadline_of(timeout_ms), unwatched); });
 }
 
 int hook_epoll_pwait(int fd, epoll_event* events, int count, int timeout_ms, const sigset_t* mask) {
-    if (timeout_ms == 0 || WEFT_TAKEN(epoll_pwait) == nullptr) {
+    FiberCore* const fiber = WEFT_TAKEN(epoll_pwait);
+    if (timeout_ms == 0 || fiber == nullptr) {
         return WEFT_ORIGINAL(epoll_pwait)(fd, events, count, timeout_ms, mask);
     }
-    return answer<int>([&] { return epoll_all(fd, events, count, deadline_of(timeout_ms)); });
+    return answer<int>([&] {
+        const MaskedWait masked{signals_of_thread(fiber), mask};
+        return epoll_all(fd, events, count, deadline_of(timeout_ms), masked.watch());
+    });
 }
 
 int hook_epoll_pwait2(int fd, epoll_event* events, int count, const timespec* timeout,
                       const sigset_t* mask) {
+    FiberCore* const fiber = WEFT_TAKEN(epoll_pwait2);
     const bool bad =
         timeout != nullptr && (!is_readable(timeout, sizeof *timeout) || !is_valid(*timeout));
-    if (bad || WEFT_TAKEN(epoll_pwait2) == nullptr) {
+    if (bad || fiber == nullptr) {
         return WEFT_ORIGINAL(epoll_pwait2)(fd, events, count, timeout, mask);
     }
-    return answer<int>([&] { return epoll_all(fd, events, count, deadline_of(timeout)); });
+    return answer<int>([&] {
+        const MaskedWait masked{signals_of_thread(fiber), mask};
+        return epoll_all(fd, events, count, deadline_of(timeout), masked.watch());
+    });
 }

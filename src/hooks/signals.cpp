@@ -10,10 +10,14 @@
 // delivered as soon as the call is over.
 //
 // A child of fork() that is made in a fiber is no fiber: it has one thread, which is no
-// worker, and the signals that the program began with. vfork() would share all that with
+// worker, and the signals that the program began with, or those of the thread that the fiber
+// is. So has a program that a fiber becomes by exec*(). vfork() would share all that with
 // its parent, and is fork() there.
 #include "hooks/signals.hpp"
+
 #include "hooks/caller.hpp"
+#include "hooks/fiber_thread.hpp"
+#include "hooks/thread_signals.hpp"
 
 #include <pthread.h>
 #include <spawn.h>
@@ -35,9 +39,6 @@ constinit sigset_t mask_at_start{};
 
 /// Of which signals SA_ONSTACK is our doing, as bits.
 constinit std::atomic<std::uint64_t> moved{0};
-
-bool is_signal(int signal) noexcept { return signal >= 1 && signal <= 64; }
-std::uint64_t bit_of(int signal) noexcept { return std::uint64_t{1} << (signal - 1); }
 
 bool is_to_be_moved(const struct sigaction& action) noexcept {
     return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
@@ -93,11 +94,6 @@ sigset_t pipe_signal() noexcept {
     return set;
 }
 
-FiberCore* this_fiber() noexcept {
-    Worker* const worker = Worker::current();
-    return worker == nullptr ? nullptr : worker->fiber();
-}
-
 bool holds_pipe_signal(const FiberCore& fiber) noexcept {
     return (fiber.foreign & FiberCore::foreign_holds_pipe_signal) != 0 ||
            sigismember(&mask_at_start, SIGPIPE) == 1;
@@ -107,14 +103,6 @@ void let_pipe_signal_through() noexcept {
     const sigset_t set = pipe_signal();
     WEFT_ORIGINAL(pthread_sigmask)(SIG_UNBLOCK, &set, nullptr);
     WEFT_ORIGINAL(pthread_sigmask)(SIG_BLOCK, &set, nullptr);
-}
-
-void forget_pipe_signal() noexcept {
-    const sigset_t set = pipe_signal();
-    const timespec at_once{};
-    const int before = errno;
-    WEFT_ORIGINAL(sigtimedwait)(&set, nullptr, &at_once);
-    errno = before;
 }
 
 /// Of the fiber's SIGPIPE: whether it is blocked after such a call.
@@ -127,8 +115,8 @@ bool blocks_after(bool before, int how, const sigset_t& set) noexcept {
 using ChangeMask = int(int, const sigset_t*, sigset_t*);
 
 /// The worker itself has SIGPIPE blocked all the time.
-int change_mask(ChangeMask* original, FiberCore& fiber, int how, const sigset_t* set,
-                sigset_t* before) noexcept {
+int change_worker_mask(ChangeMask* original, FiberCore& fiber, int how, const sigset_t* set,
+                       sigset_t* before) noexcept {
     const bool held = holds_pipe_signal(fiber);
     const bool holds = set == nullptr ? held : blocks_after(held, how, *set);
     sigset_t changed{};
@@ -154,14 +142,15 @@ int change_mask(ChangeMask* original, FiberCore& fiber, int how, const sigset_t*
 /// The one thread of a child, if it is a fiber's, becomes a plain one.
 void leave_runtime() noexcept {
     if (weft_current_worker == nullptr) return;
+    const sigset_t mask = mask_of_caller();
     weft_current_worker = nullptr;
-    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask_at_start, nullptr);
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
 }
 
 using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
                   char* const*, char* const*);
 
-/// The child begins with the signals of the program, unless its maker says which.
+/// The child begins with the signals of its maker, unless that says which.
 int spawn(Spawn* original, pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
           const posix_spawnattr_t* how, char* const* arguments, char* const* environment) noexcept {
     posix_spawnattr_t changed;
@@ -170,13 +159,22 @@ int spawn(Spawn* original, pid_t* pid, const char* path, const posix_spawn_file_
     short flags = 0;
     ::posix_spawnattr_getflags(&changed, &flags);
     if ((flags & POSIX_SPAWN_SETSIGMASK) == 0) {
-        ::posix_spawnattr_setsigmask(&changed, &mask_at_start);
+        const sigset_t mask = mask_of_caller();
+        ::posix_spawnattr_setsigmask(&changed, &mask);
         ::posix_spawnattr_setflags(&changed, static_cast<short>(flags | POSIX_SPAWN_SETSIGMASK));
     }
     return original(pid, path, actions, &changed, arguments, environment);
 }
 
 }  // namespace
+
+void forget_pipe_signal() noexcept {
+    const sigset_t set = pipe_signal();
+    const timespec at_once{};
+    const int before = errno;
+    WEFT_ORIGINAL(sigtimedwait)(&set, nullptr, &at_once);
+    errno = before;
+}
 
 void note_mask_of_program() noexcept {
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, nullptr, &mask_at_start);
@@ -192,7 +190,7 @@ void move_handlers_off_fibers() noexcept {
 }
 
 void deliver_pipe_signal() noexcept {
-    const FiberCore* const fiber = this_fiber();
+    const FiberCore* const fiber = running_fiber();
     if (fiber != nullptr && !holds_pipe_signal(*fiber)) let_pipe_signal_through();
 }
 
@@ -202,7 +200,7 @@ void raise_pipe_signal() noexcept {
 }
 
 extern "C" [[gnu::used]] void* weft_hooks_choose_vfork() noexcept {
-    FiberCore* const fiber = this_fiber();
+    FiberCore* const fiber = running_fiber();
     const bool of_fiber = fiber != nullptr && patched.load(std::memory_order_relaxed) != 0;
     return of_fiber ? reinterpret_cast<void*>(&::fork)
                     : reinterpret_cast<void*>(WEFT_ORIGINAL(vfork));
@@ -239,14 +237,17 @@ WEFT_DEFINE_SIGNAL(sysv_signal)
 WEFT_DEFINE_SIGNAL(__sysv_signal)
 WEFT_DEFINE_SIGNAL(sigset)
 
-#define WEFT_DEFINE_CHANGE_MASK(name)                                       \
-    int hook_##name(int how, const sigset_t* set, sigset_t* before) {       \
-        FiberCore* const fiber = WEFT_TAKEN(name);                          \
-        if (fiber == nullptr) return WEFT_ORIGINAL(name)(how, set, before); \
-        return change_mask(WEFT_ORIGINAL(name), *fiber, how, set, before);  \
+#define WEFT_DEFINE_CHANGE_MASK(name, told)                                        \
+    int hook_##name(int how, const sigset_t* set, sigset_t* before) {              \
+        FiberCore* const fiber = WEFT_TAKEN(name);                                 \
+        if (fiber == nullptr) return WEFT_ORIGINAL(name)(how, set, before);        \
+        if (ThreadSignals* const own = signals_of_thread(fiber); own != nullptr) { \
+            return told(change_mask(*own, how, set, before));                      \
+        }                                                                          \
+        return change_worker_mask(WEFT_ORIGINAL(name), *fiber, how, set, before);  \
     }
-WEFT_DEFINE_CHANGE_MASK(pthread_sigmask)
-WEFT_DEFINE_CHANGE_MASK(sigprocmask)
+WEFT_DEFINE_CHANGE_MASK(pthread_sigmask, )
+WEFT_DEFINE_CHANGE_MASK(sigprocmask, by_errno)
 
 #define WEFT_DEFINE_SPAWN(name)                                                              \
     int hook_##name(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, \

@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include <cerrno>
+
 namespace weft::hooks::detail {
 
 /// Once, as the library is loaded: before anybody changed it.
@@ -10,11 +12,13 @@ void note_mask_of_program() noexcept;
 /// The signals that the program began with blocked: its children begin with those.
 const sigset_t& mask_of_program() noexcept;
 
-/// While it lives the thread takes the signals that the program began with: a child made
-/// meanwhile inherits that.
+/// While it lives the thread takes the signals that the program began with, or those of `mask`:
+/// a child made meanwhile inherits that.
 class MaskOfProgram {
 public:
-    MaskOfProgram() noexcept { ::pthread_sigmask(SIG_SETMASK, &mask_of_program(), &before_); }
+    explicit MaskOfProgram(const sigset_t& mask = mask_of_program()) noexcept {
+        ::pthread_sigmask(SIG_SETMASK, &mask, &before_);
+    }
     MaskOfProgram(const MaskOfProgram&) = delete;
     MaskOfProgram& operator=(const MaskOfProgram&) = delete;
     ~MaskOfProgram() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
@@ -23,9 +27,18 @@ private:
     sigset_t before_;
 };
 
+/// Where libc says -1 with errno, and pthreads an error's number.
+inline int by_errno(int error) noexcept {
+    if (error == 0) return 0;
+    errno = error;
+    return -1;
+}
+
 /// Lets the handlers that there are run on the stack for signals, where a thread has one.
 void move_handlers_off_fibers() noexcept;
 
+/// Of the calling worker: takes back what is pending there.
+void forget_pipe_signal() noexcept;
 /// In a fiber, after a call that raised SIGPIPE on its worker, where that is always
 /// blocked: it happens now, unless the fiber has it blocked.
 void deliver_pipe_signal() noexcept;

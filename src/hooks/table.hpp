@@ -7,7 +7,8 @@
 // libc's headers nor its inline functions get in the way.
 //
 // What libc declares with "..." is declared here with the one argument that it may have:
-// where that was not given its register holds something, which libc does not look at.
+// where that was not given its register holds something, which libc does not look at. (Those
+// of exec*() are any number, and collected by the hook.)
 //
 // Of libc's other names for the same function (tests/hooks/symbols_test.py finds them) each has
 // a row, too, but for what is told there.
@@ -228,6 +229,9 @@ inline constexpr Category c_always = 127;
     HOOK(c_process, int, pause, ()) \
     HOOK(c_process, int, sigsuspend, (const sigset_t* mask)) \
     HOOK(c_process, int, __sigsuspend, (const sigset_t* mask)) \
+    HOOK(c_process, int, sigpause, (int mask)) \
+    HOOK(c_process, int, __sigpause, (int signal_or_mask, int is_signal)) \
+    HOOK(c_process, int, __xpg_sigpause, (int signal)) \
     HOOK(c_process, int, sigwait, (const sigset_t* set, int* signal)) \
     HOOK(c_process, int, sigwaitinfo, (const sigset_t* set, siginfo_t* info)) \
     HOOK(c_process, int, sigtimedwait, (const sigset_t* set, siginfo_t* info, const timespec* timeout))
@@ -241,6 +245,7 @@ inline constexpr Category c_always = 127;
     HOOK(c_runner, void, pthread_exit, (void* result)) \
     HOOK(c_runner, pthread_t, pthread_self, ()) \
     HOOK(c_runner, int, pthread_kill, (pthread_t thread, int signal)) \
+    HOOK(c_runner, int, pthread_sigqueue, (pthread_t thread, int signal, sigval value)) \
     HOOK(c_runner, int, pthread_cancel, (pthread_t thread)) \
     HOOK(c_runner, int, pthread_setname_np, (pthread_t thread, const char* name)) \
     HOOK(c_runner, int, pthread_getname_np, (pthread_t thread, char* name, size_t room)) \
@@ -248,8 +253,22 @@ inline constexpr Category c_always = 127;
     HOOK(c_runner, int, pthread_setaffinity_np, (pthread_t thread, size_t size, const cpu_set_t* cpus)) \
     HOOK(c_runner, int, pthread_getaffinity_np, (pthread_t thread, size_t size, cpu_set_t* cpus)) \
     HOOK(c_runner, int, pthread_setschedparam, (pthread_t thread, int policy, const sched_param* parameters)) \
+    HOOK(c_runner, int, pthread_setschedprio, (pthread_t thread, int priority)) \
     HOOK(c_runner, int, pthread_getschedparam, (pthread_t thread, int* policy, sched_param* parameters)) \
-    HOOK(c_runner, int, pthread_getcpuclockid, (pthread_t thread, clockid_t* clock))
+    HOOK(c_runner, int, pthread_getcpuclockid, (pthread_t thread, clockid_t* clock)) \
+    HOOK(c_runner, int, thrd_create, (thrd_t* thread, int (*body)(void*), void* argument)) \
+    HOOK(c_runner, int, thrd_detach, (thrd_t thread)) \
+    HOOK(c_runner, thrd_t, thrd_current, ()) \
+    HOOK(c_runner, void, thrd_exit, (int result)) \
+    HOOK(c_runner, int, raise, (int signal)) \
+    HOOK(c_runner, int, gsignal, (int signal)) \
+    HOOK(c_runner, int, kill, (pid_t pid, int signal)) \
+    HOOK(c_runner, int, sigpending, (sigset_t* set)) \
+    HOOK(c_runner, int, sigblock, (int mask)) \
+    HOOK(c_runner, int, sigsetmask, (int mask)) \
+    HOOK(c_runner, int, siggetmask, ()) \
+    HOOK(c_runner, int, sighold, (int signal)) \
+    HOOK(c_runner, int, sigrelse, (int signal))
 
 // Queues of messages and semaphores between processes, and POSIX's asynchronous I/O.
 #define WEFT_MESSAGE_HOOKS(HOOK) \
@@ -288,6 +307,15 @@ inline constexpr Category c_always = 127;
     HOOK(c_always, int, sigprocmask, (int how, const sigset_t* set, sigset_t* before)) \
     HOOK(c_always, int, posix_spawn, (pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* how, char* const* arguments, char* const* environment)) \
     HOOK(c_always, int, posix_spawnp, (pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* how, char* const* arguments, char* const* environment)) \
+    HOOK(c_always, int, execl, (const char* path, const char* argument, ...)) \
+    HOOK(c_always, int, execle, (const char* path, const char* argument, ...)) \
+    HOOK(c_always, int, execlp, (const char* file, const char* argument, ...)) \
+    HOOK(c_always, int, execv, (const char* path, char* const* arguments)) \
+    HOOK(c_always, int, execve, (const char* path, char* const* arguments, char* const* environment)) \
+    HOOK(c_always, int, execvp, (const char* file, char* const* arguments)) \
+    HOOK(c_always, int, execvpe, (const char* file, char* const* arguments, char* const* environment)) \
+    HOOK(c_always, int, fexecve, (int fd, char* const* arguments, char* const* environment)) \
+    HOOK(c_always, int, execveat, (int directory, const char* path, char* const* arguments, char* const* environment, int flags)) \
     HOOK(c_always, pid_t, _Fork, ()) \
     WEFT_VFORK_HOOKS(HOOK)
 

@@ -31,11 +31,11 @@ HOOKED = {
         __res_query __res_search __res_send __res_nquery __res_nsearch __res_nsend'''),
     'processes and signals': _names('''
         wait waitpid wait3 wait4 waitid system popen pclose
-        pause sigsuspend sigwait sigwaitinfo sigtimedwait'''),
+        pause sigsuspend sigpause __xpg_sigpause __sigpause sigwait sigwaitinfo sigtimedwait'''),
     'what keeps others right, or turns on the spot': _names('''
         sync syncfs sched_yield pthread_spin_lock mtx_trylock pthread_mutex_trylock
         pthread_rwlock_tryrdlock pthread_rwlock_trywrlock pthread_tryjoin_np posix_spawn posix_spawnp
-        vfork'''),
+        vfork execl execle execlp execv execve execvp execvpe fexecve execveat'''),
     'messages and other descriptors': _names('''
         msgrcv msgsnd semop semtimedop mq_receive mq_timedreceive mq_send mq_timedsend
         aio_suspend lio_listio copy_file_range vmsplice tee tcdrain tcsendbreak tcsetattr msync'''),

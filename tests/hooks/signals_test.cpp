@@ -1,13 +1,69 @@
-// Calls that a thread makes for fibers, as libc has them.
+// Waiting for signals in fibers that are no threads of weft-run's, and other calls that a thread
+// makes for them: as libc has them.
 #include "hooks/conform.hpp"
 #include "support/fd.hpp"
+#include "support/hooked.hpp"
 
 #include <netdb.h>
 #include <pty.h>
+#include <signal.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
 using namespace weft::test;
+
+namespace {
+
+/// Before main(), and so by all threads: those of the tests' main() take signals, too.
+const sigset_t blocked = [] {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
+    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    return set;
+}();
+
+}  // namespace
+
+TEST_CASE("signals: a fiber takes what comes to the process", "[hooks][signal]") {
+    conforms([](Seen& seen) {
+        int signal = 0;
+        {
+            Beside sender{[] { ::kill(::getpid(), SIGUSR1); }};
+            seen.of("sigwait", [&] { return ::sigwait(&blocked, &signal); });
+        }
+        seen.note("which", signal);
+        siginfo_t info{};
+        {
+            Beside sender{[] { ::sigqueue(::getpid(), SIGUSR2, {.sival_int = 7}); }};
+            seen.of("sigwaitinfo", [&] { return ::sigwaitinfo(&blocked, &info); });
+        }
+        seen.note("value", info.si_value.sival_int);
+        const timespec brief{0, 1'000'000};
+        const timespec wrong{0, -1};
+        seen.of("in vain", [&] { return ::sigtimedwait(&blocked, &info, &brief); });
+        seen.of("wrong time", [&] { return ::sigtimedwait(&blocked, &info, &wrong); });
+        ::kill(::getpid(), SIGUSR1);
+        seen.of("pending", [&] { return ::sigtimedwait(&blocked, nullptr, &brief); });
+    });
+}
+
+TEST_CASE("signals: a cancelled fiber waits for none", "[hooks][signal][cancel]") {
+    on_hooked_workers([] {
+        auto waits = weft::spawn([] {
+            int signal = 0;
+            return ::sigwait(&blocked, &signal);
+        });
+        until_doing(waits, "sigwait");
+        waits.cancel();
+        CHECK(waits.get() == ECANCELED);
+    });
+}
 
 TEST_CASE("signals: what a terminal has still to send is waited for", "[hooks][file]") {
     conforms([](Seen& seen) {

@@ -34,7 +34,7 @@ __res_query __res_search __res_send __res_nquery __res_nsearch __res_nsend
 res_querydomain res_nquerydomain __res_querydomain __res_nquerydomain gai_suspend
 getpwnam getpwuid getgrnam getgrgid getpwnam_r getpwuid_r getgrnam_r getgrgid_r
 wait __wait waitpid __waitpid wait3 wait4 waitid system popen _IO_popen pclose
-pause sigsuspend __sigsuspend sigwait sigwaitinfo sigtimedwait
+pause sigsuspend __sigsuspend sigpause __sigpause __xpg_sigpause sigwait sigwaitinfo sigtimedwait
 mq_send mq_timedsend mq_receive mq_timedreceive msgsnd msgrcv semop semtimedop
 aio_suspend aio_suspend64 lio_listio lio_listio64
 """.split()

@@ -1,6 +1,7 @@
 // What else there is of threads: joining, C11's, spinning.
 #include "support/hooked.hpp"
 
+#include <weft/cancelled.hpp>
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
 
@@ -145,6 +146,30 @@ TEST_CASE("who spins for a fiber of its own worker lets it run", "[hooks]") {
         while (got.load() == 1) thrd_yield();
         spins.join();
         pthread_spin_destroy(&lock);
+    });
+}
+
+TEST_CASE(
+    "a fiber that is no thread of weft-run's is ended by pthread_exit(), as by a cancellation",
+    "[hooks]") {
+    on_hooked_workers([] {
+        bool unwound = false;
+        bool went_on = false;
+        auto fiber = spawn([&] {
+            struct Note {
+                bool& noted;
+                ~Note() { noted = true; }
+            };
+            const Note note{unwound};
+            pthread_exit(nullptr);
+            went_on = true;
+        });
+        CHECK_THROWS_AS(fiber.get(), Cancelled);
+        CHECK(unwound);
+        CHECK_FALSE(went_on);
+        auto of_c11 = spawn([] { thrd_exit(1); });
+        CHECK_THROWS_AS(of_c11.get(), Cancelled);
+        CHECK(spawn([] { return 5; }).get() == 5);  // its worker is there
     });
 }
 

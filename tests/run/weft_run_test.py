@@ -4,7 +4,7 @@
 Goal: a program that knows nothing of weft says the same under it, and its threads are fibers.
 Method: programs built without weft, and one of Debian's, on 127.0.0.1.
 
-usage: weft_run_test.py WEFT_RUN THREAD_PROGRAM PLAIN_THREADS [unittest arguments]
+usage: weft_run_test.py WEFT_RUN THREAD_PROGRAM SIGNAL_PROGRAM PLAIN_THREADS [unittest arguments]
 """
 
 import contextlib
@@ -23,7 +23,8 @@ import threading
 import time
 import unittest
 
-RUN = PROGRAM = SERVER = ''
+RUN = PROGRAM = SIGNALS = SERVER = ''
+IO = ['auto', 'epoll']
 CONNECTIONS = 500
 
 
@@ -59,18 +60,33 @@ def answers(port):
 
 
 class Programs(unittest.TestCase):
-    def run_both(self, *arguments):
-        plain = subprocess.run([PROGRAM, *arguments], capture_output=True, timeout=60)
-        for workers in '1', '2', '8':
-            with self.subTest(workers=workers):
-                hooked = subprocess.run([RUN, '--threads', f'--workers={workers}', PROGRAM, *arguments],
+    def run_both(self, *command):
+        plain = subprocess.run(command, capture_output=True, timeout=60)
+        for workers, io in itertools.product(['1', '2', '8'], IO):
+            with self.subTest(workers=workers, io=io):
+                hooked = subprocess.run([RUN, '--threads', f'--workers={workers}', f'--io={io}', *command],
                                         capture_output=True, timeout=60)
                 self.assertEqual(hooked.stdout.decode(), plain.stdout.decode())
                 self.assertEqual(hooked.returncode, plain.returncode, hooked.stderr.decode())
 
     def test_a_program_with_threads_says_the_same(self):
-        self.run_both()
-        self.run_both('3')
+        self.run_both(PROGRAM)
+        self.run_both(PROGRAM, '3')
+
+    def test_a_program_with_signals_says_the_same(self):
+        self.run_both(SIGNALS)
+
+    def test_a_program_that_a_thread_becomes_has_the_mask_of_that(self):
+        self.run_both(SIGNALS, 'exec')
+
+    def test_a_thread_that_raises_a_signal_ends_the_program(self):
+        self.run_both(SIGNALS, 'killed')
+
+    def test_thread_locals_are_warned_of(self):
+        done = subprocess.run([RUN, '--threads', PROGRAM], capture_output=True, timeout=60)
+        self.assertNotIn('thread-local', done.stderr.decode())
+        done = subprocess.run([RUN, '--threads', SIGNALS, 'exec'], capture_output=True, timeout=60)
+        self.assertIn('bytes of thread-local variables', done.stderr.decode())
 
     def test_without_threads_nothing_changes(self):
         plain = subprocess.run(['sh', '-c', 'echo $0; exit 4', 'a'], capture_output=True)
@@ -154,8 +170,9 @@ class Refusals(unittest.TestCase):
 
 
 class Server(unittest.TestCase):
-    def test_a_thread_for_each_connection_is_a_fiber(self):
-        server = subprocess.Popen([RUN, '--threads', '--workers=2', SERVER, '0'], stdout=subprocess.PIPE)
+    def check_connections(self, io):
+        server = subprocess.Popen([RUN, '--threads', '--workers=2', f'--io={io}', SERVER, '0'],
+                                  stdout=subprocess.PIPE)
         try:
             port = int(server.stdout.readline().rsplit(b':', 1)[1])
             with contextlib.ExitStack() as stack:
@@ -171,6 +188,28 @@ class Server(unittest.TestCase):
             server.send_signal(signal.SIGTERM)
             self.assertEqual(server.wait(timeout=20), -signal.SIGTERM)
             server.stdout.close()
+
+    def test_a_thread_for_each_connection_is_a_fiber(self):
+        for io in IO:
+            with self.subTest(io=io):
+                self.check_connections(io)
+
+    def check_stop(self, *runner):
+        with subprocess.Popen([*runner, SIGNALS, 'serve'], stdout=subprocess.PIPE) as server:
+            port = int(server.stdout.readline().split()[1])
+            for _ in range(20):
+                with socket.create_connection(('127.0.0.1', port), timeout=20) as client:
+                    client.sendall(b'x')
+                    self.assertEqual(client.recv(1), b'x')
+            server.send_signal(signal.SIGTERM)
+            self.assertEqual(server.stdout.read(), b'echoed 20\n')
+            self.assertEqual(server.wait(timeout=20), 0)
+
+    def test_a_thread_that_waits_for_the_signal_stops_the_server(self):
+        self.check_stop()
+        for workers, io in itertools.product(['1', '2'], IO):
+            with self.subTest(workers=workers, io=io):
+                self.check_stop(RUN, '--threads', f'--workers={workers}', f'--io={io}')
 
 
 class Slow(http.server.BaseHTTPRequestHandler):
@@ -226,5 +265,5 @@ class Tinyproxy(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    RUN, PROGRAM, SERVER = sys.argv[1:4]
-    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
+    RUN, PROGRAM, SIGNALS, SERVER = sys.argv[1:5]
+    unittest.main(argv=[sys.argv[0], *sys.argv[5:]])

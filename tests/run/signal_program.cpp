@@ -1,0 +1,338 @@
+// A program that knows nothing of weft and does what programs do with signals and threads. It is
+// run as it is and by weft-run, and says the same. (C's and C++'s other threads are in
+// thread_program.cpp.)
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <initializer_list>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+std::atomic<int> handled{0};
+void count(int) { ++handled; }
+
+void say(const std::string& what, long value) { std::printf("%s %ld\n", what.c_str(), value); }
+
+sigset_t set_of(std::initializer_list<int> signals) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : signals) sigaddset(&set, signal);
+    return set;
+}
+
+void handle(int signal, int flags = 0) {
+    struct sigaction action {};
+    action.sa_handler = &count;
+    action.sa_flags = flags;
+    sigaction(signal, &action, nullptr);
+}
+
+bool blocks(int signal) {
+    sigset_t now;
+    pthread_sigmask(SIG_BLOCK, nullptr, &now);
+    return sigismember(&now, signal) == 1;
+}
+
+bool is_pending(int signal) {
+    sigset_t now;
+    sigpending(&now);
+    return sigismember(&now, signal) == 1;
+}
+
+void have_masks_of_their_own() {
+    const sigset_t set = set_of({SIGUSR1});
+    bool inside = false;
+    bool inherited = false;
+    std::thread blocker{[&] {
+        pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        inside = blocks(SIGUSR1);
+        std::thread{[&] { inherited = blocks(SIGUSR1); }}.join();
+        sigprocmask(SIG_UNBLOCK, &set, nullptr);
+        inside = inside && !blocks(SIGUSR1);
+    }};
+    blocker.join();
+    say("mask: inside, inherited, outside", inside * 100 + inherited * 10 + blocks(SIGUSR1));
+    say("no such way", pthread_sigmask(77, &set, nullptr));
+    errno = 0;
+    say("no such way", sigprocmask(77, &set, nullptr) * 1000 + errno);
+    sighold(SIGUSR2);
+    say("held", blocks(SIGUSR2));
+    sigrelse(SIGUSR2);
+    say("released", blocks(SIGUSR2));
+}
+
+// What a thread sends to itself is handled before the call returns, unless it is blocked.
+void send_to_themselves() {
+    handle(SIGUSR1);
+    handled = 0;
+    raise(SIGUSR1);
+    say("raise", handled);
+    pthread_kill(pthread_self(), SIGUSR1);
+    say("pthread_kill", handled);
+    const sigset_t set = set_of({SIGUSR1});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    raise(SIGUSR1);
+    say("blocked", handled * 10 + is_pending(SIGUSR1));
+    bool elsewhere = true;
+    std::thread{[&] { elsewhere = is_pending(SIGUSR1); }}.join();
+    say("of another thread", elsewhere);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    say("unblocked", handled * 10 + is_pending(SIGUSR1));
+    say("a bad one", raise(777) == 0);
+}
+
+// So is what it sends to the process, where no other thread takes it.
+void send_to_the_process() {
+    handle(SIGUSR1);
+    handled = 0;
+    kill(getpid(), SIGUSR1);
+    say("kill", handled);
+    const sigset_t set = set_of({SIGUSR1});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    kill(getpid(), SIGUSR1);
+    bool elsewhere = false;
+    std::thread{[&] { elsewhere = is_pending(SIGUSR1); }}.join();
+    say("pending here and there", handled * 100 + is_pending(SIGUSR1) * 10 + elsewhere);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    say("unblocked", handled * 10 + is_pending(SIGUSR1));
+}
+
+// The way of servers: all threads block it, and one waits for it.
+void wait_for_signals() {
+    const sigset_t set = set_of({SIGTERM, SIGUSR2});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    sem_t got;
+    sem_init(&got, 0, 0);
+    std::atomic<int> last{0};
+    std::thread waiter{[&] {
+        int signal = 0;
+        while (signal != SIGTERM) {
+            sigwait(&set, &signal);
+            last = signal;
+            sem_post(&got);
+        }
+    }};
+    kill(getpid(), SIGUSR2);
+    sem_wait(&got);
+    say("sigwait, the process's", last == SIGUSR2);
+    pthread_kill(waiter.native_handle(), SIGUSR2);
+    sem_wait(&got);
+    say("sigwait, its own", last == SIGUSR2);
+    kill(getpid(), SIGTERM);
+    waiter.join();
+    say("sigwait, the end", last == SIGTERM);
+    const timespec brief{0, 1'000'000};
+    siginfo_t info{};
+    errno = 0;
+    say("sigtimedwait", sigtimedwait(&set, &info, &brief) * 1000 + errno);
+    const sigval value{.sival_int = 7};
+    sigqueue(getpid(), SIGUSR2, value);
+    say("sigwaitinfo", sigwaitinfo(&set, &info) == SIGUSR2);
+    say("its value", info.si_value.sival_int);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    sem_destroy(&got);
+}
+
+/// Begins `wait()` in a thread, which a signal ends that is open there alone.
+void interrupt(const char* what, const std::function<long()>& wait) {
+    handled = 0;
+    std::atomic<bool> done{false};
+    long result = 0;
+    int error = 0;
+    std::thread waiter{[&] {
+        result = wait();
+        error = errno;
+        done = true;
+    }};
+    // It may come before the wait.
+    while (!done) {
+        pthread_kill(waiter.native_handle(), SIGUSR1);
+        sched_yield();
+    }
+    waiter.join();
+    say(what, (handled > 0) * 1000 + error * (result < 0 ? 1 : 0));
+}
+
+void interrupt_calls() {
+    handle(SIGUSR1);
+    int ends[2];
+    if (pipe(ends) != 0) return;
+    interrupt("read", [&] {
+        char byte = 0;
+        return static_cast<long>(read(ends[0], &byte, 1));
+    });
+    interrupt("poll", [&] {
+        pollfd one{ends[0], POLLIN, 0};
+        return static_cast<long>(poll(&one, 1, -1));
+    });
+    interrupt("nanosleep", [] {
+        const timespec long_time{1000, 0};
+        return static_cast<long>(nanosleep(&long_time, nullptr));
+    });
+    interrupt("pause", [] { return static_cast<long>(pause()); });
+    interrupt("sigwaitinfo", [] {
+        const sigset_t set = set_of({SIGWINCH});
+        return static_cast<long>(sigwaitinfo(&set, nullptr));
+    });
+    // One that restarts: the byte is read all the same.
+    handle(SIGUSR1, SA_RESTART);
+    handled = 0;
+    char byte = 0;
+    std::thread reader{[&] { say("restarted", read(ends[0], &byte, 1)); }};
+    pthread_kill(reader.native_handle(), SIGUSR1);
+    while (handled == 0) sched_yield();
+    if (write(ends[1], "x", 1) != 1) return;
+    reader.join();
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/// `wait(mask)` with a mask that opens what is blocked otherwise: the signal is not missed,
+/// whether it is pending before or comes later.
+void wait_open(const char* what, const std::function<long(const sigset_t*)>& wait) {
+    handle(SIGUSR1);
+    const sigset_t set = set_of({SIGUSR1});
+    sigset_t open;
+    pthread_sigmask(SIG_BLOCK, &set, &open);
+    handled = 0;
+    raise(SIGUSR1);
+    long result = wait(&open);
+    say(what, handled * 1000 + (result < 0 ? errno : 0));
+    std::thread sender{[] { kill(getpid(), SIGUSR1); }};
+    result = wait(&open);
+    say(what, handled * 1000 + (result < 0 ? errno : 0));
+    sender.join();
+    say("blocked again", blocks(SIGUSR1));
+    pthread_sigmask(SIG_SETMASK, &open, nullptr);
+}
+
+void wait_with_other_masks() {
+    wait_open("sigsuspend", [](const sigset_t* open) -> long { return sigsuspend(open); });
+    wait_open("ppoll",
+              [](const sigset_t* open) -> long { return ppoll(nullptr, 0, nullptr, open); });
+    wait_open("pselect", [](const sigset_t* open) -> long {
+        return pselect(0, nullptr, nullptr, nullptr, nullptr, open);
+    });
+    const int fd = epoll_create1(0);
+    wait_open("epoll_pwait", [&](const sigset_t* open) -> long {
+        epoll_event event;
+        return epoll_pwait(fd, &event, 1, -1, open);
+    });
+    close(fd);
+}
+
+int status_of(pid_t pid) {
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+// A process begins with the mask of the thread that makes it.
+void make_processes() {
+    const sigset_t set = set_of({SIGUSR1});
+    std::thread maker{[&] {
+        pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        pid_t pid = fork();
+        if (pid == 0) {
+            // SIGUSR1 alone.
+            execl("/bin/grep", "grep", "-q", "SigBlk:.00*200$", "/proc/self/status", nullptr);
+            _exit(99);
+        }
+        say("fork and exec", status_of(pid));
+        pid = fork();
+        if (pid == 0) _exit(blocks(SIGUSR1) && !blocks(SIGTERM) ? 5 : 6);
+        say("mask of fork", status_of(pid));
+    }};
+    maker.join();
+}
+
+/// What fibers of a worker share: weft-run warns of it.
+thread_local std::string of_each_thread;
+
+void* become_another(void*) {
+    of_each_thread = "destroyed by nobody";
+    const sigset_t set = set_of({SIGUSR2});
+    pthread_sigmask(SIG_SETMASK, &set, nullptr);
+    std::fflush(stdout);
+    char* const environment[] = {nullptr};
+    execle("/bin/grep", "grep", "SigBlk", "/proc/self/status", nullptr, environment);
+    return nullptr;
+}
+
+/// A server with a thread for each connection, which one that waits for SIGTERM stops.
+int serve() {
+    const sigset_t set = set_of({SIGTERM});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    auto* const general = reinterpret_cast<sockaddr*>(&address);
+    if (bind(listener, general, length) != 0 || listen(listener, 100) != 0) return 1;
+    getsockname(listener, general, &length);
+    say("port", ntohs(address.sin_port));
+    std::fflush(stdout);
+    std::thread stopper{[&] {
+        int signal = 0;
+        sigwait(&set, &signal);
+        shutdown(listener, SHUT_RDWR);
+    }};
+    std::vector<std::thread> threads;
+    std::atomic<int> echoed{0};
+    for (int fd = accept(listener, nullptr, nullptr); fd >= 0;
+         fd = accept(listener, nullptr, nullptr)) {
+        threads.emplace_back([fd, &echoed] {
+            char byte = 0;
+            while (read(fd, &byte, 1) == 1 && write(fd, &byte, 1) == 1) ++echoed;
+            close(fd);
+        });
+    }
+    stopper.join();
+    for (auto& each : threads) each.join();
+    say("echoed", echoed);
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::string what = argc > 1 ? argv[1] : "";
+    if (what == "exec") {
+        pthread_t thread;
+        pthread_create(&thread, nullptr, &become_another, nullptr);
+        pthread_join(thread, nullptr);
+        return 9;
+    }
+    if (what == "killed") {  // by what the thread sends to itself
+        std::thread{[] { raise(SIGTERM); }}.join();
+        return 9;
+    }
+    if (what == "serve") return serve();
+    have_masks_of_their_own();
+    send_to_themselves();
+    std::thread{send_to_themselves}.join();
+    send_to_the_process();
+    wait_for_signals();
+    interrupt_calls();
+    wait_with_other_masks();
+    make_processes();
+    return 0;
+}
