@@ -1,15 +1,19 @@
 // A program that knows nothing of weft and does what programs do with threads. It is run
 // as it is and by weft-run, and says the same.
 #include <pthread.h>
+#include <threads.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <shared_mutex>
@@ -181,6 +185,93 @@ void name_and_leave() {
     say("ids", static_cast<long>(ids.size()));
 }
 
+/// The way of many programs: a queue, who fills it now and then, and who gives up in the end.
+void produce_and_consume() {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<long> queue;
+    bool ended = false;
+    std::vector<std::future<long>> consumers;
+    for (int i = 0; i < 4; ++i) {
+        consumers.push_back(std::async(std::launch::async, [&] {
+            long sum = 0;
+            std::unique_lock hold{mutex};
+            for (;;) {
+                changed.wait_for(hold, 1ms, [&] { return ended || !queue.empty(); });
+                if (queue.empty() && ended) break;
+                if (queue.empty()) continue;
+                sum += queue.front();
+                queue.pop_front();
+            }
+            return sum;
+        }));
+    }
+    std::thread producer{[&] {
+        for (long i = 1; i <= 100; ++i) {
+            if (i % 10 == 0) std::this_thread::sleep_for(1ms);
+            const std::lock_guard hold{mutex};
+            queue.push_back(i);
+            changed.notify_one();
+        }
+        const std::lock_guard hold{mutex};
+        ended = true;
+        changed.notify_all();
+    }};
+    producer.join();
+    long sum = 0;
+    for (auto& each : consumers) sum += each.get();
+    say("consumed", sum);
+}
+
+long fail_in(int depth) {
+    const auto on_the_way = std::make_shared<int>(depth);
+    if (depth == 0) throw std::out_of_range{"deep"};
+    return std::async(std::launch::async, [=] { return fail_in(*on_the_way - 1); }).get();
+}
+
+void pass_exceptions_on() {
+    std::vector<std::future<long>> all;
+    for (int i = 0; i < 10; ++i) all.push_back(std::async(std::launch::async, &fail_in, i));
+    long caught = 0;
+    for (auto& each : all) {
+        try {
+            each.get();
+        } catch (const std::out_of_range&) {
+            ++caught;
+        }
+    }
+    say("exceptions", caught);
+}
+
+int leave_early(void* result) {
+    thrd_exit(static_cast<int>(reinterpret_cast<std::intptr_t>(result)));
+}
+
+void use_c11_threads() {
+    thrd_t thread;
+    int result = 0;
+    thrd_create(
+        &thread, [](void* seen) { return thrd_equal(*static_cast<thrd_t*>(seen), thrd_current()); },
+        &thread);
+    thrd_join(thread, &result);
+    say("c11, itself", result != 0);
+    thrd_create(&thread, &leave_early, reinterpret_cast<void*>(7L));
+    thrd_join(thread, &result);
+    say("c11, exit", result);
+    std::promise<long> told;
+    thrd_create(
+        &thread,
+        [](void* promise) {
+            const timespec brief{0, 1'000'000};
+            thrd_yield();
+            static_cast<std::promise<long>*>(promise)->set_value(thrd_sleep(&brief, nullptr));
+            return 0;
+        },
+        &told);
+    thrd_detach(thread);
+    say("c11, detached", told.get_future().get());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -191,5 +282,8 @@ int main(int argc, char** argv) {
     make_once();
     keep_for_each_thread();
     name_and_leave();
+    produce_and_consume();
+    pass_exceptions_on();
+    use_c11_threads();
     return argc > 1 ? std::atoi(argv[1]) : 0;
 }
