@@ -15,6 +15,7 @@ struct UringSupport {
     bool absolute_timeout = false;    // waits until a moment, not for a time
     bool no_iowait = false;           // waits that do not count as waiting for a disk
     bool accept_polls_first = false;  // an accept may be told that nobody is there yet
+    bool dear_system_calls = false;   // as under some hypervisors: five times what others cost
     std::uint64_t operations = 0;     // a bit for each IORING_OP_* there is, of the first 64
 
     explicit operator bool() const noexcept { return refusal.empty(); }

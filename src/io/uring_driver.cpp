@@ -25,6 +25,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <mutex>
 #include <system_error>
 
@@ -92,6 +93,8 @@ UringDriver::UringDriver(const UringSupport& support, Offload& offload, unsigned
       message_ring_{support.message_ring},
       absolute_timeout_{support.absolute_timeout},
       accept_flags_{support.accept_polls_first ? accept_poll_first : std::uint16_t{0}},
+      most_together_{support.dear_system_calls ? std::numeric_limits<std::size_t>::max()
+                                               : most_cached_together},
       wait_flags_{IORING_ENTER_GETEVENTS | (support.no_iowait ? enter_no_iowait : 0) |
                   (support.absolute_timeout ? enter_absolute_timer : 0)},
       ring_{sq_entries, sq_entries * cq_factor} {

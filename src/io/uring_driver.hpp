@@ -81,7 +81,7 @@ public:
     void on_signal() noexcept override;
     std::size_t in_flight() const noexcept override;
     bool is_busy() const noexcept override;
-    bool submits_together() const noexcept override { return true; }
+    std::size_t most_together() const noexcept override { return most_together_; }
 
     void submit(Operation& operation) noexcept override;
     void cancel(Operation& operation) noexcept override;
@@ -106,6 +106,8 @@ private:
     static constexpr unsigned most_rescue_batches = 32;
     static constexpr std::int64_t most_put_off_ns = 200'000;
     static constexpr std::size_t most_moved = 256 << 10;
+    // What is more had better be sent while it is in the cache, if a system call costs less.
+    static constexpr std::size_t most_cached_together = 96 << 10;
     static constexpr std::int64_t rescue_patience_ns = 100'000;
 
     void queue_request(Operation& operation) noexcept;
@@ -149,6 +151,7 @@ private:
     const bool message_ring_;
     const bool absolute_timeout_;
     const std::uint16_t accept_flags_;
+    const std::size_t most_together_;
     const unsigned wait_flags_;
     int wake_event_ = -1;  // an eventfd, where there are no messages between rings
 

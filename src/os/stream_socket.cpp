@@ -29,9 +29,6 @@ namespace {
 constexpr const char* reading = "read from a stream";
 constexpr const char* writing = "write to a stream";
 
-// Of all who may be in the crowd. More is better sent while it is in the cache.
-constexpr std::size_t most_together = 96 << 10;
-
 std::int64_t receive_piece(Use& use, void* data, std::size_t size, Deadline deadline) {
     const Request request{
         .code = Request::Code::recv, .buffer = data, .length = clamp_length(size)};
@@ -83,8 +80,7 @@ std::int64_t send_piece(Use& use, const void* data, std::size_t size, std::uint3
 /// Whether a send had better go to the kernel with what others begin.
 bool joins_others(std::size_t size, Deadline deadline) noexcept {
     Worker* const worker = Worker::current();
-    return deadline.is_never() && worker != nullptr && worker->has_company() &&
-           size * (worker->driver().in_flight() + 1) <= most_together;
+    return deadline.is_never() && worker != nullptr && worker->has_company(size);
 }
 
 /// The first send of a piece: for most, the only one. -EAGAIN: the socket is full.

@@ -51,9 +51,10 @@ public:
     /// of the calls above.
     virtual void on_signal() noexcept = 0;
 
-    /// Fixed. Whether operations that are begun before the next poll() or wait() are handed to
-    /// the kernel together in it: then one more costs less than a system call of its own.
-    virtual bool submits_together() const noexcept { return false; }
+    /// Fixed. What operations begin is handed to the kernel together, by the next poll() or
+    /// wait(): how many bytes all that are under way may come to for that to cost less than a
+    /// system call for each. 0: never.
+    virtual std::size_t most_together() const noexcept { return 0; }
 
     /// Any thread; momentary. Operations begun and not yet delivered.
     virtual std::size_t in_flight() const noexcept = 0;

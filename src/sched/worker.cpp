@@ -24,7 +24,7 @@ Worker::Worker(Scheduler& scheduler, std::uint32_t index, std::unique_ptr<Driver
       thieves_{scheduler.setup().workers > 1 ? Thieves::possible : Thieves::none},
       simulated_{scheduler.setup().simulated},
       force_migrate_{scheduler.setup().force_migrate},
-      submits_together_{driver->submits_together()},
+      most_together_{driver->most_together()},
       driver_{std::move(driver)},
       observed_(scheduler.setup().workers),
       random_{seed},

@@ -121,17 +121,20 @@ public:
     /// so that a fiber whose operations always succeed leaves room for others.
     WEFT_NO_TSAN static void consume_budget() noexcept {
         Worker* const worker = current();
-        if (worker != nullptr && worker->fiber() != nullptr && --worker->budget_ == 0)
-            [[unlikely]] {
+        if (worker == nullptr || worker->fiber() == nullptr) return;
+        ++worker->made_at_once_;
+        if (--worker->budget_ == 0) [[unlikely]] {
             worker->budget_ = budget_per_turn;
             worker->yield_fiber();
         }
     }
 
-    /// From a fiber: whether a call that could be made here and now had better join those
-    /// that the driver submits together. True while other fibers are to run and the last ones
-    /// took little time, so that it does not wait long for them.
-    bool has_company() const noexcept { return submits_together_ && brisk_ && !queue_.empty(); }
+    /// From a fiber: whether a send of `size` bytes that could be made here and now had better
+    /// join those that the driver submits together. True while other fibers are to run and the
+    /// last ones took little time, so that it does not wait long for them.
+    bool has_company(std::size_t size) const noexcept {
+        return brisk_ && !queue_.empty() && size <= most_together_ / (driver_->in_flight() + 1);
+    }
 
     /// From this worker's thread: makes a claimed fiber runnable, here or where it is pinned.
     void make_ready(FiberCore& fiber, Turn turn) noexcept;
@@ -213,6 +216,7 @@ private:
     static constexpr int most_spin_credit = 8;
     static constexpr int stack_lines = 8;  // what a fiber that waited for I/O needs to return
     static constexpr std::int64_t brisk_turn_ns = 200'000;
+    static constexpr std::int64_t at_once_ns = 10'000;
 
     static Worker* current_slow() noexcept;
     static void fiber_entry(Arrival arrival) noexcept;
@@ -246,6 +250,7 @@ private:
     }
     WEFT_API void notify_others(bool lone) noexcept;
     void serve() noexcept;
+    void judge_turn() noexcept;
     void serve_timers() noexcept;
     template <class Ready>
     std::size_t expire_timers(TimePoint now, std::size_t most, Ready&& ready) noexcept;
@@ -264,7 +269,7 @@ private:
     const Thieves thieves_;
     const bool simulated_;
     const bool force_migrate_;
-    const bool submits_together_;
+    const std::size_t most_together_;
     std::unique_ptr<Driver> driver_;
     FaultStack fault_stack_;
 
@@ -281,8 +286,9 @@ private:
     bool resting_ = false;
     bool behind_ = false;  // there are more timers due than the queue has room for
     std::uint32_t next_round_ = tick_limit;
-    bool brisk_ = false;  // its fibers took little time before the last serve()
-    TimePoint served_{};  // when that was over
+    bool brisk_ = false;              // its fibers took little time before the last serve()
+    std::uint32_t made_at_once_ = 0;  // operations, since then
+    TimePoint served_{};              // when that was over
     int spin_credit_ = 2;
     std::uint64_t next_id_ = 0;
     std::uint64_t id_end_ = 0;

@@ -4,6 +4,8 @@
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 
+#include <utility>
+
 namespace weft::detail {
 
 void Worker::serve() noexcept {
@@ -13,10 +15,17 @@ void Worker::serve() noexcept {
         attention_.store(false, std::memory_order_relaxed);
     if (stuck_.load(std::memory_order_relaxed)) stuck_.store(false, std::memory_order_relaxed);
     // What fibers begin waits for the end of their turns to be submitted.
-    if (submits_together_) brisk_ = (detail::now() - served_).count() < brisk_turn_ns;
+    if (most_together_ != 0) judge_turn();
     serve_timers();
     driver_->poll();
-    if (submits_together_) served_ = detail::now();
+    if (most_together_ != 0) served_ = detail::now();
+}
+
+// What sends made at once took does not count: together they would not have been in the turn,
+// and those who send at once because a turn was long would make all turns long.
+void Worker::judge_turn() noexcept {
+    const std::int64_t own = std::exchange(made_at_once_, 0) * at_once_ns;
+    brisk_ = (detail::now() - served_).count() < brisk_turn_ns + own;
 }
 
 // While the queue is crowded only some at a time: what more is due is better off in the

@@ -515,16 +515,18 @@ TEST_CASE("a fiber has company while others are to run and take little time", "[
             int in_company = 0;
             for (int turn = 0; turn < 200; ++turn) {
                 weft::this_fiber::yield();
-                in_company += Worker::current()->has_company() ? 1 : 0;
+                in_company += Worker::current()->has_company(64) ? 1 : 0;
             }
             return in_company;
         };
         CHECK(turns() == 0);
         std::atomic<bool> over{false};
         std::atomic<bool> computes{false};
+        std::atomic<bool> sends{false};
         auto other = weft::spawn([&] {
             while (!over) {
                 if (computes) clock.pass(1ms);
+                for (int i = 0; sends && i < 120; ++i) Worker::consume_budget();
                 weft::this_fiber::yield();
             }
         });
@@ -533,6 +535,9 @@ TEST_CASE("a fiber has company while others are to run and take little time", "[
         computes = true;
         turns();
         CHECK(turns() == 0);
+        sends = true;  // what it makes at once does not count
+        turns();
+        CHECK(turns() == 200);
         over = true;
         other.join();
     };
