@@ -235,7 +235,7 @@ TEST_CASE("the path follows its listener, and stays with a released one", "[os][
 namespace {
 
 /// A listener that takes no more connections: the next connect() waits.
-struct FullListener {
+struct FullUnixListener {
     UnixListener listener{UnixAddress{}, {.backlog = 0}};  // has room for one
     UnixStream queued = UnixStream::connect(listener.local_address());
 };
@@ -245,7 +245,7 @@ struct Waits {
     std::pair<UnixStream, UnixStream> idle = UnixStream::pair();
     std::pair<UnixStream, UnixStream> full = UnixStream::pair();
     UnixListener listener{UnixAddress{}};
-    FullListener full_listener;
+    FullUnixListener full_listener;
     std::array<std::byte, 16> buffer{};
     std::vector<std::byte> data = pattern(100'000);
 
@@ -312,7 +312,7 @@ TEST_CASE("closing ends every call on Unix sockets with EBADF", "[os][unix][clos
 
 TEST_CASE("connecting to a full listener goes on when there is room", "[os][unix]") {
     on_all_io([] {
-        FullListener full;
+        FullUnixListener full;
         auto connecting =
             waiting([&] { return UnixStream::connect(full.listener.local_address()); });
         REQUIRE_FALSE(connecting.done());

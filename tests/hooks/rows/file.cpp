@@ -223,6 +223,15 @@ WEFT_ROW(msync) {
     seen.of("not mapped", [] { return row_msync(reinterpret_cast<void*>(4096), 4096, MS_SYNC); });
 }
 WEFT_FILE_ROW(tcdrain, syncs)
+WEFT_ROW(tcsendbreak) {
+    with_bad_fds(seen, [](int fd) { return row_tcsendbreak(fd, 0); });
+}
+WEFT_ROW(tcsetattr) {
+    const termios settings{};
+    for (const int when : {TCSANOW, TCSADRAIN, TCSAFLUSH, 77}) {
+        with_bad_fds(seen, [&](int fd) { return row_tcsetattr(fd, when, &settings); });
+    }
+}
 
 WEFT_ROW(flock) {
     with_bad_fds(seen, [](int fd) { return row_flock(fd, LOCK_UN); });

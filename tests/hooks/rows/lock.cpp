@@ -195,6 +195,12 @@ WEFT_ROW(pthread_mutex_unlock) {
     locks_free<Mutex>(seen, &::pthread_mutex_lock,
                       [](auto* mutex) { return row_pthread_mutex_unlock(mutex); });
 }
+WEFT_LOCK_ROW(__pthread_mutex_lock, , Mutex, pthread_mutex_unlock)
+WEFT_TRY_ROW(__pthread_mutex_trylock, Mutex, pthread_mutex_lock, pthread_mutex_unlock)
+WEFT_ROW(__pthread_mutex_unlock) {
+    locks_free<Mutex>(seen, &::pthread_mutex_lock,
+                      [](auto* mutex) { return row___pthread_mutex_unlock(mutex); });
+}
 WEFT_LOCK_ROW(pthread_rwlock_rdlock, , SharedLock, pthread_rwlock_unlock)
 WEFT_LOCK_ROW(pthread_rwlock_wrlock, , SharedLock, pthread_rwlock_unlock)
 WEFT_TRY_ROW(pthread_rwlock_tryrdlock, SharedLock, pthread_rwlock_wrlock, pthread_rwlock_unlock)
@@ -206,6 +212,14 @@ WEFT_CLOCK_ROW(pthread_rwlock_clockwrlock, SharedLock, pthread_rwlock_rdlock, pt
 WEFT_ROW(pthread_rwlock_unlock) {
     locks_free<SharedLock>(seen, &::pthread_rwlock_wrlock,
                            [](auto* lock) { return row_pthread_rwlock_unlock(lock); });
+}
+WEFT_LOCK_ROW(__pthread_rwlock_rdlock, , SharedLock, pthread_rwlock_unlock)
+WEFT_LOCK_ROW(__pthread_rwlock_wrlock, , SharedLock, pthread_rwlock_unlock)
+WEFT_TRY_ROW(__pthread_rwlock_tryrdlock, SharedLock, pthread_rwlock_wrlock, pthread_rwlock_unlock)
+WEFT_TRY_ROW(__pthread_rwlock_trywrlock, SharedLock, pthread_rwlock_rdlock, pthread_rwlock_unlock)
+WEFT_ROW(__pthread_rwlock_unlock) {
+    locks_free<SharedLock>(seen, &::pthread_rwlock_wrlock,
+                           [](auto* lock) { return row___pthread_rwlock_unlock(lock); });
 }
 WEFT_LOCK_ROW(mtx_lock, , PlainMutex, mtx_unlock)
 WEFT_TRY_ROW(mtx_trylock, PlainMutex, mtx_lock, mtx_unlock)
@@ -307,6 +321,9 @@ WEFT_ROW(pthread_spin_lock) {
 }
 WEFT_ROW(sched_yield) {
     seen.of("yield", [] { return row_sched_yield(); });
+}
+WEFT_ROW(__sched_yield) {
+    seen.of("yield", [] { return row___sched_yield(); });
 }
 WEFT_ROW(thrd_yield) {
     row_thrd_yield();

@@ -46,6 +46,14 @@ void asks(Seen& seen, Call&& call) {
     ask("bad name", "a..b", 4);
 }
 
+/// As `call(name, domain, class, type, answer, room)`.
+template <class Call>
+void asks_in_domain(Seen& seen, Call&& call) {
+    for (const char* domain : {static_cast<const char*>(nullptr), "example"}) {
+        asks(seen, [&](const char* name, auto... how) { return call(name, domain, how...); });
+    }
+}
+
 /// As `call(query, size, answer, room)`.
 template <class Call>
 void sends_query(Seen& seen, Call&& call) {
@@ -166,6 +174,15 @@ WEFT_STATEFUL_ROW(res_nsearch, asks)
 WEFT_STATEFUL_ROW(__res_nsearch, asks)
 WEFT_STATEFUL_ROW(res_nsend, sends_query)
 WEFT_STATEFUL_ROW(__res_nsend, sends_query)
+
+WEFT_ASK_ROW(res_querydomain, asks_in_domain)
+WEFT_ASK_ROW(__res_querydomain, asks_in_domain)
+WEFT_STATEFUL_ROW(res_nquerydomain, asks_in_domain)
+WEFT_STATEFUL_ROW(__res_nquerydomain, asks_in_domain)
+WEFT_ROW(gai_suspend) {
+    const timespec brief{0, 1'000'000};
+    seen.of("none", [&] { return row_gai_suspend(nullptr, 0, &brief); });
+}
 
 #define WEFT_ENTRY_ROW(name, type, there, not_there)                                            \
     WEFT_ROW(name) {                                                                            \

@@ -10,6 +10,7 @@
 #include <sys/sem.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <atomic>
 #include <climits>
 #include <cstdio>
@@ -82,6 +83,9 @@ sigset_t set_of(int signal) {
     return set;
 }
 
+/// A mask of former times.
+constexpr int only(int signal) { return 1 << (signal - 1); }
+
 /// As `call(set)`, which returns a signal. SIGUSR2 is blocked.
 template <class Call>
 void takes_signal(Seen& seen, Call&& call) {
@@ -135,17 +139,18 @@ void masks(Seen& seen, Call&& call) {
     seen.of("no way", [&] { return call(77, &set, nullptr); });
 }
 
+char shell_name[] = "sh";
+char shell_option[] = "-c";
+char shell_command[] = "exit 6";
+char* const shell_arguments[] = {shell_name, shell_option, shell_command, nullptr};
+
 /// As `call(pid, path, arguments)`.
 template <class Call>
 void spawns(Seen& seen, Call&& call, const char* shell) {
-    char name[] = "sh";
-    char option[] = "-c";
-    char command[] = "exit 6";
-    char* const arguments[] = {name, option, command, nullptr};
     pid_t pid = -1;
     int status = -1;
-    seen.of("nowhere", [&] { return call(&pid, "/nonexistent/weft", arguments); });
-    seen.of("sh", [&] { return call(&pid, shell, arguments); });
+    seen.of("nowhere", [&] { return call(&pid, "/nonexistent/weft", shell_arguments); });
+    seen.of("sh", [&] { return call(&pid, shell, shell_arguments); });
     ::waitpid(pid, &status, 0);
     seen.note("ended", status);
 }
@@ -166,6 +171,50 @@ struct Queue {
     ~Queue() { ::mq_close(id); }
     mqd_t id;
 };
+
+/// As `call(command, mode)`.
+template <class Call>
+void opens_pipe(Seen& seen, Call&& call) {
+    FILE* const stream = call("echo said", "r");
+    char line[16] = "";
+    seen.note("read", std::fgets(line, sizeof line, stream) != nullptr ? line : "nothing");
+    ::pclose(stream);
+    seen.of("no mode", [&] { return call("true", "x") == nullptr; });
+}
+
+/// As `call(path)`, which becomes a shell that ends with 6.
+template <class Call>
+void becomes(Seen& seen, Call&& call, const char* shell) {
+    seen.of("nowhere", [&] { return call("/nonexistent/weft"); });
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        call(shell);
+        ::_exit(99);
+    }
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    seen.note("ended", status);
+}
+
+/// As `call(signal)`, of those that do no harm.
+template <class Call>
+void sends_signals(Seen& seen, Call&& call) {
+    seen.of("none", [&] { return call(0); });
+    seen.of("ignored", [&] { return call(SIGWINCH); });
+    seen.of("no signal", [&] { return call(7777); });
+}
+
+/// As `call(signal)`, which changes the mask.
+template <class Call>
+void changes_mask(Seen& seen, Call&& call) {
+    sigset_t before;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
+    seen.of("changed", [&] { return call(SIGWINCH); });
+    sigset_t after;
+    ::pthread_sigmask(SIG_SETMASK, &before, &after);
+    seen.note("blocked", sigismember(&after, SIGWINCH));
+    seen.of("no signal", [&] { return call(7777); });
+}
 
 /// As `call(queue, data, size, priority)`.
 template <class Call>
@@ -257,13 +306,8 @@ WEFT_ROW(system) {
     }
     seen.of("a shell?", [] { return row_system(nullptr) != 0; });
 }
-WEFT_ROW(popen) {
-    FILE* const stream = row_popen("echo said", "r");
-    char line[16] = "";
-    seen.note("read", std::fgets(line, sizeof line, stream) != nullptr ? line : "nothing");
-    ::pclose(stream);
-    seen.of("no mode", [] { return row_popen("true", "x") == nullptr; });
-}
+WEFT_PROCESS_ROW(popen, opens_pipe)
+WEFT_PROCESS_ROW(_IO_popen, opens_pipe)
 WEFT_ROW(pclose) {
     for (const char* command : {"true", "exit 3", "kill -9 $$"}) {
         FILE* const stream = ::popen(command, "r");
@@ -286,6 +330,17 @@ WEFT_ROW(sigsuspend) {
 WEFT_ROW(__sigsuspend) {
     const sigset_t mask = set_of(SIGUSR2);
     is_interrupted(seen, [&] { return row___sigsuspend(&mask); });
+}
+WEFT_ROW(sigpause) {
+    is_interrupted(seen, [] { return row_sigpause(only(SIGUSR2)); });
+}
+WEFT_ROW(__sigpause) {
+    is_interrupted(seen, [] { return row___sigpause(only(SIGUSR2), 0); });
+    is_interrupted(seen, [] { return row___sigpause(SIGUSR1, 1); });
+}
+WEFT_ROW(__xpg_sigpause) {
+    is_interrupted(seen, [] { return row___xpg_sigpause(SIGUSR1); });
+    seen.of("no signal", [] { return row___xpg_sigpause(7777); });
 }
 WEFT_ROW(sigwait) {
     takes_signal(seen, [](const sigset_t* set) {
@@ -317,6 +372,85 @@ WEFT_PROCESS_ROW(__sigaction, acts)
 WEFT_PROCESS_ROW(pthread_sigmask, masks)
 WEFT_PROCESS_ROW(sigprocmask, masks)
 
+WEFT_PROCESS_ROW(raise, sends_signals)
+WEFT_PROCESS_ROW(gsignal, sends_signals)
+WEFT_ROW(kill) {
+    sends_signals(seen, [](int signal) { return row_kill(::getpid(), signal); });
+    seen.of("nobody", [] { return row_kill(INT_MAX, 0); });
+}
+WEFT_ROW(sigpending) {
+    sigset_t pending;
+    ::pthread_kill(::pthread_self(), SIGUSR2);
+    seen.of("asked", [&] { return row_sigpending(&pending); });
+    seen.note("pending", sigismember(&pending, SIGUSR2));
+    const sigset_t set = set_of(SIGUSR2);
+    ::sigwaitinfo(&set, nullptr);
+}
+WEFT_ROW(sigblock) {
+    const int before = row_sigblock(only(SIGWINCH));
+    seen.note("and that", row_sigblock(0) == (before | only(SIGWINCH)));
+    row_sigsetmask(before);
+}
+WEFT_ROW(sigsetmask) {
+    const int before = row_sigsetmask(only(SIGUSR2));
+    seen.note("that", row_sigsetmask(before) == only(SIGUSR2));
+}
+WEFT_ROW(siggetmask) { seen.note("the same", row_siggetmask() == row_sigblock(0)); }
+WEFT_PROCESS_ROW(sighold, changes_mask)
+WEFT_PROCESS_ROW(sigrelse, changes_mask)
+
+WEFT_ROW(execl) {
+    becomes(
+        seen, [](const char* path) { return row_execl(path, "sh", "-c", "exit 6", nullptr); },
+        "/bin/sh");
+}
+WEFT_ROW(execle) {
+    becomes(
+        seen,
+        [](const char* path) {
+            return row_execle(path, "sh", "-c", "exit $NUMBER", nullptr,
+                              std::array{"NUMBER=6", static_cast<const char*>(nullptr)}.data());
+        },
+        "/bin/sh");
+}
+WEFT_ROW(execlp) {
+    becomes(
+        seen, [](const char* file) { return row_execlp(file, "sh", "-c", "exit 6", nullptr); },
+        "sh");
+}
+WEFT_ROW(execv) {
+    becomes(
+        seen, [](const char* path) { return row_execv(path, shell_arguments); }, "/bin/sh");
+}
+WEFT_ROW(execve) {
+    becomes(
+        seen, [](const char* path) { return row_execve(path, shell_arguments, environ); },
+        "/bin/sh");
+}
+WEFT_ROW(execvp) {
+    becomes(
+        seen, [](const char* file) { return row_execvp(file, shell_arguments); }, "sh");
+}
+WEFT_ROW(execvpe) {
+    becomes(
+        seen, [](const char* file) { return row_execvpe(file, shell_arguments, environ); }, "sh");
+}
+WEFT_ROW(fexecve) {
+    becomes(
+        seen,
+        [](const char* path) {
+            const Fd file{::open(path, O_PATH | O_CLOEXEC)};
+            return row_fexecve(file, shell_arguments, environ);
+        },
+        "/bin/sh");
+}
+WEFT_ROW(execveat) {
+    becomes(
+        seen,
+        [](const char* path) { return row_execveat(AT_FDCWD, path, shell_arguments, environ, 0); },
+        "/bin/sh");
+}
+
 WEFT_ROW(posix_spawn) {
     spawns(
         seen,
@@ -342,6 +476,14 @@ WEFT_ROW(_Fork) {
 }
 WEFT_ROW(vfork) {
     const pid_t pid = ::vfork();  // by a name of which the compiler knows that it returns twice
+    if (pid == 0) ::_exit(9);
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    seen.note("ended", status);
+}
+extern "C" [[gnu::returns_twice]] pid_t fork_by_other_name() asm("__vfork");
+WEFT_ROW(__vfork) {
+    const pid_t pid = fork_by_other_name();
     if (pid == 0) ::_exit(9);
     int status = -1;
     ::waitpid(pid, &status, 0);

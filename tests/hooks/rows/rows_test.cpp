@@ -49,8 +49,25 @@ constexpr std::string_view not_counted[] = {"__cxa_guard_abort",
                                             "tss_create",
                                             "tss_delete"};
 
+/// What is another name of a hook's counts for that.
+constexpr std::string_view other_names[] = {"_IO_popen",
+                                            "__pthread_getspecific",
+                                            "__pthread_key_create",
+                                            "__pthread_mutex_lock",
+                                            "__pthread_mutex_trylock",
+                                            "__pthread_mutex_unlock",
+                                            "__pthread_once",
+                                            "__pthread_rwlock_rdlock",
+                                            "__pthread_rwlock_tryrdlock",
+                                            "__pthread_rwlock_trywrlock",
+                                            "__pthread_rwlock_unlock",
+                                            "__pthread_rwlock_wrlock",
+                                            "__pthread_setspecific",
+                                            "__sched_yield"};
+
 bool is_counted(const Row& row) {
-    return row.category != c_always && row.category != c_runner &&
+    return std::ranges::find(other_names, row.name) == std::end(other_names) &&
+           row.category != c_always && row.category != c_runner &&
            std::ranges::find(not_counted, row.name) == std::end(not_counted);
 }
 

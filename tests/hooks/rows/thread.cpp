@@ -117,6 +117,13 @@ void keeps_by_key(Seen& seen) {
         [](auto&&... arguments) { return row_pthread_getspecific(arguments...); },
         [](auto&&... arguments) { return row_pthread_key_delete(arguments...); });
 }
+void keeps_by_other_names(Seen& seen) {
+    keeps<pthread_key_t>(
+        seen, [](auto&&... arguments) { return row___pthread_key_create(arguments...); },
+        [](auto&&... arguments) { return row___pthread_setspecific(arguments...); },
+        [](auto&&... arguments) { return row___pthread_getspecific(arguments...); },
+        [](auto&&... arguments) { return row_pthread_key_delete(arguments...); });
+}
 void keeps_by_plain_key(Seen& seen) {
     keeps<tss_t>(
         seen, [](auto&&... arguments) { return row_tss_create(arguments...); },
@@ -135,14 +142,22 @@ void guards(Seen& seen) {
     seen.note("after release", row___cxa_guard_acquire(guard));
 }
 
+/// As `call(control, routine)`.
+template <class Call>
+void runs_once(Seen& seen, Call&& call) {
+    times = 0;
+    pthread_once_t once = PTHREAD_ONCE_INIT;
+    for (int i = 0; i < 2; ++i) seen.of("once", [&] { return call(&once, &count_time); });
+    seen.note("times", times);
+}
+
 }  // namespace
 
 WEFT_ROW(pthread_once) {
-    times = 0;
-    pthread_once_t once = PTHREAD_ONCE_INIT;
-    for (int i = 0; i < 2; ++i)
-        seen.of("once", [&] { return row_pthread_once(&once, &count_time); });
-    seen.note("times", times);
+    runs_once(seen, [](auto&&... arguments) { return row_pthread_once(arguments...); });
+}
+WEFT_ROW(__pthread_once) {
+    runs_once(seen, [](auto&&... arguments) { return row___pthread_once(arguments...); });
 }
 WEFT_ROW(call_once) {
     times = 0;
@@ -157,6 +172,9 @@ WEFT_ROW(pthread_key_create) { keeps_by_key(seen); }
 WEFT_ROW(pthread_key_delete) { keeps_by_key(seen); }
 WEFT_ROW(pthread_getspecific) { keeps_by_key(seen); }
 WEFT_ROW(pthread_setspecific) { keeps_by_key(seen); }
+WEFT_ROW(__pthread_key_create) { keeps_by_other_names(seen); }
+WEFT_ROW(__pthread_getspecific) { keeps_by_other_names(seen); }
+WEFT_ROW(__pthread_setspecific) { keeps_by_other_names(seen); }
 WEFT_ROW(tss_create) { keeps_by_plain_key(seen); }
 WEFT_ROW(tss_delete) { keeps_by_plain_key(seen); }
 WEFT_ROW(tss_get) { keeps_by_plain_key(seen); }
@@ -279,6 +297,49 @@ WEFT_ROW(pthread_getcpuclockid) {
     const Waiting other;
     clockid_t clock;
     seen.of("clock", [&] { return row_pthread_getcpuclockid(other.thread, &clock); });
+}
+
+WEFT_ROW(pthread_setschedprio) {
+    const Waiting other;
+    seen.of("none", [&] { return row_pthread_setschedprio(other.thread, 0); });
+    seen.of("too high", [&] { return row_pthread_setschedprio(other.thread, 1000); });
+}
+WEFT_ROW(pthread_sigqueue) {
+    const Waiting other;
+    seen.of("there", [&] { return row_pthread_sigqueue(other.thread, 0, {}); });
+    seen.of("no signal", [&] { return row_pthread_sigqueue(other.thread, 7777, {}); });
+}
+WEFT_ROW(thrd_create) {
+    thrd_t thread;
+    const auto body = [](void*) { return 7; };
+    seen.of("create", [&] { return row_thrd_create(&thread, body, nullptr); });
+    int result = 0;
+    ::thrd_join(thread, &result);
+    seen.note("result", result);
+}
+WEFT_ROW(thrd_detach) {
+    thrd_t thread;
+    ::thrd_create(
+        &thread, [](void*) { return 7; }, nullptr);
+    seen.of("detach", [&] { return row_thrd_detach(thread); });
+}
+WEFT_ROW(thrd_current) {
+    const thrd_t self = row_thrd_current();
+    seen.note("equal", ::thrd_equal(self, row_thrd_current()));
+}
+WEFT_ROW(thrd_exit) {
+    if (under_asan) return seen.note("left out", 1);  // as result_of()
+    thrd_t thread;
+    ::thrd_create(
+        &thread,
+        [](void*) -> int {
+            row_thrd_exit(8);
+            return 7;
+        },
+        nullptr);
+    int result = 0;
+    ::thrd_join(thread, &result);
+    seen.note("result", result);
 }
 
 }  // namespace weft::test
