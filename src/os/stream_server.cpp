@@ -57,6 +57,8 @@ public:
     Fiber<> fiber;
 };
 
+class StreamServerBase::Acceptors : public std::list<Acceptor> {};
+
 // --- Turn ---
 
 StreamServerBase::Turn::~Turn() {
@@ -95,7 +97,7 @@ void StreamServerBase::for_each_source(F&& f) {
 }
 
 bool StreamServerBase::serve() {
-    std::list<Acceptor> acceptors;
+    Acceptors acceptors;
     std::exception_ptr interruption;
     try {
         start_acceptors(acceptors);
@@ -116,7 +118,7 @@ bool StreamServerBase::serve() {
 }
 
 /// Those of one listener take no places of the pool that another needs.
-void StreamServerBase::start_acceptors(std::list<Acceptor>& acceptors) {
+void StreamServerBase::start_acceptors(Acceptors& acceptors) {
     std::size_t listeners = 0;
     for_each_source([&](Source&) { ++listeners; });
     const std::size_t workers = detail::Worker::current()->scheduler().workers();

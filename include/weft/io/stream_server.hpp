@@ -10,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <list>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -58,6 +57,7 @@ public:
 
 protected:
     class Acceptor;
+    class Acceptors;
     class Turn;
     /// A listener.
     class WEFT_API Source {
@@ -104,7 +104,7 @@ protected:
     void add(std::unique_ptr<Source> source) noexcept;
 
 private:
-    void start_acceptors(std::list<Acceptor>& acceptors);
+    void start_acceptors(Acceptors& acceptors);
     void accept_all(Acceptor& acceptor);
     void give_turn(Acceptor& acceptor);
     void take_one(Turn& turn) noexcept;
