@@ -1,4 +1,6 @@
 #include "support/tcp.hpp"
+
+#include "sched/worker.hpp"
 #include "support/catch.hpp"
 #include "support/hand_clock.hpp"
 #include "support/runtime.hpp"
@@ -471,9 +473,11 @@ TEST_CASE("a crowd's small sends go together", "[os][tcp]") {
     };
     const auto body = [&] {
         CHECK(most_in_flight(64) >= 5);  // a round of the loop may come between
-        CHECK(most_in_flight(8 << 10) <= 12);
+        const std::size_t bound = weft::detail::Worker::current()->driver().most_together();
+        CHECK(bound >= std::size_t{96} << 10);  // none where system calls are dear
+        CHECK(most_in_flight(8 << 10) <= bound / (8 << 10));
         CHECK(most_in_flight(8 << 10) >= 1);
-        CHECK(most_in_flight(100'000) == 0);
+        CHECK(most_in_flight(100'000) <= bound / 100'000);
     };
     weft::run(body, {.workers = 1, .io = weft::Io::uring});
 }
