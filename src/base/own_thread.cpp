@@ -24,8 +24,8 @@ bool starts_own_thread() noexcept { return count().load(std::memory_order_relaxe
 sigset_t asynchronous_signals() noexcept {
     sigset_t asynchronous;
     sigfillset(&asynchronous);
-    for (const int open :
-         {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF, SIGURG}) {
+    for (const int open : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF,
+                           SIGURG, SIGKILL, SIGSTOP}) {
         sigdelset(&asynchronous, open);
     }
     return asynchronous;

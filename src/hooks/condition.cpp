@@ -5,8 +5,8 @@
 // less than asked for, and neither kind is passed over for the other's sake.
 //
 // A condition that processes share is waited for by a thread, for libc wakes no fiber of another
-// process. That unlocks and locks the mutex as it waits, which only a normal one allows, and
-// where nobody is parked at it: one that is shared, too. With others the worker waits.
+// process. That unlocks and locks the mutex as it waits, where nobody is parked at it: one that is
+// shared, too. One that knows its owner is the thread's meanwhile. With others the worker waits.
 #include "hooks/c11.hpp"
 #include "hooks/mutex.hpp"
 #include "hooks/thread_call.hpp"
@@ -39,17 +39,24 @@ bool processes_share(pthread_cond_t& condition) noexcept {
 
 bool can_take(pthread_cond_t& condition, const pthread_mutex_t& mutex) noexcept {
     if (!processes_share(condition)) return kind_of(mutex) != MutexKind::libcs;
-    return kind_of(mutex) == MutexKind::normal && is_shared(mutex);
+    const MutexKind kind = kind_of(mutex);
+    return kind != MutexKind::libcs && kind != MutexKind::by_thread && is_shared(mutex);
 }
 
 bool may_unlock(const FiberCore& fiber, const pthread_mutex_t& mutex) noexcept {
     return kind_of(mutex) == MutexKind::normal || owns(fiber, mutex);
 }
 
-int wait_by_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Until& until) noexcept {
+int wait_by_thread(const FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
+                   const Until& until) noexcept {
+    const bool has_owner = kind_of(mutex) != MutexKind::normal;
     const auto wait = [&]() -> long {
-        if (until.at == nullptr) return -WEFT_ORIGINAL(pthread_cond_wait)(&condition, &mutex);
-        return -WEFT_ORIGINAL(pthread_cond_clockwait)(&condition, &mutex, until.clock, until.at);
+        if (has_owner) lend_to_thread(mutex);
+        const int error = until.at == nullptr ? WEFT_ORIGINAL(pthread_cond_wait)(&condition, &mutex)
+                                              : WEFT_ORIGINAL(pthread_cond_clockwait)(
+                                                    &condition, &mutex, until.clock, until.at);
+        if (has_owner) take_back(fiber, mutex);
+        return -error;
     };
     const long made = on_own_thread(wait);
     // Without a thread the worker waits.
@@ -61,7 +68,7 @@ int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
     const Moment until{when};
     if (!until.is_valid()) return EINVAL;
     if (!may_unlock(fiber, mutex)) return EPERM;
-    if (processes_share(condition)) return wait_by_thread(condition, mutex, when);
+    if (processes_share(condition)) return wait_by_thread(fiber, condition, mutex, when);
     bool is_unlocked = false;
     const auto unlock_it = [&] {
         unlock(&fiber, mutex);

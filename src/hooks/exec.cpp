@@ -16,11 +16,12 @@ namespace weft::hooks::detail {
 
 namespace {
 
-/// While it lives, the calling worker has the mask that its fiber has.
+/// While it lives, the calling worker has the mask that its fiber has, and the first thread that of
+/// whose handler it runs.
 class MaskOfFiber {
 public:
     explicit MaskOfFiber(const FiberCore* fiber) noexcept {
-        if (fiber != nullptr) mask_.emplace(mask_of_caller());
+        if (fiber != nullptr || this_fiber_thread() != nullptr) mask_.emplace(mask_of_caller());
     }
 
 private:

@@ -3,6 +3,7 @@
 
 #include "base/own_thread.hpp"
 #include "hooks/caller.hpp"
+#include "hooks/keys.hpp"
 #include "hooks/obstacles.hpp"
 #include "hooks/signals.hpp"
 #include "hooks/start.hpp"
@@ -91,7 +92,9 @@ void leave_program(FiberThread& thread) noexcept {
 void run_thread(FiberThread* thread) noexcept {
     own_thread().get() = thread;
     thread->result.store(call_body(*thread), std::memory_order_release);
+    end_key_values();
     leave_program(*thread);
+    own_thread().get() = nullptr;  // other locals may be destroyed after it
     drop(*thread);
 }
 
@@ -140,6 +143,7 @@ void run_main(FiberThread& main) {
         the_program.left_by_exit = false;
         tell_end();
     } catch (const ThreadExit&) {
+        end_key_values();
         leave_program(main);  // the others go on
     }
 }
@@ -252,8 +256,8 @@ ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept {
 }
 
 sigset_t mask_of_caller() noexcept {
-    const ThreadSignals* const own = signals_of_thread(running_fiber());
-    return own == nullptr ? mask_of_program() : set_of(own->mask);
+    const FiberThread* const own = this_fiber_thread();  // also in a handler of its
+    return own == nullptr ? mask_of_program() : set_of(own->signals.mask);
 }
 
 FiberThread* fiber_thread_of(pthread_t thread) noexcept {
@@ -373,7 +377,8 @@ int hook_pthread_getname_np(pthread_t thread, char* name, size_t room) {
 int hook_pthread_getattr_np(pthread_t thread, pthread_attr_t* attributes) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own == nullptr) return WEFT_ORIGINAL(pthread_getattr_np)(thread, attributes);
-    if (own != this_fiber_thread()) return ENOSYS;
+    const bool in_handler = Worker::current() == nullptr;  // of the first thread
+    if (own != this_fiber_thread() || in_handler) return ENOSYS;
     const weft::detail::Stack stack = Worker::current()->fiber()->running_stack();
     ::pthread_attr_init(attributes);
     return ::pthread_attr_setstack(attributes, stack.bottom(), stack.size());

@@ -211,7 +211,7 @@ int hook_tcsetattr(int fd, int when, const termios* settings) {
         return WEFT_ORIGINAL(tcsetattr)(fd, when, settings);
     }
     return answer<int>([=] {
-        return on_thread([=]() -> long {
+        return on_own_thread([=]() -> long {
             return WEFT_ORIGINAL(tcsetattr)(fd, when, settings) == 0 ? 0 : -errno;
         });
     });

@@ -8,6 +8,8 @@
 //
 // Invariant: a value in a fiber is of the key whose serial lies beside it. Serials are odd
 // while their key exists, so that none is taken for one of the next key in its place.
+#include "hooks/keys.hpp"
+
 #include "hooks/c11.hpp"
 #include "hooks/caller.hpp"
 
@@ -112,6 +114,14 @@ void end_values(void* place) noexcept {
 Values* find_values() noexcept {
     return static_cast<Values*>(weft::detail::find_local(local_key()));
 }
+
+}  // namespace
+
+void end_key_values() noexcept {
+    if (find_values() != nullptr) weft::detail::reset_local(local_key());
+}
+
+namespace {
 
 Values& need_values() {
     if (Values* const values = find_values(); values != nullptr) return *values;

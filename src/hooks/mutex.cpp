@@ -120,9 +120,23 @@ bool is_held_by_another_of_worker(const FiberCore& fiber, pthread_mutex_t& mutex
     return mark != 0 && mark != worker_mark_of(fiber) && is_held_by_thread(mutex);
 }
 
+// Not PRIVATE, for the kernel's are not either.
+void wake_word(pthread_mutex_t& mutex, int most) noexcept {
+    WEFT_ORIGINAL(syscall)
+    (SYS_futex, reinterpret_cast<long>(&mutex.__data.__lock), FUTEX_WAKE, most, 0, 0, 0);
+}
+
+/// glibc's trylock says ENOTRECOVERABLE with the word taken, and leaves it so.
+void free_lost(pthread_mutex_t& mutex) noexcept {
+    if (!is_held_by_thread(mutex)) return;
+    atomic(mutex.__data.__lock).store(0, std::memory_order_release);
+    wake_word(mutex, INT_MAX);
+}
+
 int try_on_thread(const FiberCore& fiber, pthread_mutex_t& mutex) noexcept {
     if (is_held_by_another_of_worker(fiber, mutex)) return EBUSY;
     const int error = WEFT_ORIGINAL(pthread_mutex_trylock)(&mutex);
+    if (error == ENOTRECOVERABLE) free_lost(mutex);
     if (error == 0 || error == EOWNERDEAD) {
         worker_mark(mutex).store(worker_mark_of(fiber), std::memory_order_relaxed);
     }
@@ -157,20 +171,24 @@ int sleep_while_held(pthread_mutex_t& mutex, const Until& until) noexcept {
     if ((seen & FUTEX_TID_MASK) == 0) return 0;
     if (!word.compare_exchange_strong(seen, waited_for, std::memory_order_relaxed)) return 0;
     if (until.at != nullptr && until.at->tv_sec < 0) return ETIMEDOUT;  // EINVAL, to a futex
-    // Not PRIVATE, for the kernel's are not either.
     const long operation =
         FUTEX_WAIT_BITSET | (until.clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0);
     const long result = WEFT_ORIGINAL(syscall)(
         SYS_futex, reinterpret_cast<long>(&mutex.__data.__lock), operation, waited_for,
         reinterpret_cast<long>(until.at), 0, static_cast<long>(FUTEX_BITSET_MATCH_ANY));
+    // The fiber may be long in coming: whoever sleeps here, too, is to look as well.
+    if (result == 0) wake_word(mutex, 1);
     return result < 0 && errno == ETIMEDOUT ? ETIMEDOUT : 0;
 }
 
 template <class Attempt>
 int wait_by_thread(pthread_mutex_t& mutex, const Until& until, Attempt&& attempt) noexcept {
     if (!Moment{until}.is_valid()) return EINVAL;
-    if (!is_robust(mutex)) return wait_for_turn([&] { return take_turn(mutex, until); }, attempt);
-    const int error = wait_for_turn([&] { return sleep_while_held(mutex, until); }, attempt);
+    if (!is_robust(mutex))
+        return wait_for_turn(
+            until, [&] { return take_turn(mutex, until); }, attempt);
+    const int error = wait_for_turn(
+        until, [&] { return sleep_while_held(mutex, until); }, attempt);
     // Others may sleep on, who were counted in the word by a mark that is gone.
     if (error == 0 || error == EOWNERDEAD) {
         atomic(mutex.__data.__lock)
@@ -254,6 +272,19 @@ int lock(FiberCore& fiber, pthread_mutex_t& mutex, const Until& until) noexcept 
     begin_owning(fiber, mutex);
     hold(fiber);
     return 0;
+}
+
+void lend_to_thread(pthread_mutex_t& mutex) noexcept {
+    auto& data = mutex.__data;
+    atomic(data.__list.__prev).store(nullptr, std::memory_order_relaxed);
+    atomic(data.__owner).store(::gettid(), std::memory_order_relaxed);
+}
+
+void take_back(const FiberCore& fiber, pthread_mutex_t& mutex) noexcept {
+    auto& data = mutex.__data;
+    if (kind_of(mutex) == MutexKind::checking) data.__count = 1;  // which libc does not keep there
+    atomic(data.__list.__prev).store(mark_of(fiber, mutex), std::memory_order_relaxed);
+    atomic(data.__owner).store(a_fiber, std::memory_order_relaxed);
 }
 
 int try_lock(FiberCore& fiber, pthread_mutex_t& mutex) noexcept {

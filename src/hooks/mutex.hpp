@@ -44,6 +44,11 @@ bool owns(const FiberCore& fiber, const pthread_mutex_t& mutex) noexcept;
 int lock(FiberCore& fiber, pthread_mutex_t& mutex, const Until& until) noexcept;
 int try_lock(FiberCore& fiber, pthread_mutex_t& mutex) noexcept;
 
+/// Of one that knows its owner and that the fiber has: the calling thread's, for libc to unlock
+/// and to lock again; and the fiber's again.
+void lend_to_thread(pthread_mutex_t& mutex) noexcept;
+void take_back(const FiberCore& fiber, pthread_mutex_t& mutex) noexcept;
+
 /// Of what libc locked: notes that the fiber holds it. Returns `error`.
 int held_if(int error, FiberCore& fiber) noexcept;
 

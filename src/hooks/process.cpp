@@ -214,7 +214,7 @@ long wait_for_signal(ThreadSignals* own, const sigset_t* set, siginfo_t* info,
         if (taken != -EAGAIN || at_end) return taken;
         const long result = wait_for_any_of(*set, watch, deadline);
         if (watch.handled()) return -EINTR;
-        if (result < 0 && result != -ETIMEDOUT && result != -EINTR) return result;
+        if (result < 0 && result != -ETIMEDOUT) return result;
     }
 }
 

@@ -65,8 +65,9 @@ int lock_it(FiberCore& fiber, pthread_rwlock_t& lock, Bits kind, const Until& wh
     // Written, if by this fiber, then last by it.
     if (writing_fiber(lock).load(std::memory_order_relaxed) == mark_of(fiber, lock)) return EDEADLK;
     if (is_shared(lock)) {
-        return wait_for_turn([&] { return take_turn(lock, kind, when); },
-                             [&] { return try_once(fiber, lock, kind); });
+        return wait_for_turn(
+            when, [&] { return take_turn(lock, kind, when); },
+            [&] { return try_once(fiber, lock, kind); });
     }
     Sleeper sleeper{&lock, kind == reader ? "pthread_rwlock_rdlock" : "pthread_rwlock_wrlock",
                     kind};

@@ -7,20 +7,34 @@
 // moment at which the lock was free.
 #pragma once
 
+#include "hooks/moment.hpp"
 #include "hooks/thread_call.hpp"
 
+#include <weft/cancelled.hpp>
+#include <weft/this_fiber.hpp>
+
 #include <cerrno>
+#include <chrono>
 
 namespace weft::hooks::detail {
 
+/// Where there are too many threads for one more: the worker is not to wait for what another of
+/// its fibers may have.
+inline int wait_without_thread(const Until& until) noexcept {
+    const this_fiber::Shield shield;
+    this_fiber::sleep_for(std::chrono::milliseconds{1});
+    Moment moment{until};
+    return moment.deadline().passed() && moment.came() ? ETIMEDOUT : 0;
+}
+
 /// `turn()`, which is 0 or an error, and `attempt()`, by turns, until either is something else
-/// than that or EBUSY. Without a thread the worker waits.
+/// than that or EBUSY; or ETIMEDOUT.
 template <class Turn, class Attempt>
-int wait_for_turn(Turn&& turn, Attempt&& attempt) noexcept {
+int wait_for_turn(const Until& until, Turn&& turn, Attempt&& attempt) noexcept {
     int error = EBUSY;
     while (error == EBUSY) {
         error = static_cast<int>(-on_own_thread([&]() -> long { return -turn(); }));
-        if (error == EAGAIN) error = turn();
+        if (error == EAGAIN) error = wait_without_thread(until);
         if (error == 0) error = attempt();
     }
     return error;

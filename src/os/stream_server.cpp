@@ -117,6 +117,12 @@ bool StreamServerBase::serve() {
     return all_ended;
 }
 
+void StreamServerBase::start(Acceptor& acceptor, std::size_t worker) {
+    const auto body = [this, &acceptor] { accept_all(acceptor); };
+    acceptor.fiber = options_.accept_on_each_worker ? spawn_acceptor_on(worker, body)
+                                                    : spawn({.name = "acceptor"}, body);
+}
+
 /// Those of one listener take no places of the pool that another needs.
 void StreamServerBase::start_acceptors(Acceptors& acceptors) {
     std::size_t listeners = 0;
@@ -127,9 +133,12 @@ void StreamServerBase::start_acceptors(Acceptors& acceptors) {
     for_each_source([&](Source& source) {
         for (std::size_t worker = 0; worker < each; ++worker) {
             Acceptor& acceptor = acceptors.emplace_back(source);
-            const auto body = [this, &acceptor] { accept_all(acceptor); };
-            acceptor.fiber = options_.accept_on_each_worker ? spawn_acceptor_on(worker, body)
-                                                            : spawn({.name = "acceptor"}, body);
+            try {
+                start(acceptor, worker);
+            } catch (...) {
+                acceptors.pop_back();
+                throw;
+            }
         }
     });
 }

@@ -264,6 +264,23 @@ TEST_CASE("one fiber inherits a robust mutex from a thread that died", "[hooks]"
     });
 }
 
+TEST_CASE("a robust mutex that its heir gave up on is nobody's, for all", "[hooks]") {
+    on_hooked_workers([] {
+        for (const int type :
+             {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK}) {
+            INFO("type: " << type);
+            Mutex mutex{{.type = type, .robust = PTHREAD_MUTEX_ROBUST}};
+            std::thread{[&] { mutex.lock(); }}.join();
+            CHECK(mutex.lock() == EOWNERDEAD);
+            CHECK(mutex.unlock() == 0);  // as it is
+            for (int i = 0; i < 2; ++i) {
+                CHECK(spawn([&] { return mutex.lock(); }).get() == ENOTRECOVERABLE);
+                CHECK(mutex.try_lock() == ENOTRECOVERABLE);
+            }
+        }
+    });
+}
+
 TEST_CASE("a fiber waits for a mutex that another process holds", "[hooks]") {
     with_each_kind([](const Kind& kind) {
         if (kind.shared != PTHREAD_PROCESS_SHARED) return;
@@ -368,9 +385,10 @@ TEST_CASE("a fiber waits for a condition that processes share", "[hooks]") {
         pthread_cond_t filled;
         int items;
     };
-    on_hooked_workers([] {
+    const auto check = [](int type) {
+        INFO("type: " << type);
         const Shared<Box> box;
-        make(box->mutex, {.shared = PTHREAD_PROCESS_SHARED});
+        make(box->mutex, {.type = type, .shared = PTHREAD_PROCESS_SHARED});
         pthread_condattr_t attributes;
         pthread_condattr_init(&attributes);
         pthread_condattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
@@ -403,5 +421,11 @@ TEST_CASE("a fiber waits for a condition that processes share", "[hooks]") {
         CHECK(pthread_mutex_unlock(&box->mutex) == 0);
         pthread_cond_destroy(&box->filled);
         pthread_mutex_destroy(&box->mutex);
+    };
+    on_hooked_workers([&] {
+        for (const int type :
+             {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK}) {
+            check(type);
+        }
     });
 }

@@ -105,6 +105,7 @@ protected:
 
 private:
     void start_acceptors(Acceptors& acceptors);
+    void start(Acceptor& acceptor, std::size_t worker);
     void accept_all(Acceptor& acceptor);
     void give_turn(Acceptor& acceptor);
     void take_one(Turn& turn) noexcept;
