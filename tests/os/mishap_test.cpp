@@ -56,8 +56,11 @@ void on_bad_days(Body&& body) {
             if (mishap != Mishap::cut && !reaches_all(io)) continue;
             INFO("io: " << name_of(io) << ", mishap: " << static_cast<int>(mishap));
             const Mishaps day{mishap};
-            on_workers(body, io);
-            REQUIRE(Mishaps::met() > 0);
+            // Which of the threads' calls is the third is theirs to say: one that can be met, in
+            // time.
+            do {
+                on_workers(body, io);
+            } while (Mishaps::met() == 0);
         }
     }
 }
@@ -284,6 +287,9 @@ TEST_CASE("errors that nobody knows reach who called, and harm nothing", "[os][m
         INFO("io: " << name_of(io));
         // ERESTARTSYS, which the kernel keeps to itself, and what is no error's number.
         for (const int error : {512, 4000}) {
+            // Its text lies in memory that glibc keeps for the thread, whose fibers TSan tells
+            // apart.
+            if (under_tsan) continue;
             on_workers([=] { each_call_fails(io, error); }, io);
         }
     }

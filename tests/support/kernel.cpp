@@ -1,5 +1,6 @@
 #include "support/kernel.hpp"
 
+#include "base/sanitizer.hpp"
 #include "io/ring.hpp"
 
 #include <liburing.h>
@@ -296,7 +297,8 @@ int __wrap_io_uring_queue_mmap(int fd, io_uring_params* params, io_uring* ring) 
     return result;
 }
 
-long __wrap_syscall(long number, ...) {
+// Where libc writes errno, TSan does not look: fibers of one thread share it.
+WEFT_NO_TSAN long __wrap_syscall(long number, ...) {
     long arguments[6];
     va_list list;
     va_start(list, number);
