@@ -178,11 +178,18 @@ void fuzz(Seen& seen, std::uint64_t seed) {
     const Fd null{::open("/dev/null", O_RDWR)};
     const Fd path{::open("/", O_PATH)};
     const Fd directory{::open("/", O_RDONLY)};
-    const int fds[] = {first.a, first.b,   pipe.a, pipe.b, hung.a, null,
-                       path,    directory, -1,     -5,     987};
+    // By numbers of their own: those given may be others each time, as threads begin.
+    constexpr int first_number = 300;
+    std::vector<Fd> numbered;
+    std::vector<int> fds;
+    for (const int fd : {+first.a, +first.b, +pipe.a, +pipe.b, +hung.a, +null, +path, +directory}) {
+        fds.push_back(first_number + static_cast<int>(fds.size()));
+        numbered.emplace_back(::dup2(fd, fds.back()));
+    }
+    fds.insert(fds.end(), {-1, -5, 987});
     std::vector<pollfd> polled;
     for (std::size_t i = below(20); i > 0; --i) {
-        polled.push_back({fds[below(std::size(fds))], static_cast<short>(below(1 << 16)),
+        polled.push_back({fds[below(fds.size())], static_cast<short>(below(1 << 16)),
                           static_cast<short>(below(1 << 16))});
     }
     // Brief, or none; of those that take a timespec also one that is wrong.
@@ -199,16 +206,16 @@ void fuzz(Seen& seen, std::uint64_t seed) {
 
     fd_set sets[3];
     fd_set* given[3] = {};
-    const int most = first.a + 20;
+    constexpr int most = first_number + 20;
     for (int i = 0; i < 3; ++i) {
         FD_ZERO(&sets[i]);
         for (std::size_t n = below(6); n > 0; --n) {
-            const int fd = fds[below(std::size(fds) - (below(4) == 0 ? 0 : 3))];
+            const int fd = fds[below(fds.size() - (below(4) == 0 ? 0 : 3))];
             if (fd >= 0 && fd < FD_SETSIZE) FD_SET(fd, &sets[i]);
         }
         if (below(3) != 0) given[i] = &sets[i];
     }
-    const int count = below(8) == 0 ? -1 : static_cast<int>(below(static_cast<unsigned>(most)));
+    const int count = below(8) == 0 ? -1 : first_number + static_cast<int>(below(20));
     timeval limit{0, static_cast<long>(below(1500))};
     const auto select_copy = [&](const std::string& what, auto&& select) {
         fd_set copies[3] = {sets[0], sets[1], sets[2]};
@@ -218,7 +225,9 @@ void fuzz(Seen& seen, std::uint64_t seed) {
                 [&] { return select(count, given_copies[0], given_copies[1], given_copies[2]); });
         for (const fd_set& set : copies) {
             long bits = 0;
-            for (int fd = 0; fd < most; ++fd) bits = bits * 3 + (FD_ISSET(fd, &set) ? 1 : 0);
+            for (int fd = first_number; fd < most; ++fd) {
+                bits = bits * 3 + (FD_ISSET(fd, &set) ? 1 : 0);
+            }
             seen.note("set", bits);
         }
     };
@@ -229,7 +238,6 @@ void fuzz(Seen& seen, std::uint64_t seed) {
 TEST_CASE("select: arguments by chance", "[hooks][select]") {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
         INFO("seed: " << seed);
-        // Descriptors are numbered alike only where nobody else opens any.
         weft::hooks::patch_all();
         std::string seen_by[2];
         weft::run(

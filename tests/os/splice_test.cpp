@@ -215,7 +215,8 @@ const Child full_disk{"splices to a full disk", [] {
                           const auto fill = [&] {
                               auto to = File::open(scratch.path(), fresh);
                               Pipe pipe = Pipe::open();
-                              const auto page = pattern(16'384);
+                              // A pipe holds no more where the user has many.
+                              const auto page = pattern(4096);
                               std::error_code error;
                               while (!error) {
                                   pipe.writer.write_all(std::span{page});

@@ -3,14 +3,15 @@
 
 #include "io/offload.hpp"
 #include "io/operation.hpp"
-#include "support/tcp.hpp"
 
 #include <weft/fiber.hpp>
+#include <weft/this_fiber.hpp>
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <stdexcept>
 #include <vector>
 
@@ -28,7 +29,7 @@ public:
                 perform(operation, Deadline::never(), detail::Cancellable::no, "read");
             }));
         }
-        until_in_flight(threads);
+        while (reading_ < threads) weft::this_fiber::yield();
     }
     BusyThreads(const BusyThreads&) = delete;
     BusyThreads& operator=(const BusyThreads&) = delete;
@@ -40,12 +41,14 @@ public:
 
 private:
     std::array<int, 2> pipe_{};
-    detail::BlockingCall read_{[](void* pipe) noexcept {
+    std::atomic<std::size_t> reading_{0};
+    detail::BlockingCall read_{[](void* busy) noexcept {
+                                   auto& self = *static_cast<BusyThreads*>(busy);
+                                   ++self.reading_;
                                    char byte = 0;
-                                   const int fd = *static_cast<const int*>(pipe);
-                                   return static_cast<int>(::read(fd, &byte, 1));
+                                   return static_cast<int>(::read(self.pipe_[0], &byte, 1));
                                },
-                               pipe_.data()};
+                               this};
     std::vector<Fiber<>> readers_;
 };
 
