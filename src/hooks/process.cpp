@@ -229,6 +229,10 @@ long suspend(ThreadSignals& own, const sigset_t& mask, const char* reason) noexc
     return -EINTR;
 }
 
+sigset_t mask_without(const ThreadSignals& own, int signal) noexcept {
+    return set_of(is_signal(signal) ? own.mask & ~bit_of(signal) : own.mask);
+}
+
 }  // namespace
 
 }  // namespace weft::hooks::detail
@@ -319,7 +323,7 @@ int hook_pause() {
     });
 }
 
-// `masked` is what a thread that is a fiber has meanwhile.
+// `masked` is what a thread that is a fiber, `own`, has meanwhile.
 #define WEFT_DEFINE_SIGSUSPEND(name, parameter, argument, masked)                    \
     int hook_##name parameter {                                                      \
         FiberCore* const fiber = WEFT_TAKEN(name);                                   \
@@ -337,13 +341,10 @@ int hook_pause() {
 WEFT_DEFINE_SIGSUSPEND(sigsuspend, (const sigset_t* mask), (mask), *mask)
 WEFT_DEFINE_SIGSUSPEND(__sigsuspend, (const sigset_t* mask), (mask), *mask)
 WEFT_DEFINE_SIGSUSPEND(sigpause, (int mask), (mask), set_of(static_cast<unsigned>(mask)))
-WEFT_DEFINE_SIGSUSPEND(__xpg_sigpause, (int signal), (signal),
-                       set_of(is_signal(signal) ? own->mask & ~bit_of(signal) : own->mask))
-
-int hook___sigpause(int signal_or_mask, int is_one) {
-    if (WEFT_TAKEN(__sigpause) == nullptr) return WEFT_ORIGINAL(__sigpause)(signal_or_mask, is_one);
-    return is_one != 0 ? hook___xpg_sigpause(signal_or_mask) : hook_sigpause(signal_or_mask);
-}
+WEFT_DEFINE_SIGSUSPEND(__xpg_sigpause, (int signal), (signal), mask_without(*own, signal))
+WEFT_DEFINE_SIGSUSPEND(__sigpause, (int signal_or_mask, int is_one), (signal_or_mask, is_one),
+                       is_one != 0 ? mask_without(*own, signal_or_mask)
+                                   : set_of(static_cast<unsigned>(signal_or_mask)))
 
 int hook_sigwait(const sigset_t* set, int* signal) {
     FiberCore* const fiber = WEFT_TAKEN(sigwait);

@@ -73,14 +73,17 @@ constinit CloseWaiters close_waiters;
 
 /// Counts an operation in flight on a foreign descriptor, for close(). Waits for the end of
 /// one that is under way.
-class InFlight {
+class InFlight : public ForeignUse {
 public:
     explicit InFlight(int fd) noexcept : numbers_{&numbers_with(fd)} {
         for (;;) {
-            begun_ = numbers_->begun.load(std::memory_order_acquire);
+            const auto begun = numbers_->begun.load(std::memory_order_acquire);
             // Before the submission; pairs with ClosingNumber: one of the two sees the other.
             numbers_->in_flight.fetch_add(1, std::memory_order_seq_cst);
-            if (!numbers_->closing()) return;
+            if (!numbers_->closing()) {
+                watch(numbers_->begun, begun);
+                return;
+            }
             numbers_->in_flight.fetch_sub(1, std::memory_order_release);
             close_waiters.wait_for(*numbers_);
         }
@@ -93,15 +96,8 @@ public:
         return numbers_with(fd).in_flight.load(std::memory_order_seq_cst) != 0;
     }
 
-    /// Whether no close of its number has begun since: then it was ended by the last look of
-    /// one that was over before, and its descriptor is another, which got the number.
-    bool is_of_a_later_one() const noexcept {
-        return numbers_->begun.load(std::memory_order_acquire) == begun_;
-    }
-
 private:
     Numbers* const numbers_;
-    std::uint32_t begun_ = 0;
 };
 
 /// Around a wait that a signal may end, of a fiber that takes some.
@@ -149,15 +145,15 @@ int perform_foreign(const Request& request, Deadline deadline, const char* reaso
     const bool polls = request.code == Request::Code::poll;
     const auto needed = polls ? Interruption::never_restarted : Interruption::all;
     for (;;) {
-        const InFlight counted{request.fd};
+        InFlight counted{request.fd};
         Operation operation{request};
         const Exposed to_signals;
-        const Wake wake =
-            operation.carry_out_in_fiber(*Worker::current(), deadline, Cancellable::yes, reason);
+        const Wake wake = operation.carry_out_in_fiber(*Worker::current(), counted, deadline,
+                                                       Cancellable::yes, reason);
         // A call that a kernel thread makes is interrupted by a close, as by a cancel.
-        const bool early = operation.ended_early(wake) ||
-                           (operation.result_ == -EINTR && !counted.is_of_a_later_one());
-        if (early && wake == Wake::notified && counted.is_of_a_later_one()) continue;
+        const bool early =
+            operation.ended_early(wake) || (operation.result_ == -EINTR && counted.close_begun());
+        if (early && wake == Wake::notified && counted.withdrew()) continue;
         const int result = early ? reason_of_end(wake) : operation.result_;
         if (early ? !is_restarted(result, needed) : result != -EINTR) return result;
     }
@@ -179,6 +175,8 @@ public:
                 Request{.code = Request::Code::poll, .fd = each.fd, .flags = events});
             completions_[count_++] = &one.operation->completion_;
             one.operation->begin(driver);
+            // It ends with -EBADF then, after which poll() asks the kernel.
+            if (one.counted->withdraw_if_closing()) driver.cancel(*one.operation);
         }
     }
     Polls(const Polls&) = delete;
@@ -283,7 +281,6 @@ ClosingNumber::~ClosingNumber() {
     if (fd_ < 0) return;
     numbers_with(fd_).ended.fetch_add(1, std::memory_order_seq_cst);
     close_waiters.wake();
-    if (InFlight::any(fd_)) cancel_descriptor(fd_);
 }
 
 }  // namespace weft::detail

@@ -21,6 +21,7 @@
 
 #include <poll.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -28,6 +29,35 @@
 namespace weft::detail {
 
 class FiberCore;
+
+/// An operation's owner's part in the closes of its number, or of those that share its count:
+/// a close that did not find the operation, since it was not submitted yet, had begun before
+/// that, which the owner sees after the submission. It withdraws the operation then, and begins
+/// anew after the close.
+class ForeignUse {
+public:
+    /// Whether any has begun since this began.
+    bool close_begun() const noexcept { return begun_->load(std::memory_order_acquire) != seen_; }
+
+    /// After the submission: whether the owner has to cancel it.
+    bool withdraw_if_closing() noexcept {
+        withdrew_ = close_begun();
+        return withdrew_;
+    }
+    bool withdrew() const noexcept { return withdrew_; }
+
+protected:
+    /// What is counted, and what the count was.
+    void watch(const std::atomic<std::uint32_t>& begun, std::uint32_t seen) noexcept {
+        begun_ = &begun;
+        seen_ = seen;
+    }
+
+private:
+    const std::atomic<std::uint32_t>* begun_ = nullptr;
+    std::uint32_t seen_ = 0;
+    bool withdrew_ = false;
+};
 
 /// The result of `request`: >= 0, or -errno; -ETIMEDOUT when the deadline ended it.
 /// Blocks: the fiber, until the operation is over.
@@ -62,7 +92,8 @@ WEFT_API void forget_foreign_calls() noexcept;
 /// Around a close of the number `fd`, or something else that puts it in other hands, by a
 /// fiber: what fibers of its runtime wait for on it by foreign calls ends with -EBADF.
 /// What would begin meanwhile waits for the end of it: a poll that looks once more then must
-/// see what became of the number. At that end it is looked again for what slipped through.
+/// see what became of the number. What was submitted meanwhile is withdrawn by its owner, see
+/// ForeignUse: once the number is closed nobody finds it by that.
 class WEFT_API ClosingNumber {
 public:
     explicit ClosingNumber(int fd) noexcept;

@@ -3,6 +3,7 @@
 
 #include "base/assert.hpp"
 #include "io/descriptor.hpp"
+#include "io/foreign.hpp"
 #include "io/system_call.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
@@ -31,10 +32,12 @@ void Operation::end_early() noexcept {
     (void)system_call<::syscall>(SYS_write, interrupter_, &one, sizeof one);
 }
 
+template <class IsClosing>
 [[gnu::always_inline]] inline Wake Operation::carry_out_by(Worker& worker, Party& me,
                                                            Deadline deadline,
                                                            Cancellable cancellable,
-                                                           const char* reason) noexcept {
+                                                           const char* reason,
+                                                           IsClosing&& is_closing) noexcept {
     const Limit limit{me, deadline, cancellable};
     const Purpose purpose{reason, this};
     completion_.reset();
@@ -46,7 +49,7 @@ void Operation::end_early() noexcept {
     if (use_ != nullptr) use_->begin(*this);
     driver_->submit(*this);
     Wake wake{};
-    if (use_ != nullptr && use_->closing_since_begin()) [[unlikely]] {
+    if (is_closing()) [[unlikely]] {
         wake = wait_while_closing(me, limit, purpose);
     } else if (epoch_ != 0) [[likely]] {
         wake = suspend({&me, epoch_}, limit, purpose);
@@ -59,9 +62,10 @@ void Operation::end_early() noexcept {
     return wake;
 }
 
-Wake Operation::carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
-                                   const char* reason) noexcept {
-    return carry_out_by(worker, *worker.fiber(), deadline, cancellable, reason);
+Wake Operation::carry_out_in_fiber(Worker& worker, ForeignUse& use, Deadline deadline,
+                                   Cancellable cancellable, const char* reason) noexcept {
+    return carry_out_by(worker, *worker.fiber(), deadline, cancellable, reason,
+                        [&use] { return use.withdraw_if_closing(); });
 }
 
 /// cancel() may allocate, so not in the wait that arm() began.
@@ -98,8 +102,10 @@ Wake Operation::carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellabl
             return result;
         }
         WEFT_ASSERT(worker->fiber() != nullptr);
+        const Use* const use = operation.use_;
         const Wake wake =
-            operation.carry_out_by(*worker, *worker->fiber(), deadline, cancellable, reason);
+            operation.carry_out_by(*worker, *worker->fiber(), deadline, cancellable, reason,
+                                   [use] { return use != nullptr && use->closing_since_begin(); });
         if (operation.ended_early(wake)) [[unlikely]]
             return Operation::result_of_end(wake);
         if (operation.result_ != -EINTR) [[likely]]

@@ -40,6 +40,7 @@ struct statx;
 
 namespace weft::detail {
 
+class ForeignUse;
 class IoDriver;
 class Use;
 class Worker;
@@ -175,10 +176,12 @@ private:
     /// In a fiber: gives it, which has no Use, to the worker's driver.
     void begin(IoDriver& driver) noexcept;
     /// In a fiber: until it is over. Tells what ended the wait.
-    Wake carry_out_in_fiber(Worker& worker, Deadline deadline, Cancellable cancellable,
-                            const char* reason) noexcept;
+    Wake carry_out_in_fiber(Worker& worker, ForeignUse& use, Deadline deadline,
+                            Cancellable cancellable, const char* reason) noexcept;
+    /// The same, where `is_closing()` tells, once it is submitted, whether its owner has to end it.
+    template <class IsClosing>
     Wake carry_out_by(Worker& worker, Party& me, Deadline deadline, Cancellable cancellable,
-                      const char* reason) noexcept;
+                      const char* reason, IsClosing&& is_closing) noexcept;
     // A system call that was under way on a kernel thread ends with -EINTR.
     bool ended_early(Wake wake) const noexcept {
         return result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);

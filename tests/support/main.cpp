@@ -35,16 +35,11 @@ public:
     }
 
 private:
-    static std::chrono::seconds limit() {
-        const char* text = std::getenv("WEFT_TEST_SECONDS");
-        return std::chrono::seconds{text == nullptr ? 120 : std::atoi(text)};
-    }
-
     void watch() {
         std::unique_lock hold{mutex_};
-        if (changed_.wait_for(hold, limit(), [this] { return over_; })) return;
-        std::fprintf(stderr, "\ntime limit of %lld s passed; the fibers:\n",
-                     static_cast<long long>(limit().count()));
+        const auto limit = weft::test::time_limit();
+        if (changed_.wait_for(hold, std::chrono::seconds{limit}, [this] { return over_; })) return;
+        std::fprintf(stderr, "\ntime limit of %u s passed; the fibers:\n", limit);
         weft::dump_fibers(STDERR_FILENO);
         std::fflush(nullptr);
         // Not abort(): a core of a million stacks helps nobody more than the dump.

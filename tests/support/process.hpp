@@ -124,6 +124,12 @@ private:
     std::optional<std::string> old_;
 };
 
+/// How long a test program may take, in seconds.
+inline unsigned time_limit() {
+    const char* text = std::getenv("WEFT_TEST_SECONDS");
+    return text == nullptr ? 120 : static_cast<unsigned>(std::atoi(text));
+}
+
 // --- a process of its own ---
 
 /// How a child ended, and what it wrote to stderr.
@@ -144,7 +150,7 @@ struct Outcome {
 
 /// What a test does in a process of its own, because it ends or spoils it: the
 /// test program is run again and calls the body instead of the tests. One that
-/// hangs is killed by SIGALRM. To be defined at namespace scope.
+/// hangs is killed by SIGALRM, within the time of a test. To be defined at namespace scope.
 class Child {
 public:
     using Body = int (*)();
@@ -178,7 +184,7 @@ public:
         const char* name = std::getenv(variable);
         if (name == nullptr) return std::nullopt;
         ::unsetenv(variable);
-        ::alarm(seconds);
+        ::alarm(time_limit() / 3);
         for (const Child* child = first(); child != nullptr; child = child->next_) {
             if (child->name_ == name) return child->body_();
         }
@@ -187,7 +193,6 @@ public:
 
 private:
     static constexpr const char* variable = "WEFT_TEST_CHILD";
-    static constexpr unsigned seconds = 40;
 
     static Child*& first() {
         static Child* head = nullptr;

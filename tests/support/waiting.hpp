@@ -8,8 +8,11 @@
 #include <weft/runtime.hpp>
 #include <weft/this_fiber.hpp>
 
+#include <algorithm>
 #include <cstdint>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 namespace weft::test {
 
@@ -34,6 +37,21 @@ template <class R>
 void until_waiting(const Fiber<R>& fiber) {
     auto& scheduler = *static_cast<detail::FiberCore&>(detail::this_party()).scheduler;
     while (!is_waiting(scheduler, fiber.id()) && !fiber.done()) this_fiber::yield();
+}
+
+/// The same of many, without a look at all fibers for each.
+template <class R>
+void until_all_waiting(const std::vector<Fiber<R>>& fibers) {
+    auto& scheduler = *static_cast<detail::FiberCore&>(detail::this_party()).scheduler;
+    for (;;) {
+        std::unordered_set<std::uint64_t> waiting;
+        scheduler.table().for_each([&](detail::FiberCore& fiber) {
+            if (fiber.word().parked()) waiting.insert(fiber.id.load(std::memory_order_relaxed));
+        });
+        const auto waits = [&](auto& each) { return each.done() || waiting.contains(each.id()); };
+        if (std::all_of(fibers.begin(), fibers.end(), waits)) return;
+        this_fiber::yield();
+    }
 }
 
 /// A fiber that waits in what `body` does.
