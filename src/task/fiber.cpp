@@ -269,6 +269,9 @@ void* take_result(FiberCore* fiber) {
     join(fiber, Deadline::never());
     tsan_acquire(fiber);
     if (fiber->error != nullptr) {
+        // A TaskGroup that is cancelled interrupts its body first, then the child that it
+        // waits for here: that may have ended since join() looked.
+        check_interrupt();
         fiber->marks.fetch_or(FiberCore::mark_observed, std::memory_order_relaxed);
         std::rethrow_exception(fiber->error);
     }
