@@ -22,7 +22,9 @@
 ///
 /// What differs from libc, in a fiber:
 /// - close(), dup2() and dup3() end what other fibers wait for on the number: EBADF, or
-///   POLLNVAL. In libc those wait on. fclose(), close_range() and closefrom() end nothing.
+///   POLLNVAL, and wait until those have left their calls. In libc they wait on. Not ended: a
+///   poll() or select() of more than 8 numbers, or of a file. fclose(), close_range() and
+///   closefrom() end nothing.
 /// - Signals interrupt nothing: no EINTR. The masks of ppoll(), pselect() and epoll_pwait()
 ///   are not looked at. SIGPIPE comes as in libc, and respects pthread_sigmask(). (Under
 ///   `weft-run --threads` it is otherwise: see README.md.)

@@ -65,11 +65,4 @@ void SimDriver::cancel(Operation& operation) noexcept {
     if (std::erase(pending_, &operation) != 0) operation.complete(-ECANCELED);
 }
 
-void SimDriver::cancel_fd(int fd) noexcept {
-    std::vector<Operation*> found;
-    std::copy_if(pending_.begin(), pending_.end(), std::back_inserter(found),
-                 [fd](const Operation* o) { return o->request().fd == fd; });
-    for (Operation* operation : found) cancel(*operation);
-}
-
 }  // namespace weft::detail

@@ -31,7 +31,6 @@ public:
 
     void submit(Operation& operation) noexcept override;
     void cancel(Operation& operation) noexcept override;
-    void cancel_fd(int fd) noexcept override;
 
 private:
     bool chance(unsigned percent) noexcept { return random_.below(100) < percent; }

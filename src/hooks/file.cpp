@@ -242,6 +242,7 @@ void close_by_thread(int fd) noexcept {
 /// `change()` of the number `fd`, which is another's afterwards.
 template <class Change>
 int close_number_by(int fd, Change&& change) noexcept {
+    const weft::this_fiber::Pin pin;
     const auto changed = [&]() -> long {
         const int result = change();
         return result < 0 ? -errno : result;
@@ -279,7 +280,8 @@ WEFT_DEFINE_DUP2(dup2)
 WEFT_DEFINE_DUP2(__dup2)
 
 int hook_dup3(int from, int to, int flags) {
-    if (from == to || WEFT_TAKEN(dup3) == nullptr || !is_open(from))
+    const bool bad = from == to || (flags & ~O_CLOEXEC) != 0;
+    if (bad || WEFT_TAKEN(dup3) == nullptr || !is_open(from))
         return WEFT_ORIGINAL(dup3)(from, to, flags);
     return close_number_by(to, [=] { return WEFT_ORIGINAL(dup3)(from, to, flags); });
 }

@@ -307,18 +307,6 @@ void EpollDriver::cancel(Operation& operation) noexcept {
     if (elsewhere) offload_.cancel(operation);
 }
 
-void EpollDriver::cancel_fd(int fd) noexcept {
-    OperationChain finished;
-    {
-        const std::lock_guard held{lock_};
-        FdRecord* record = table_.find(fd);
-        if (record != nullptr) fail_all(*record, -ECANCELED, finished);
-        if (record != nullptr && record->registered) unregister(fd, *record);
-    }
-    complete_all(finished);
-    offload_.cancel_fd(fd);
-}
-
 // Requires: nobody waits.
 void EpollDriver::unregister(int fd, FdRecord& record) noexcept {
     record.forget();

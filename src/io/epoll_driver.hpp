@@ -28,8 +28,8 @@
 //  3. An event is a hint: it may be of a file that had the number before. Only
 //     the retry, on the file that has it now, completes an operation.
 //
-// Locking: lock_ guards the table and all lists. Retries are made under it, so
-//  that none is under way once cancel_fd() has the lock; they do not sleep.
+// Locking: lock_ guards the table and all lists. Retries are made under it;
+//  they do not sleep.
 //  complete() is called with no lock held.
 // Lifetime: the Offload outlives the driver.
 #pragma once
@@ -69,7 +69,6 @@ public:
 
     void submit(Operation& operation) noexcept override;
     void cancel(Operation& operation) noexcept override;
-    void cancel_fd(int fd) noexcept override;
 
 private:
     static constexpr std::uint32_t most_per_event = 32;  // operations completed on one descriptor

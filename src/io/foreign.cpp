@@ -1,6 +1,7 @@
 // Layer: io. Uses: base, sched, park.
 #include "io/foreign.hpp"
 
+#include "base/sync.hpp"
 #include "park/interrupt.hpp"
 #include "park/park.hpp"
 #include "sched/worker.hpp"
@@ -22,83 +23,130 @@ namespace weft::detail {
 
 namespace {
 
-/// What is known of the numbers that share a slot. Any thread.
-struct Numbers {
-    std::atomic<std::uint32_t> in_flight{0};  // operations
-    std::atomic<std::uint32_t> begun{0};      // closes
-    std::atomic<std::uint32_t> ended{0};      // of those
-
-    /// Read in this order, they are equal only if no close is under way.
-    bool closing() const noexcept {
-        const auto over = ended.load(std::memory_order_seq_cst);
-        return begun.load(std::memory_order_seq_cst) != over;
-    }
+/// Who waits for a change of some Numbers, and looks again then.
+struct Onlooker {
+    Completion over;
+    Onlooker* next = nullptr;
 };
-constexpr std::size_t slots = 1024;
-constinit std::array<Numbers, slots> numbers{};
-Numbers& numbers_with(int fd) noexcept { return numbers[static_cast<unsigned>(fd) % slots]; }
 
-/// Who waits for the end of a close, to begin something on its number.
-class CloseWaiters {
+void wake_all(Onlooker* first) noexcept {
+    while (first != nullptr) std::exchange(first, first->next)->over.happen();
+}
+
+}  // namespace
+
+/// The numbers that share a slot: what is in flight on them, and who closes some.
+class Numbers {
 public:
-    void wait_for(const Numbers& wanted) noexcept {
-        Waiter self;
+    static Numbers& with(int fd) noexcept { return all[static_cast<unsigned>(fd) % slots]; }
+    static void forget_all() noexcept { ::new (&all) std::array<Numbers, slots>{}; }
+
+    /// False: not while the number is being closed.
+    bool add(ForeignUse& use) noexcept {
+        const std::lock_guard hold{lock_};
+        if (is_closing(use.fd_)) return false;
+        use.next_ = uses_;
+        if (uses_ != nullptr) uses_->before_ = &use;
+        uses_ = &use;
+        return true;
+    }
+    void remove(ForeignUse& use) noexcept {
+        Onlooker* closers = nullptr;
         {
             const std::lock_guard hold{lock_};
-            if (!wanted.closing()) return;
-            self.next = first_;
-            first_ = &self;
+            (use.before_ != nullptr ? use.before_->next_ : uses_) = use.next_;
+            if (use.next_ != nullptr) use.next_->before_ = use.before_;
+            if (use.closing()) closers = std::exchange(onlookers_, nullptr);
         }
+        wake_all(closers);
+    }
+    void wait_while_closing(int fd) noexcept {
+        std::unique_lock held{lock_};
+        while (is_closing(fd)) look_on(held);
+    }
+
+    void begin(ClosingNumber& closing) noexcept {
+        std::unique_lock held{lock_};
+        closing.next_ = std::exchange(closings_, &closing);
+        if (!mark_uses(closing.fd_)) return;
+        held.unlock();
+        StdSync::heavy_fence();  // pairs with ForeignUse::closing_since_begin()
+        held.lock();
+        end_uses(closing.fd_);
+        while (mark_uses(closing.fd_)) look_on(held);
+    }
+    void end(ClosingNumber& closing) noexcept {
+        Onlooker* openers = nullptr;
+        {
+            const std::lock_guard hold{lock_};
+            ClosingNumber** at = &closings_;
+            while (*at != &closing) at = &(*at)->next_;
+            *at = closing.next_;
+            openers = std::exchange(onlookers_, nullptr);
+        }
+        wake_all(openers);
+    }
+
+private:
+    static constexpr std::size_t slots = 1024;
+    static std::array<Numbers, slots> all;
+
+    // All of these require lock_.
+    bool is_closing(int fd) const noexcept {
+        const ClosingNumber* each = closings_;
+        while (each != nullptr && each->fd_ != fd) each = each->next_;
+        return each != nullptr;
+    }
+    /// Whether there are any. They see it after their submission, if nobody ends them before.
+    bool mark_uses(int fd) noexcept {
+        bool any = false;
+        for (ForeignUse* each = uses_; each != nullptr; each = each->next_) {
+            if (each->fd_ != fd) continue;
+            each->closing_.store(true, std::memory_order_release);
+            any = true;
+        }
+        return any;
+    }
+    void end_uses(int fd) noexcept {
+        for (const ForeignUse* each = uses_; each != nullptr; each = each->next_) {
+            if (each->fd_ != fd) continue;
+            Operation* const operation = each->operation_.load(std::memory_order_acquire);
+            if (operation != nullptr) operation->end_early();
+        }
+    }
+    void look_on(std::unique_lock<SpinLock>& held) noexcept {
+        Onlooker self;
+        self.next = std::exchange(onlookers_, &self);
+        held.unlock();
         (void)self.over.wait(Deadline::never(), Cancellable::no, {"a close", &self});
-    }
-    /// After one has ended. They look again.
-    void wake() noexcept {
-        Waiter* each = nullptr;
-        {
-            const std::lock_guard hold{lock_};
-            each = std::exchange(first_, nullptr);
-        }
-        while (each != nullptr) std::exchange(each, each->next)->over.happen();
+        held.lock();
     }
 
-private:
-    struct Waiter {
-        Completion over;
-        Waiter* next = nullptr;
-    };
     SpinLock lock_;
-    Waiter* first_ = nullptr;  // guarded by lock_
+    // --- guarded by lock_ ---
+    ForeignUse* uses_ = nullptr;
+    ClosingNumber* closings_ = nullptr;
+    Onlooker* onlookers_ = nullptr;
 };
-constinit CloseWaiters close_waiters;
 
-/// Counts an operation in flight on a foreign descriptor, for close(). Waits for the end of
-/// one that is under way.
-class InFlight : public ForeignUse {
-public:
-    explicit InFlight(int fd) noexcept : numbers_{&numbers_with(fd)} {
-        for (;;) {
-            const auto begun = numbers_->begun.load(std::memory_order_acquire);
-            // Before the submission; pairs with ClosingNumber: one of the two sees the other.
-            numbers_->in_flight.fetch_add(1, std::memory_order_seq_cst);
-            if (!numbers_->closing()) {
-                watch(numbers_->begun, begun);
-                return;
-            }
-            numbers_->in_flight.fetch_sub(1, std::memory_order_release);
-            close_waiters.wait_for(*numbers_);
-        }
-    }
-    InFlight(const InFlight&) = delete;
-    InFlight& operator=(const InFlight&) = delete;
-    ~InFlight() { numbers_->in_flight.fetch_sub(1, std::memory_order_release); }
+constinit std::array<Numbers, Numbers::slots> Numbers::all{};
 
-    static bool any(int fd) noexcept {
-        return numbers_with(fd).in_flight.load(std::memory_order_seq_cst) != 0;
-    }
+ForeignUse::ForeignUse(int fd) noexcept : fd_{fd} {
+    if (fd < 0) return;
+    while (!Numbers::with(fd).add(*this)) Numbers::with(fd).wait_while_closing(fd);
+    counted_ = true;
+}
 
-private:
-    Numbers* const numbers_;
-};
+ForeignUse::ForeignUse(int fd, IfNotClosing) noexcept : fd_{fd} {
+    counted_ = fd >= 0 && Numbers::with(fd).add(*this);
+    if (fd >= 0 && !counted_) closing_.store(true, std::memory_order_relaxed);
+}
+
+ForeignUse::~ForeignUse() {
+    if (counted_) Numbers::with(fd_).remove(*this);
+}
+
+namespace {
 
 /// Around a wait that a signal may end, of a fiber that takes some.
 class Exposed {
@@ -145,15 +193,14 @@ int perform_foreign(const Request& request, Deadline deadline, const char* reaso
     const bool polls = request.code == Request::Code::poll;
     const auto needed = polls ? Interruption::never_restarted : Interruption::all;
     for (;;) {
-        InFlight counted{request.fd};
         Operation operation{request};
+        ForeignUse use{request.fd};
         const Exposed to_signals;
-        const Wake wake = operation.carry_out_in_fiber(*Worker::current(), counted, deadline,
+        const Wake wake = operation.carry_out_in_fiber(*Worker::current(), use, deadline,
                                                        Cancellable::yes, reason);
         // A call that a kernel thread makes is interrupted by a close, as by a cancel.
-        const bool early =
-            operation.ended_early(wake) || (operation.result_ == -EINTR && counted.close_begun());
-        if (early && wake == Wake::notified && counted.withdrew()) continue;
+        const bool in_vain = operation.result_ == -ECANCELED || operation.result_ == -EINTR;
+        const bool early = in_vain && (wake != Wake::notified || use.closing());
         const int result = early ? reason_of_end(wake) : operation.result_;
         if (early ? !is_restarted(result, needed) : result != -EINTR) return result;
     }
@@ -162,25 +209,33 @@ int perform_foreign(const Request& request, Deadline deadline, const char* reaso
 /// Several polls, one wait.
 class Polls {
 public:
+    /// Begins none if a number of them is being closed.
     explicit Polls(std::span<const pollfd> fds) noexcept {
         WEFT_ASSERT(fds.size() <= most_polled);
-        IoDriver& driver = driver_of(*Worker::current());
         for (const pollfd& each : fds) {
             if (each.fd < 0) continue;
             const auto events =
                 static_cast<std::uint32_t>(static_cast<unsigned short>(each.events));
-            One& one = all_[count_];
-            one.counted.emplace(each.fd);
+            One& one = all_[count_++];
             one.operation.emplace(
                 Request{.code = Request::Code::poll, .fd = each.fd, .flags = events});
-            completions_[count_++] = &one.operation->completion_;
-            one.operation->begin(driver);
-            // It ends with -EBADF then, after which poll() asks the kernel.
-            if (one.counted->withdraw_if_closing()) driver.cancel(*one.operation);
+            one.use.emplace(each.fd, ForeignUse::if_not_closing);
+            if (!one.use->closing()) continue;
+            being_closed_ = each.fd;
+            return;
+        }
+        IoDriver& driver = driver_of(*Worker::current());
+        for (std::size_t i = 0; i < count_; ++i) {
+            completions_[i] = &all_[i].operation->completion_;
+            all_[i].operation->begin(driver, *all_[i].use);
         }
     }
     Polls(const Polls&) = delete;
     Polls& operator=(const Polls&) = delete;
+
+    /// The number that kept them from beginning, or -1. (To wait for that here would keep who
+    /// closes another number of them, and so perhaps two for ever.)
+    int being_closed() const noexcept { return being_closed_; }
 
     int wait(Deadline deadline, const char* reason) noexcept {
         const Exposed to_signals;
@@ -191,8 +246,8 @@ public:
 
 private:
     struct One {
-        std::optional<InFlight> counted;
         std::optional<Operation> operation;
+        std::optional<ForeignUse> use;
     };
 
     int finish(Wake wake) noexcept {
@@ -212,6 +267,7 @@ private:
     std::array<One, most_polled> all_;
     std::array<Completion*, most_polled> completions_{};
     std::size_t count_ = 0;
+    int being_closed_ = -1;
 };
 
 namespace {
@@ -219,8 +275,14 @@ namespace {
 [[gnu::noinline]] int wait_several_ready(std::span<const pollfd> fds, Deadline deadline,
                                          const char* reason) noexcept {
     const this_fiber::Pin pin;
-    Polls polls{fds};
-    return polls.wait(deadline, reason);
+    int being_closed = -1;
+    {
+        Polls polls{fds};
+        being_closed = polls.being_closed();
+        if (being_closed < 0) return polls.wait(deadline, reason);
+    }
+    const ForeignUse after_the_close{being_closed};
+    return -EBADF;
 }
 
 }  // namespace
@@ -266,21 +328,14 @@ void interrupt_foreign_call(FiberCore& fiber, Interruption which) noexcept {
     end_wait(fiber, epoch, Wake::cancelled);
 }
 
-void forget_foreign_calls() noexcept {
-    ::new (&numbers) std::array<Numbers, slots>{};
-    ::new (&close_waiters) CloseWaiters;
-}
+void forget_foreign_calls() noexcept { Numbers::forget_all(); }
 
 ClosingNumber::ClosingNumber(int fd) noexcept : fd_{fd} {
-    if (fd < 0) return;
-    numbers_with(fd).begun.fetch_add(1, std::memory_order_seq_cst);
-    if (InFlight::any(fd)) cancel_descriptor(fd);
+    if (fd >= 0) Numbers::with(fd).begin(*this);
 }
 
 ClosingNumber::~ClosingNumber() {
-    if (fd_ < 0) return;
-    numbers_with(fd_).ended.fetch_add(1, std::memory_order_seq_cst);
-    close_waiters.wake();
+    if (fd_ >= 0) Numbers::with(fd_).end(*this);
 }
 
 }  // namespace weft::detail

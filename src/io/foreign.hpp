@@ -7,13 +7,16 @@
 // So a library that carries on after the error gets it from its next call as well.
 //
 // Of descriptors that are not weft's own nothing is kept, since libc has many ways to
-// close them that nobody sees. close() has to be told of what is in flight, though: by a
-// count for each number, where numbers that are alike in their lowest bits share one.
+// close them that nobody sees. close() has to be told of what is in flight, though: by
+// number, and one by one. (Rejected: to have the kernel cancel by number. It means the file, which
+// other numbers may have, too; it overlooks what it is about to try again; and once the number is
+// closed nothing is found by it.)
 //
 // All of these require to be called in a fiber, which stays on its worker meanwhile: its
 // caller may hold the address of errno.
 #pragma once
 
+#include "base/sync.hpp"
 #include "io/operation.hpp"
 
 #include <weft/deadline.hpp>
@@ -30,33 +33,47 @@ namespace weft::detail {
 
 class FiberCore;
 
-/// An operation's owner's part in the closes of its number, or of those that share its count:
-/// a close that did not find the operation, since it was not submitted yet, had begun before
-/// that, which the owner sees after the submission. It withdraws the operation then, and begins
-/// anew after the close.
+class Numbers;
+
+/// One operation's right to a foreign descriptor: names it, from before the submission until
+/// its owner saw the completion, to whoever closes the number. Who closes ends all that are
+/// named; what is not with its driver yet then, its owner ends, who looks once it is submitted.
+/// The protocol is Use's (io/descriptor.hpp), the list a slot's of numbers that are alike in
+/// their lowest bits.
 class ForeignUse {
 public:
-    /// Whether any has begun since this began.
-    bool close_begun() const noexcept { return begun_->load(std::memory_order_acquire) != seen_; }
+    /// In a fiber. Waits for the end of a close of `fd` that is under way. A negative one is
+    /// nobody's.
+    explicit ForeignUse(int fd) noexcept;
+    /// The same, but does not wait: closing() says so.
+    enum IfNotClosing : std::uint8_t { if_not_closing };
+    ForeignUse(int fd, IfNotClosing) noexcept;
+    ForeignUse(const ForeignUse&) = delete;
+    ForeignUse& operator=(const ForeignUse&) = delete;
+    ~ForeignUse();
 
-    /// After the submission: whether the owner has to cancel it.
-    bool withdraw_if_closing() noexcept {
-        withdrew_ = close_begun();
-        return withdrew_;
+    /// Whether a close of the number has begun.
+    bool closing() const noexcept { return closing_.load(std::memory_order_acquire); }
+
+    /// The owner of an operation, before it submits it.
+    void begin(Operation& operation) noexcept {
+        operation_.store(&operation, std::memory_order_release);
     }
-    bool withdrew() const noexcept { return withdrew_; }
-
-protected:
-    /// What is counted, and what the count was.
-    void watch(const std::atomic<std::uint32_t>& begun, std::uint32_t seen) noexcept {
-        begun_ = &begun;
-        seen_ = seen;
+    /// The same, once it is submitted: whether its owner has to end it.
+    bool closing_since_begin() const noexcept {
+        StdSync::light_fence();  // pairs with Numbers::begin()
+        return closing();
     }
 
 private:
-    const std::atomic<std::uint32_t>* begun_ = nullptr;
-    std::uint32_t seen_ = 0;
-    bool withdrew_ = false;
+    friend class Numbers;
+
+    const int fd_;
+    bool counted_ = false;
+    std::atomic<bool> closing_{false};
+    std::atomic<Operation*> operation_{nullptr};
+    ForeignUse* next_ = nullptr;  // these two: guarded by the slot's lock
+    ForeignUse* before_ = nullptr;
 };
 
 /// The result of `request`: >= 0, or -errno; -ETIMEDOUT when the deadline ended it.
@@ -90,10 +107,10 @@ WEFT_API void interrupt_foreign_call(FiberCore& fiber, Interruption which) noexc
 WEFT_API void forget_foreign_calls() noexcept;
 
 /// Around a close of the number `fd`, or something else that puts it in other hands, by a
-/// fiber: what fibers of its runtime wait for on it by foreign calls ends with -EBADF.
-/// What would begin meanwhile waits for the end of it: a poll that looks once more then must
-/// see what became of the number. What was submitted meanwhile is withdrawn by its owner, see
-/// ForeignUse: once the number is closed nobody finds it by that.
+/// fiber: what fibers wait for on it by foreign calls ends with -EBADF, and is over before the
+/// close. What would begin meanwhile waits for the end of it: a poll that looks once more then
+/// must see what became of the number.
+/// Blocks: the fiber, until those fibers have left their calls.
 class WEFT_API ClosingNumber {
 public:
     explicit ClosingNumber(int fd) noexcept;
@@ -102,7 +119,10 @@ public:
     ~ClosingNumber();
 
 private:
+    friend class Numbers;
+
     const int fd_;
+    ClosingNumber* next_ = nullptr;  // guarded by the slot's lock
 };
 
 }  // namespace weft::detail

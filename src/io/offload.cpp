@@ -34,9 +34,6 @@ private:
     sigset_t before_;
 };
 
-/// What carry_out() of it works on; AT_FDCWD of openat and statx is no descriptor.
-int descriptor_of(const Operation& operation) noexcept { return operation.request().fd; }
-
 bool waits_for_others(const Request& request) noexcept {
     return request.code == Request::Code::call &&
            static_cast<const BlockingCall*>(request.extra)->waits_for_others;
@@ -69,31 +66,6 @@ void Offload::cancel(Operation& operation) noexcept {
         cancelled.push_back(operation);
     }
     deliver_cancelled(cancelled);
-}
-
-void Offload::cancel_fd(int fd) noexcept {
-    if (fd < 0) return;
-    OperationChain cancelled;
-    std::unique_lock held{lock_};
-    for (Operation* next = queue_.front(); next != nullptr;) {
-        Operation& operation = *next;
-        next = operation.next;
-        if (descriptor_of(operation) != fd) continue;
-        queue_.remove(operation);
-        cancelled.push_back(operation);
-    }
-    held.unlock();
-    deliver_cancelled(cancelled);
-
-    held.lock();
-    ++fd_watchers_;
-    while (runs_on(fd)) {
-        const std::uint32_t seen = finished_.load(std::memory_order_acquire);
-        held.unlock();
-        futex_wait(finished_, seen);
-        held.lock();
-    }
-    --fd_watchers_;
 }
 
 void Offload::stop() noexcept {
@@ -153,7 +125,7 @@ void Offload::serve_without_thread(Slot& slot) noexcept {
         std::count_if(slots_.begin(), slots_.end(), [](const Slot& each) { return each.used; });
     while (used == 1 && !queue_.empty()) {
         held.unlock();
-        run_next(slot);
+        run_next();
         held.lock();
     }
     slot.used = false;
@@ -165,7 +137,7 @@ void Offload::serve(Slot& slot) noexcept {
     for (;;) {
         if (!queue_.empty()) {
             held.unlock();
-            run_next(slot);
+            run_next();
         } else if (!stopping_) {
             slot.next_idle = idle_;
             idle_ = &slot;
@@ -182,25 +154,12 @@ void Offload::serve(Slot& slot) noexcept {
     }
 }
 
-void Offload::run_next(Slot& slot) noexcept {
+void Offload::run_next() noexcept {
     std::unique_lock held{lock_};
     Operation* operation = queue_.pop_front();
     if (operation == nullptr) return;
-    slot.fd = descriptor_of(*operation);
     held.unlock();
-    finish(slot, *operation, carry_out(operation->request()));
-}
-
-void Offload::finish(Slot& slot, Operation& operation, int result) noexcept {
-    bool watched = false;
-    {
-        const std::lock_guard held{lock_};
-        slot.fd = -1;
-        watched = fd_watchers_ > 0;
-        if (watched) finished_.fetch_add(1, std::memory_order_release);
-    }
-    if (watched) futex_wake_all(&finished_);
-    deliver(operation, result);
+    deliver(*operation, carry_out(operation->request()));
 }
 
 void Offload::wake(Slot& slot) noexcept {
@@ -216,11 +175,6 @@ void Offload::deliver(Operation& operation, int result) noexcept {
 
 void Offload::deliver_cancelled(OperationChain& cancelled) noexcept {
     while (Operation* operation = cancelled.pop_front()) deliver(*operation, -ECANCELED);
-}
-
-bool Offload::runs_on(int fd) const noexcept {
-    return std::any_of(slots_.begin(), slots_.end(),
-                       [fd](const Slot& slot) { return slot.fd == fd; });
 }
 
 Offload::Slot* Offload::take_idle() noexcept {

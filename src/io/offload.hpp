@@ -51,10 +51,6 @@ public:
     /// it ends by itself. Requires: it was submitted here and is alive.
     void cancel(Operation& operation) noexcept;
 
-    /// Any thread. Completes with -ECANCELED what has not begun on `fd`.
-    /// Blocks: the OS thread, until what has begun there is over.
-    void cancel_fd(int fd) noexcept;
-
     /// Completes with -ECANCELED what has not begun, waits for the rest, joins
     /// the threads. Idempotent. Requires: nobody calls anything here any more.
     void stop() noexcept;
@@ -66,7 +62,6 @@ private:
     struct Slot {
         // --- guarded by lock_ ---
         bool used = false;
-        int fd = -1;  // what its operation works on, while that may touch it
         Slot* next_idle = nullptr;
         // --- any thread ---
         std::atomic<std::uint32_t> signal{0};  // futex
@@ -78,12 +73,10 @@ private:
     void start(Slot& slot) noexcept;
     void serve(Slot& slot) noexcept;
     void serve_without_thread(Slot& slot) noexcept;
-    void run_next(Slot& slot) noexcept;
-    void finish(Slot& slot, Operation& operation, int result) noexcept;
+    void run_next() noexcept;
     static void wake(Slot& slot) noexcept;
     static void deliver(Operation& operation, int result) noexcept;
     static void deliver_cancelled(OperationChain& cancelled) noexcept;
-    bool runs_on(int fd) const noexcept;
     Slot* take_idle() noexcept;
     Slot* take_unused() noexcept;
 
@@ -92,11 +85,9 @@ private:
     OperationList queue_;
     Slot* idle_ = nullptr;
     bool stopping_ = false;
-    std::uint32_t fd_watchers_ = 0;  // inside cancel_fd(), waiting for finished_
     std::array<Slot, max_threads> slots_;
     // --- any thread ---
-    std::atomic<std::uint32_t> finished_{0};  // futex: changes when a call is over
-    std::atomic<std::uint32_t> alone_{0};     // futex: threads that run one call only
+    std::atomic<std::uint32_t> alone_{0};  // futex: threads that run one call only
 };
 
 }  // namespace weft::detail

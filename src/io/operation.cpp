@@ -32,12 +32,12 @@ void Operation::end_early() noexcept {
     (void)system_call<::syscall>(SYS_write, interrupter_, &one, sizeof one);
 }
 
-template <class IsClosing>
+template <class AnyUse>
 [[gnu::always_inline]] inline Wake Operation::carry_out_by(Worker& worker, Party& me,
                                                            Deadline deadline,
                                                            Cancellable cancellable,
                                                            const char* reason,
-                                                           IsClosing&& is_closing) noexcept {
+                                                           AnyUse* use) noexcept {
     const Limit limit{me, deadline, cancellable};
     const Purpose purpose{reason, this};
     completion_.reset();
@@ -46,10 +46,10 @@ template <class IsClosing>
     epoch_ = 0;
     cancellable_ = limit.cancellable();
     driver_ = &driver_of(worker);
-    if (use_ != nullptr) use_->begin(*this);
+    if (use != nullptr) use->begin(*this);
     driver_->submit(*this);
     Wake wake{};
-    if (is_closing()) [[unlikely]] {
+    if (use != nullptr && use->closing_since_begin()) [[unlikely]] {
         wake = wait_while_closing(me, limit, purpose);
     } else if (epoch_ != 0) [[likely]] {
         wake = suspend({&me, epoch_}, limit, purpose);
@@ -58,14 +58,20 @@ template <class IsClosing>
     }
     if (wake != Wake::notified) [[unlikely]]
         end_in_vain();
-    if (use_ != nullptr) use_->end();
     return wake;
 }
 
 Wake Operation::carry_out_in_fiber(Worker& worker, ForeignUse& use, Deadline deadline,
                                    Cancellable cancellable, const char* reason) noexcept {
-    return carry_out_by(worker, *worker.fiber(), deadline, cancellable, reason,
-                        [&use] { return use.withdraw_if_closing(); });
+    return carry_out_by(worker, *worker.fiber(), deadline, cancellable, reason, &use);
+}
+
+void Operation::begin(IoDriver& driver, ForeignUse& use) noexcept {
+    completion_.reset();
+    driver_ = &driver;
+    use.begin(*this);
+    driver.submit(*this);
+    if (use.closing_since_begin()) driver.cancel(*this);
 }
 
 /// cancel() may allocate, so not in the wait that arm() began.
@@ -102,29 +108,14 @@ Wake Operation::carry_out_in_fiber(Worker& worker, ForeignUse& use, Deadline dea
             return result;
         }
         WEFT_ASSERT(worker->fiber() != nullptr);
-        const Use* const use = operation.use_;
-        const Wake wake =
-            operation.carry_out_by(*worker, *worker->fiber(), deadline, cancellable, reason,
-                                   [use] { return use != nullptr && use->closing_since_begin(); });
+        const Wake wake = operation.carry_out_by(*worker, *worker->fiber(), deadline, cancellable,
+                                                 reason, operation.use_);
+        if (operation.use_ != nullptr) operation.use_->end();
         if (operation.ended_early(wake)) [[unlikely]]
             return Operation::result_of_end(wake);
         if (operation.result_ != -EINTR) [[likely]]
             return operation.result_;
     }
-}
-
-void cancel_descriptor(int fd) noexcept {
-    Worker* const worker = Worker::current();
-    if (worker == nullptr) return;
-    Scheduler& scheduler = worker->scheduler();
-    for (std::uint32_t i = 0; i < scheduler.workers(); ++i) {
-        driver_of(scheduler.worker(i)).cancel_fd(fd);
-    }
-}
-
-void close_descriptor(int fd) noexcept {
-    cancel_descriptor(fd);
-    close_number(fd);
 }
 
 }  // namespace weft::detail

@@ -14,7 +14,7 @@
 //     a cancellation, which are reported only when the result is -ECANCELED.
 //     The cancellation stays pending and is thrown at the next point.
 //  4. -ECANCELED that the owner did not ask for means that somebody closes the
-//     descriptor; perform() makes -EBADF of it.
+//     descriptor or the number; perform() makes -EBADF of it.
 //
 // States: prepared -> submitted (driver) -> done (owner), by completion_. A driver that need not
 // complete it at once has the owner's wait begin before anybody else learns of it (arm()): then
@@ -173,15 +173,15 @@ private:
     friend int perform_foreign(const Request& request, Deadline deadline,
                                const char* reason) noexcept;
 
-    /// In a fiber: gives it, which has no Use, to the worker's driver.
-    void begin(IoDriver& driver) noexcept;
+    /// In a fiber: gives it to the worker's driver, and ends it at once if its number is closed.
+    void begin(IoDriver& driver, ForeignUse& use) noexcept;
     /// In a fiber: until it is over. Tells what ended the wait.
     Wake carry_out_in_fiber(Worker& worker, ForeignUse& use, Deadline deadline,
                             Cancellable cancellable, const char* reason) noexcept;
-    /// The same, where `is_closing()` tells, once it is submitted, whether its owner has to end it.
-    template <class IsClosing>
+    /// The same. `use`: a Use, a ForeignUse, or null.
+    template <class AnyUse>
     Wake carry_out_by(Worker& worker, Party& me, Deadline deadline, Cancellable cancellable,
-                      const char* reason, IsClosing&& is_closing) noexcept;
+                      const char* reason, AnyUse* use) noexcept;
     // A system call that was under way on a kernel thread ends with -EINTR.
     bool ended_early(Wake wake) const noexcept {
         return result_ == -ECANCELED || (result_ == -EINTR && wake != Wake::notified);
@@ -227,23 +227,12 @@ public:
     /// have yet. Requires: its owner keeps it alive.
     virtual void cancel(Operation& operation) noexcept = 0;
 
-    /// Any thread. Ends everything in flight on `fd` with -ECANCELED, on this
-    /// driver; returns when nothing can touch the descriptor any more but what
-    /// its complete() announced. Called before a close.
-    virtual void cancel_fd(int fd) noexcept = 0;
-
     /// Own worker.
     Stock& stock() noexcept { return stock_; }
 
 private:
     Stock stock_;
 };
-
-inline void Operation::begin(IoDriver& driver) noexcept {
-    completion_.reset();
-    driver_ = &driver;
-    driver.submit(*this);
-}
 
 /// Carries `operation` out and waits for its result: >= 0, or -errno;
 /// -ETIMEDOUT when the deadline ended it. Works in a fiber, through its
@@ -255,14 +244,6 @@ int perform(Operation& operation, Deadline deadline, Cancellable cancellable, co
 
 /// perform() on a plain thread. No cancellation point.
 int perform_on_thread(Operation& operation, Deadline deadline);
-
-/// Cancels what all workers of the caller's runtime have in flight on `fd`, whose
-/// waiters get -EBADF. For descriptors that are not weft's own: those are in a Descriptor,
-/// which knows what is in flight.
-WEFT_API void cancel_descriptor(int fd) noexcept;
-
-/// The same, then closes it.
-void close_descriptor(int fd) noexcept;
 
 /// The driver of a worker: the runtime gives them nothing but IoDrivers.
 IoDriver& driver_of(Worker& worker) noexcept;

@@ -34,13 +34,12 @@ namespace weft::detail {
 namespace {
 
 // Operation::driver_flags
-constexpr std::uint32_t submitted = 1;          // its entry is made
-constexpr std::uint32_t is_over = 2;            // its completion was taken
-constexpr std::uint32_t queued = 4;             // it is in requests_
-constexpr std::uint32_t cancel_asked = 8;       // once is enough
-constexpr std::uint32_t closes_by_number = 16;  // it is itself a request: cancel_fd()'s
-constexpr std::uint32_t offloaded = 32;         // it is with the Offload, not in the ring
-constexpr std::uint32_t cancelling = 64;        // its cancel is in the ring, too
+constexpr std::uint32_t submitted = 1;     // its entry is made
+constexpr std::uint32_t is_over = 2;       // its completion was taken
+constexpr std::uint32_t queued = 4;        // it is in requests_
+constexpr std::uint32_t cancel_asked = 8;  // once is enough
+constexpr std::uint32_t offloaded = 32;    // it is with the Offload, not in the ring
+constexpr std::uint32_t cancelling = 64;   // its cancel is in the ring, too
 
 // user_data: an operation's address, to which its cancel adds cancel_bit; or wake_tag.
 constexpr std::uint64_t wake_tag = 1;
@@ -286,19 +285,6 @@ void UringDriver::cancel(Operation& operation) noexcept {
     if (worker == nullptr || &worker->driver() != this) wake();
 }
 
-void UringDriver::cancel_fd(int fd) noexcept {
-    Operation request{Request{.fd = fd}};
-    {
-        const std::lock_guard lock{lock_};
-        request.driver_flags.set(closes_by_number);
-        asked_.store(asked_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-        queue_request(request);
-    }
-    wake();
-    request.await();
-    offload_.cancel_fd(fd);
-}
-
 void UringDriver::queue_request(Operation& operation) noexcept {
     operation.driver_flags.add(queued);
     requests_.push_back(operation);
@@ -319,16 +305,10 @@ bool UringDriver::flush_request(Operation& operation) noexcept {
     io_uring_sqe* entry = ring_.push();
     if (entry == nullptr) return false;
     entry->opcode = IORING_OP_ASYNC_CANCEL;
-    if (operation.driver_flags.has(closes_by_number)) {
-        entry->fd = operation.request().fd;
-        entry->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
-        entry->user_data = tag_of(operation);
-    } else {
-        entry->fd = -1;
-        entry->addr = tag_of(operation);
-        entry->user_data = tag_of(operation) | cancel_bit;
-        operation.driver_flags.add(cancelling);
-    }
+    entry->fd = -1;
+    entry->addr = tag_of(operation);
+    entry->user_data = tag_of(operation) | cancel_bit;
+    operation.driver_flags.add(cancelling);
     ring_.publish();
     requests_.remove(operation);
     operation.driver_flags.remove(queued);

@@ -21,12 +21,6 @@
 // full; whichever receive has something to put there next gets it. One that finds none is over
 // with -ENOBUFS. Who takes its completion out of the queue takes the piece from buffers_.
 //
-// Closing by number. cancel_fd() sends an operation of its own through
-// requests_, which becomes ASYNC_CANCEL by descriptor. Its completion is the
-// acknowledgement: every entry before it is submitted, and so holds the file
-// and not the number. It may miss one that is just being tried again, whose fiber then waits
-// on, as a thread would for which the descriptor was closed.
-//
 // Waking. wake_state_ goes idle -> sleeping or resting (owner) -> notified (waker)
 // -> idle. While nothing is in the ring the owner rests on wake_state_ as a futex, whose
 // wake-ups take half as long (8 us against 14). Only the waker that finds `sleeping`
@@ -85,7 +79,6 @@ public:
 
     void submit(Operation& operation) noexcept override;
     void cancel(Operation& operation) noexcept override;
-    void cancel_fd(int fd) noexcept override;
 
 private:
     enum class Who : std::uint8_t { owner, rescuer };
@@ -137,8 +130,7 @@ private:
     // Those ended first: of those that are not, none is missed then.
     std::size_t unfinished() const noexcept {
         const std::size_t ended = ended_.load(std::memory_order_acquire);
-        return begun_.load(std::memory_order_relaxed) + asked_.load(std::memory_order_relaxed) -
-               ended;
+        return begun_.load(std::memory_order_relaxed) - ended;
     }
     void send_wake() noexcept;
     bool owner_must_enter() const noexcept;
@@ -167,8 +159,7 @@ private:
     BufferRing buffers_;                      // guarded by lock_, but for is_full()
     bool wake_event_armed_ = false;           // guarded by lock_
     std::atomic<bool> has_requests_{false};   // written under lock_: requests_ or arming
-    std::atomic<std::size_t> asked_{0};       // cancel_fd()s, ever; written under lock_
-    std::atomic<std::size_t> ended_{0};       // of these two, those delivered; under lock_
+    std::atomic<std::size_t> ended_{0};       // of those begun_, delivered; under lock_
     std::atomic<std::size_t> moved_{0};       // bytes since entered_, by results; under lock_
     std::atomic<std::size_t> delivering_{0};  // left the queue, complete() is under way
     std::atomic<std::size_t> offloaded_{0};   // with the Offload

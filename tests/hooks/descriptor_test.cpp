@@ -244,6 +244,34 @@ TEST_CASE("descriptors: closing one number leaves another of the same file alone
     });
 }
 
+TEST_CASE("descriptors: so does one that ends what waits on it", "[hooks][socket]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        Pair pair = sockets();
+        const Fd twin{::dup(pair.a)};
+        const int number = pair.a;
+        int error = 0;
+        long got[2] = {0, 0};
+        char bytes[2];
+        Blocked doomed{[&] { error = ::read(number, bytes, 1) < 0 ? errno : 0; }};
+        Blocked reader{[&] { got[0] = ::read(twin, bytes + 1, 1); }};
+        Blocked poller{[&] {
+            pollfd ends[2] = {{twin, POLLIN, 0}, {twin, POLLPRI, 0}};
+            got[1] = ::poll(ends, 2, -1);
+        }};
+        pair.a.reset();
+        doomed.join();
+        CHECK(error == EBADF);
+        CHECK_FALSE(reader.done());
+        CHECK_FALSE(poller.done());
+        put(pair.b, "xy");
+        reader.join();
+        poller.join();
+        CHECK(got[0] == 1);
+        CHECK(got[1] == 1);
+    });
+}
+
 // In libc those wait on, for a file that has no number any more.
 TEST_CASE("descriptors: close() and dup2() in another fiber end what waits with EBADF",
           "[hooks][socket]") {

@@ -440,6 +440,8 @@ TEST_CASE("transfers: dup2() over what is waited for ends that; a failed one doe
         weft::this_fiber::yield();
         CHECK(::dup2(987, pair.a) == -1);
         CHECK(errno == EBADF);
+        CHECK(::dup3(other.a, pair.a, 1) == -1);
+        CHECK(errno == EINVAL);
         put(pair.b, "k");
         reader.join();
         CHECK(error == 'k');

@@ -146,15 +146,14 @@ TEST_CASE("closing by number ends every operation on it, and only those", "[io][
     rig.driver.submit(two.operation);
     rig.driver.submit(poll);
     rig.driver.submit(elsewhere.operation);
-    std::thread{[&] { rig.driver.cancel_fd(pair.a); }}.join();
+    std::thread{[&] {
+        for (auto* each : {&one.operation, &two.operation, &poll}) rig.driver.cancel(*each);
+    }}.join();
     CHECK(one.operation.await() == -ECANCELED);
     CHECK(two.operation.await() == -ECANCELED);
     CHECK(poll.await() == -ECANCELED);
     CHECK(rig.driver.in_flight() == 1);
     rig.cancel(elsewhere.operation);
-    rig.driver.cancel_fd(pair.a);
-    rig.driver.cancel_fd(-1);
-    rig.driver.cancel_fd(1'000'000);
 }
 
 TEST_CASE("an event of a closed descriptor does not complete who waits on its successor",
@@ -163,13 +162,7 @@ TEST_CASE("an event of a closed descriptor does not complete who waits on its su
     Pair old = sockets();
     const int number = old.a;
     const Fd copy{::dup(old.a)};  // keeps the old socket, and its registration, alive
-    SECTION("closed by weft") {
-        Reader reader{number};
-        rig.driver.submit(reader.operation);
-        rig.driver.cancel_fd(number);
-        CHECK(reader.operation.await() == -ECANCELED);
-    }
-    SECTION("closed behind its back, while nobody waited") {
+    {
         Reader reader{number};
         rig.driver.submit(reader.operation);
         rig.cancel(reader.operation);
@@ -206,7 +199,7 @@ TEST_CASE("who waits on a number that was given out again gets EBADF", "[io][epo
         CHECK(reader.await() == "new");
     }
     SECTION("to nobody yet") {
-        rig.driver.cancel_fd(::dup2(number, number));
+        rig.driver.cancel(stale.operation);
         CHECK(stale.operation.await() == -ECANCELED);
     }
 }

@@ -165,45 +165,6 @@ TEST_CASE("a call is made where it may sleep, and brings what it returns", "[io]
     });
 }
 
-TEST_CASE("closing by number waits for a call that was handed over", "[io][uring][file]") {
-    for (const auto& support : supports()) {
-        UringDriver driver{support, offload()};
-        driver.attach();
-        const Pair pair = sockets();
-        struct Gate {
-            std::atomic<bool> begun{false};
-            std::atomic<bool> open{false};
-        } gate;
-        BlockingCall call{[](void* context) noexcept {
-                              auto& here = *static_cast<Gate*>(context);
-                              here.begun = true;
-                              while (!here.open) std::this_thread::yield();
-                              return 5;
-                          },
-                          &gate};
-        Operation operation{Request{.code = Code::call, .fd = pair.a, .extra = &call}};
-        driver.submit(operation);
-        REQUIRE(driver.in_flight() == 1);
-        while (!gate.begun) std::this_thread::yield();
-        driver.cancel(operation);  // it has begun: nothing happens
-
-        std::atomic<bool> cancelled{false};
-        bool was_open = false;
-        std::thread closer{[&] {
-            driver.cancel_fd(pair.a);
-            was_open = gate.open;
-            cancelled = true;
-        }};
-        // The ring has nothing of it and says so at once; the thread has.
-        for (int turn = 0; turn < 200; ++turn) driver.wait(0ms);
-        gate.open = true;
-        while (!cancelled) driver.wait(0ms);
-        closer.join();
-        REQUIRE(was_open);
-        REQUIRE(operation.await() == 5);
-    }
-}
-
 TEST_CASE("what was handed over and has not begun is cancelled", "[io][uring][file]") {
     for (const auto& support : supports()) {
         UringDriver driver{support, offload()};

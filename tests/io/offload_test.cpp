@@ -182,47 +182,6 @@ TEST_CASE("cancelling races with beginning, and one of the two wins", "[io][offl
     CHECK(in_flight.load() == 0);
 }
 
-TEST_CASE("closing by number waits for what has begun on it", "[io][offload][cancel]") {
-    std::atomic<std::size_t> in_flight{0};
-    const Fifo fifo;
-    Offload offload;
-    int pipe[2];
-    REQUIRE(::pipe2(pipe, O_CLOEXEC) == 0);
-    std::vector<char> more_than_fits(1 << 17);
-    Request write;
-    write.code = Request::Code::write;
-    write.fd = pipe[1];
-    write.buffer = more_than_fits.data();
-    write.length = 1 << 17;
-    write.offset = -1;
-    Operation running{write};
-    offload.submit(running, in_flight);
-    pollfd begun{pipe[0], POLLIN, 0};
-    REQUIRE(::poll(&begun, 1, -1) == 1);
-
-    const Operations openings = as_many_as_threads(fifo.opening(), offload, in_flight);
-    Operation queued{write};
-    offload.submit(queued, in_flight);
-    std::atomic<bool> released{false};
-    bool waited = false;
-    std::thread closer{[&] {
-        offload.cancel_fd(pipe[1]);
-        waited = released.load();
-    }};
-    CHECK(queued.await() == -ECANCELED);
-    const Releaser releaser{fifo};
-    expect_over(openings);
-    released.store(true);
-    for (std::size_t left = more_than_fits.size(); left > 0;) {
-        left -= static_cast<std::size_t>(::read(pipe[0], more_than_fits.data(), left));
-    }
-    closer.join();
-    CHECK(waited);
-    CHECK(running.await() == 1 << 17);
-    ::close(pipe[0]);
-    ::close(pipe[1]);
-}
-
 TEST_CASE("stopping cancels the queue, lets the running end, joins", "[io][offload]") {
     std::atomic<std::size_t> in_flight{0};
     const Fifo fifo;

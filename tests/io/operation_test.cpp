@@ -3,7 +3,9 @@
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
 
+#include "io/foreign.hpp"
 #include "io/operation.hpp"
+#include "io/system_call.hpp"
 
 #include <weft/cancelled.hpp>
 
@@ -20,9 +22,11 @@ using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::Deadline;
 using weft::detail::Cancellable;
-using weft::detail::close_descriptor;
+using weft::detail::close_number;
+using weft::detail::ClosingNumber;
 using weft::detail::Operation;
 using weft::detail::perform;
+using weft::detail::perform_foreign;
 using weft::detail::Request;
 
 namespace {
@@ -90,11 +94,14 @@ TEST_CASE("closing a foreign descriptor ends what all workers have in flight on 
             for (int i = 0; i < 10; ++i) {
                 waiting.push_back(weft::spawn([number] {
                     char byte = 0;
-                    return carry(receive(number, byte));
+                    return perform_foreign(receive(number, byte), Deadline::never(), "receive");
                 }));
             }
             until_in_flight(10);
-            close_descriptor(number);
+            {
+                const ClosingNumber closing{number};
+                close_number(number);
+            }
             REQUIRE(::fcntl(number, F_GETFD) == -1);
             char byte = 0;
             REQUIRE(::read(pair.b, &byte, 1) == 0);  // the peer sees the end at once

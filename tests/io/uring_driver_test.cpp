@@ -318,32 +318,6 @@ TEST_CASE("another thread's cancel reaches a sleeping owner", "[io][uring]") {
     }
 }
 
-TEST_CASE("cancelling by descriptor ends all on it and nothing else", "[io][uring]") {
-    for (const auto& support : supports()) {
-        UringDriver driver{support, offload()};
-        const Pair doomed = sockets();
-        const Pair spared = sockets();
-        Receive first{doomed.a};
-        Receive second{doomed.a};
-        Receive other{spared.a};
-        std::atomic<bool> submitted{false};
-        std::thread owner{[&] {
-            driver.attach();
-            for (auto* each : {&first, &second, &other}) driver.submit(each->operation);
-            submitted = true;
-            drain(driver);
-        }};
-        while (!submitted) {
-        }
-        driver.cancel_fd(doomed.a);  // not yet submitted perhaps: all the same
-        REQUIRE(first.operation.await() == -ECANCELED);
-        REQUIRE(second.operation.await() == -ECANCELED);
-        put(spared.b);
-        REQUIRE(other.operation.await() == 1);
-        owner.join();
-    }
-}
-
 TEST_CASE("signals during a wait lose nothing", "[io][uring]") {
     for (const auto& support : supports()) {
         UringDriver driver{support, offload()};
