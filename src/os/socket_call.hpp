@@ -59,27 +59,36 @@ T get_option(Descriptor& descriptor, int level, int option, const char* what) {
 
 /// An option that has a name for each family.
 struct IpOption {
-    int v4;
-    int v6;
-    const char* what;
+    struct Name {
+        int level;
+        int option;
+        const char* what;
+    };
+    Name v4;
+    Name v6;
 };
-inline constexpr IpOption type_of_service{IP_TOS, IPV6_TCLASS, "IP_TOS"};
-inline constexpr IpOption time_to_live{IP_TTL, IPV6_UNICAST_HOPS, "IP_TTL"};
+inline constexpr IpOption type_of_service{{IPPROTO_IP, IP_TOS, "IP_TOS"},
+                                          {IPPROTO_IPV6, IPV6_TCLASS, "IPV6_TCLASS"}};
+inline constexpr IpOption time_to_live{{IPPROTO_IP, IP_TTL, "IP_TTL"},
+                                       {IPPROTO_IPV6, IPV6_UNICAST_HOPS, "IPV6_UNICAST_HOPS"}};
 
 inline bool is_v6(Descriptor& descriptor) {
     return get_option<int>(descriptor, SOL_SOCKET, SO_DOMAIN, "SO_DOMAIN") == AF_INET6;
 }
 
+/// The one of the socket's family.
+inline const IpOption::Name& name_for(Descriptor& descriptor, const IpOption& option) {
+    return is_v6(descriptor) ? option.v6 : option.v4;
+}
+
 inline void set_option(Descriptor& descriptor, const IpOption& option, int value) {
-    const bool six = is_v6(descriptor);
-    set_option(descriptor, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? option.v6 : option.v4, value,
-               option.what);
+    const IpOption::Name& name = name_for(descriptor, option);
+    set_option(descriptor, name.level, name.option, value, name.what);
 }
 
 inline int get_option(Descriptor& descriptor, const IpOption& option) {
-    const bool six = is_v6(descriptor);
-    return get_option<int>(descriptor, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? option.v6 : option.v4,
-                           option.what);
+    const IpOption::Name& name = name_for(descriptor, option);
+    return get_option<int>(descriptor, name.level, name.option, name.what);
 }
 
 /// The value of an option, as wide as the kernel takes it.

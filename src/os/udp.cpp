@@ -204,10 +204,14 @@ std::size_t UdpSocket::send_many(std::span<const OutgoingDatagram> datagrams, De
 
 namespace {
 
-constexpr IpOption multicast_loop_option{IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP,
-                                         "IP_MULTICAST_LOOP"};
-constexpr IpOption multicast_hops_option{IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, "IP_MULTICAST_TTL"};
-constexpr IpOption multicast_all_option{IP_MULTICAST_ALL, IPV6_MULTICAST_ALL, "IP_MULTICAST_ALL"};
+constexpr IpOption multicast_loop_option{
+    {IPPROTO_IP, IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP"},
+    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP"}};
+constexpr IpOption multicast_hops_option{
+    {IPPROTO_IP, IP_MULTICAST_TTL, "IP_MULTICAST_TTL"},
+    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS"}};
+constexpr IpOption multicast_all_option{{IPPROTO_IP, IP_MULTICAST_ALL, "IP_MULTICAST_ALL"},
+                                        {IPPROTO_IPV6, IPV6_MULTICAST_ALL, "IPV6_MULTICAST_ALL"}};
 
 void set_membership(Descriptor& descriptor, int v4_option, int v6_option, const Address& group,
                     std::uint32_t interface, const char* what) {
@@ -244,14 +248,13 @@ void UdpSocket::leave(const Address& group, std::uint32_t interface) {
 }
 
 void UdpSocket::multicast_interface(std::uint32_t interface) {
-    const char* what = "IP_MULTICAST_IF";
     const int index = static_cast<int>(interface);
     if (detail::is_v6(descriptor())) {
-        set_option(descriptor(), IPPROTO_IPV6, IPV6_MULTICAST_IF, index, what);
+        set_option(descriptor(), IPPROTO_IPV6, IPV6_MULTICAST_IF, index, "IPV6_MULTICAST_IF");
         return;
     }
     const ip_mreqn which{.imr_multiaddr = {}, .imr_address = {}, .imr_ifindex = index};
-    set_option(descriptor(), IPPROTO_IP, IP_MULTICAST_IF, which, what);
+    set_option(descriptor(), IPPROTO_IP, IP_MULTICAST_IF, which, "IP_MULTICAST_IF");
 }
 
 void UdpSocket::multicast_loop(bool on) {
