@@ -213,23 +213,29 @@ constexpr IpOption multicast_hops_option{
 constexpr IpOption multicast_all_option{{IPPROTO_IP, IP_MULTICAST_ALL, "IP_MULTICAST_ALL"},
                                         {IPPROTO_IPV6, IPV6_MULTICAST_ALL, "IPV6_MULTICAST_ALL"}};
 
+long set_membership_v4(int fd, int option, const Address& group, std::uint32_t interface) {
+    ip_mreqn which{};
+    which.imr_multiaddr = reinterpret_cast<const sockaddr_in*>(group.data())->sin_addr;
+    which.imr_ifindex = static_cast<int>(interface);
+    return system_call<::setsockopt>(fd, IPPROTO_IP, option, &which, socklen_t{sizeof which});
+}
+
+long set_membership_v6(int fd, int option, const Address& group, std::uint32_t interface) {
+    const auto& address = *reinterpret_cast<const sockaddr_in6*>(group.data());
+    ipv6_mreq which{};
+    which.ipv6mr_multiaddr = address.sin6_addr;
+    which.ipv6mr_interface = interface != 0 ? interface : address.sin6_scope_id;
+    const long result =
+        system_call<::setsockopt>(fd, IPPROTO_IPV6, option, &which, socklen_t{sizeof which});
+    // What an IPv4 socket says of any option of IPv6.
+    return result == -ENOPROTOOPT ? -EAFNOSUPPORT : result;
+}
+
 void set_membership(Descriptor& descriptor, int v4_option, int v6_option, const Address& group,
                     std::uint32_t interface, const char* what) {
     const Use use{descriptor};
-    long result = 0;
-    if (group.is_v6()) {
-        ipv6_mreq which{};
-        which.ipv6mr_multiaddr = reinterpret_cast<const sockaddr_in6*>(group.data())->sin6_addr;
-        which.ipv6mr_interface = interface;
-        result = system_call<::setsockopt>(use.fd(), IPPROTO_IPV6, v6_option, &which,
-                                           socklen_t{sizeof which});
-    } else {
-        ip_mreqn which{};
-        which.imr_multiaddr = reinterpret_cast<const sockaddr_in*>(group.data())->sin_addr;
-        which.imr_ifindex = static_cast<int>(interface);
-        result = system_call<::setsockopt>(use.fd(), IPPROTO_IP, v4_option, &which,
-                                           socklen_t{sizeof which});
-    }
+    const long result = group.is_v6() ? set_membership_v6(use.fd(), v6_option, group, interface)
+                                      : set_membership_v4(use.fd(), v4_option, group, interface);
     check(result, what, group);
 }
 

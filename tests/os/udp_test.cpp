@@ -1,5 +1,6 @@
 #include "support/catch.hpp"
 #include "support/fd.hpp"
+#include "support/namespaces.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
@@ -54,6 +55,59 @@ std::vector<std::function<void(UdpSocket&, Deadline)>> receives() {
         },
     };
 }
+
+/// Two on the ends of a wire have joined a group, that at the near one is sent to. What one does
+/// not get is known by what it gets next.
+void send_along_wire(Expectations& all) {
+    UdpSocket near{Address{"ff02::77:1%near", 0}};
+    const auto port = near.local_address().port();
+    UdpSocket far{Address{"ff02::77:1%far", port}};
+    near.join(near.local_address());
+    far.join(far.local_address());
+    UdpSocket sender{Address::any_v6(0)};
+    sender.multicast_interface(interface_index("near"));
+    const auto send = [&](std::string_view text) {
+        sender.send_to(bytes_of(text), Address{"ff02::77:1", port});
+    };
+    const auto expect = [&](UdpSocket& socket, const std::string& text) {
+        const std::string got = receive_text(socket);
+        all.expect(got == text, "\"" + text + "\" is received, not \"" + got + '"');
+    };
+    send("both");
+    expect(near, "both");
+    expect(far, "both");
+    sender.multicast_loop(false);
+    send("the far one");
+    expect(far, "the far one");
+    sender.multicast_loop(true);
+    sender.multicast_hops(0);
+    send("the near one");
+    expect(near, "the near one");
+    near.leave(near.local_address());
+    sender.multicast_hops(-1);
+    send("who has not left");
+    expect(far, "who has not left");
+    near.join(near.local_address());
+    send("both again");
+    expect(near, "both again");
+    expect(far, "both again");
+    sender.multicast_interface(interface_index("far"));
+    send("by the far end");
+    expect(near, "by the far end");
+    expect(far, "by the far end");
+}
+
+const Child child_with_wire{
+    "wire", [] {
+        if (!enter_namespaces(CLONE_NEWNET) || !bring_loopback_up() || !Wire::lay("near", "far")) {
+            return not_permitted;
+        }
+        Expectations all;
+        for (const weft::Io io : available_io()) {
+            weft::run([&] { send_along_wire(all); }, {.workers = 2, .io = io});
+        }
+        return all.wrong();
+    }};
 
 }  // namespace
 
@@ -345,15 +399,26 @@ TEST_CASE("who joined a group gets what is sent to it, until leaving", "[os][udp
     });
 }
 
-// The loopback interface has no route for groups of IPv6, and nothing of a test
-// leaves the machine: so only whether the system takes what it is told.
+TEST_CASE("an IPv6 socket joins groups of IPv4, too", "[os][udp][multicast]") {
+    on_workers_and_io([] {
+        const std::uint32_t lo = interface_index("lo");
+        UdpSocket receiver{Address::any_v6(0)};
+        receiver.join(Address{"239.255.77.2", 0}, lo);
+        UdpSocket sender{Address::loopback_v4(0)};
+        sender.multicast_interface(lo);
+        sender.multicast_hops(0);
+        const Address to{"239.255.77.2", receiver.local_address().port()};
+        sender.send_to(bytes_of("to four"), to);
+        REQUIRE(receive_text(receiver) == "to four");
+        receiver.leave(to, lo);
+        REQUIRE(is(error_of([&] { receiver.leave(to, lo); }), std::errc::address_not_available));
+    });
+}
+
 TEST_CASE("a group is joined once and left once", "[os][udp][multicast]") {
     const std::uint32_t lo = interface_index("lo");
     for (const Address& group : {Address{"239.255.77.1", 0}, Address{"ff01::77:1", 0}}) {
         UdpSocket socket{group.is_v6() ? Address::any_v6(0) : Address::any_v4(0)};
-        socket.multicast_interface(lo);
-        socket.multicast_hops(0);
-        socket.multicast_all(false);
         socket.join(group, lo);
         REQUIRE(is(error_of([&] { socket.join(group, lo); }), std::errc::address_in_use));
         socket.leave(group, lo);
@@ -362,6 +427,56 @@ TEST_CASE("a group is joined once and left once", "[os][udp][multicast]") {
         REQUIRE(is(error_of([&] { socket.join(Address::loopback_v4(0), lo); }),
                    std::errc::invalid_argument));
     }
+}
+
+TEST_CASE("an IPv6 group's scope is the interface, if none is named", "[os][udp][multicast]") {
+    const std::uint32_t lo = interface_index("lo");
+    const Address plain{"ff02::77:1", 0};
+    const Address scoped{"ff02::77:1%lo", 0};
+    UdpSocket socket{Address::any_v6(0)};
+    socket.join(scoped);
+    REQUIRE(is(error_of([&] { socket.join(plain, lo); }), std::errc::address_in_use));
+    socket.leave(scoped);
+    REQUIRE(is(error_of([&] { socket.leave(plain, lo); }), std::errc::address_not_available));
+    REQUIRE(is(error_of([&] { socket.join(scoped, 999'999); }), std::errc::no_such_device));
+}
+
+TEST_CASE("an IPv4 socket says that it joins no group of IPv6", "[os][udp][multicast]") {
+    UdpSocket socket{Address::any_v4(0)};
+    const Address group{"ff02::77:1", 7};
+    for (const auto& call : {&UdpSocket::join, &UdpSocket::leave}) {
+        try {
+            (socket.*call)(group, interface_index("lo"));
+            FAIL("joined");
+        } catch (const std::system_error& error) {
+            REQUIRE(is(error.code(), std::errc::address_family_not_supported));
+            REQUIRE(std::string{error.what()}.find(group.to_string()) != std::string::npos);
+        }
+    }
+}
+
+TEST_CASE("what is wrong with a multicast option is told by its name", "[os][udp][multicast]") {
+    const auto says = [](auto&& call, std::errc errc, std::string_view option) {
+        try {
+            call();
+        } catch (const std::system_error& error) {
+            return is(error.code(), errc) &&
+                   std::string_view{error.what()}.find(option) != std::string_view::npos;
+        }
+        return false;
+    };
+    UdpSocket four{Address::any_v4(0)};
+    UdpSocket six{Address::any_v6(0)};
+    for (const int hops : {-2, 256}) {
+        REQUIRE(says([&] { four.multicast_hops(hops); }, std::errc::invalid_argument,
+                     "IP_MULTICAST_TTL"));
+        REQUIRE(says([&] { six.multicast_hops(hops); }, std::errc::invalid_argument,
+                     "IPV6_MULTICAST_HOPS"));
+    }
+    REQUIRE(says([&] { four.multicast_interface(999'999); }, std::errc::address_not_available,
+                 "IP_MULTICAST_IF"));
+    REQUIRE(says([&] { six.multicast_interface(999'999); }, std::errc::no_such_device,
+                 "IPV6_MULTICAST_IF"));
 }
 
 TEST_CASE("who sends to a group says whether this machine gets it", "[os][udp][multicast]") {
@@ -376,6 +491,13 @@ TEST_CASE("who sends to a group says whether this machine gets it", "[os][udp][m
     six.multicast_loop(false);
     REQUIRE(::getsockopt(six.fd(), IPPROTO_IPV6, IPV6_MULTICAST_LOOP, &value, &size) == 0);
     REQUIRE(value == 0);
+}
+
+TEST_CASE("groups of IPv6 are sent to as far as the sender says", "[os][udp][multicast]") {
+    const auto outcome = child_with_wire.run();
+    INFO(outcome.describe());
+    if (outcome.exited_with(not_permitted)) SKIP("no network of one's own is to be had");
+    REQUIRE(outcome.exited_with(0));
 }
 
 TEST_CASE("interfaces are found by name", "[os][udp]") {

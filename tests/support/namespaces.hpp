@@ -3,6 +3,9 @@
 #pragma once
 
 #include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -11,6 +14,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -54,15 +58,97 @@ inline bool mount_small_disk(const std::string& where, const std::string& size) 
 }
 
 /// Requires: a network of one's own.
-inline bool bring_loopback_up() {
+inline bool bring_up(const char* interface) {
     const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     ifreq request{};
-    std::snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
+    std::snprintf(request.ifr_name, sizeof request.ifr_name, "%s", interface);
     request.ifr_flags = IFF_UP | IFF_RUNNING;
     const bool up = ::ioctl(fd, SIOCSIFFLAGS, &request) == 0;
     ::close(fd);
     return up;
 }
+inline bool bring_loopback_up() { return bring_up("lo"); }
+
+/// Two interfaces with a wire between them, up, and with IPv6 addresses at once. False if the
+/// kernel has none such. Requires: a network of one's own.
+class Wire {
+public:
+    static bool lay(const char* name, const char* peer) {
+        // Else addresses are looked for on the wire for a second first.
+        std::ofstream{"/proc/sys/net/ipv6/conf/default/accept_dad"} << "0";
+        if (!make(name, peer) || !bring_up(name) || !bring_up(peer)) return false;
+        while (!has_address(name) || !has_address(peer)) ::sched_yield();
+        return true;
+    }
+
+private:
+    struct Message {
+        nlmsghdr head{};
+        ifinfomsg interface {};
+        char attributes[256]{};
+
+        Message() {
+            head.nlmsg_len = NLMSG_LENGTH(sizeof interface);
+            head.nlmsg_type = RTM_NEWLINK;
+            head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        }
+        char* end() { return reinterpret_cast<char*>(this) + head.nlmsg_len; }
+        /// One that others may be put into, until close().
+        rtattr* open(unsigned short type) {
+            auto* attribute = reinterpret_cast<rtattr*>(end());
+            attribute->rta_type = type;
+            head.nlmsg_len += RTA_LENGTH(0);
+            return attribute;
+        }
+        void close(rtattr* attribute) {
+            attribute->rta_len =
+                static_cast<unsigned short>(end() - reinterpret_cast<char*>(attribute));
+            head.nlmsg_len = NLMSG_ALIGN(head.nlmsg_len);
+        }
+        void add(unsigned short type, const char* text) {
+            rtattr* attribute = open(type);
+            std::strcpy(end(), text);
+            head.nlmsg_len += static_cast<unsigned>(std::strlen(text)) + 1;
+            close(attribute);
+        }
+    };
+    static_assert(sizeof(nlmsghdr) + sizeof(ifinfomsg) + 256 == sizeof(Message));
+
+    static bool has_address(const char* interface) {
+        std::ifstream file{"/proc/net/if_inet6"};
+        for (std::string line; std::getline(file, line);) {
+            if (line.ends_with(' ' + std::string{interface})) return true;
+        }
+        return false;
+    }
+
+    static bool make(const char* name, const char* peer) {
+        Message message;
+        message.add(IFLA_IFNAME, name);
+        rtattr* info = message.open(IFLA_LINKINFO);
+        message.add(IFLA_INFO_KIND, "veth");
+        rtattr* data = message.open(IFLA_INFO_DATA);
+        rtattr* other = message.open(VETH_INFO_PEER);
+        message.head.nlmsg_len += sizeof(ifinfomsg);
+        message.add(IFLA_IFNAME, peer);
+        message.close(other);
+        message.close(data);
+        message.close(info);
+        return ask(message);
+    }
+
+    static bool ask(const Message& message) {
+        struct {
+            nlmsghdr head;
+            nlmsgerr error;
+        } answer{};
+        const int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+        const bool sent = ::send(fd, &message, message.head.nlmsg_len, 0) > 0 &&
+                          ::recv(fd, &answer, sizeof answer, 0) > 0;
+        ::close(fd);
+        return sent && answer.error.error == 0;
+    }
+};
 
 /// Puts `text` in the place of a file. Requires: mounts of one's own.
 inline bool replace_file(const std::string& path, const std::string& by, const std::string& text) {

@@ -107,15 +107,26 @@ public:
     void broadcast(bool on);
 
     // --- multicast; `interface` is one of interface_index(), 0 the system's choice ---
+    // None blocks or is a cancellation point. Each throws std::system_error that names the
+    // group or the option; then nothing has changed.
 
-    /// Throws std::system_error that names the group.
+    /// Gets what is sent to `group`, whose port does not matter, and comes in by `interface`; 0:
+    /// that of an IPv6 group's scope ("ff02::fb%eth0"), if it has one. A socket may join many.
+    /// One of IPv6 may join groups of IPv4, too.
+    /// Throws address_in_use: it has joined; invalid_argument: no group; no_such_device; for an
+    /// IPv6 group address_family_not_supported, of an IPv4 socket.
     void join(const Address& group, std::uint32_t interface = 0);
+    /// Takes one join() with the same arguments back. Throws as it, and address_not_available:
+    /// it has not joined.
     void leave(const Address& group, std::uint32_t interface = 0);
-    /// Where what it sends to groups goes out.
+    // These are for groups of the socket's own family.
+    /// Where what it sends to groups goes out, unless the address sent to has a scope. Throws
+    /// no_such_device, for an IPv4 socket address_not_available: there is none such.
     void multicast_interface(std::uint32_t interface);
     /// Whether this machine gets, too, what it sends to groups; it does by default.
     void multicast_loop(bool on);
-    /// How many routers what it sends to groups may pass; 1 by default: none.
+    /// How many routers less one what it sends to groups may pass, 0 to 255: 0 stays on this
+    /// machine, 1, the default, on its network. -1 restores that. Throws invalid_argument.
     void multicast_hops(int hops);
     /// Whether it also gets what others on this machine joined groups for; it does
     /// by default.
