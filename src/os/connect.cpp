@@ -8,6 +8,7 @@
 
 #include "os/call.hpp"
 #include "os/race.hpp"
+#include "os/tcp_options.hpp"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -19,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace weft::io {
@@ -32,18 +34,25 @@ using detail::RaceResult;
 class Connects {
 public:
     /// Throws std::system_error when there is no epoll instance.
-    explicit Connects(const std::vector<Address>& addresses)
+    Connects(const std::vector<Address>& addresses, const TcpConnectOptions& options)
         : addresses_{addresses},
-          sockets_(addresses.size()),
+          options_{options},
+          streams_(addresses.size()),
           events_{static_cast<int>(checked(system_call<::epoll_create1>(int{EPOLL_CLOEXEC})))} {}
 
-    int begin(std::size_t i) noexcept {
+    /// Throws std::system_error for what is wrong with the options, whatever the address.
+    int begin(std::size_t i) {
         const Address& address = addresses_[i];
         const int family = address.data()->sa_family;
         const long fd =
             system_call<::socket>(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0) return static_cast<int>(fd);
-        sockets_[i] = Descriptor{static_cast<int>(fd)};
+        streams_[i] = TcpStream{static_cast<int>(fd)};
+        detail::set_options(streams_[i], options_);
+        if (options_.local) {
+            const int bound = detail::bind_local(static_cast<int>(fd), *options_.local, address);
+            if (bound < 0) return bound;
+        }
         const long result = system_call<::syscall>(SYS_connect, fd, address.data(), address.size());
         if (result != -EINPROGRESS) return static_cast<int>(result);
         epoll_event event{.events = EPOLLOUT, .data = {.u64 = i}};
@@ -66,7 +75,7 @@ public:
         }
     }
 
-    TcpStream take(std::size_t i) noexcept { return TcpStream{sockets_[i].release()}; }
+    TcpStream take(std::size_t i) noexcept { return std::move(streams_[i]); }
 
 private:
     static long checked(long result) {
@@ -76,18 +85,19 @@ private:
     }
 
     Decided decide(std::size_t i) noexcept {
-        const int fd = sockets_[i].get();
+        const int fd = streams_[i].fd();
         int error = 0;
         socklen_t size = sizeof error;
         system_call<::getsockopt>(fd, SOL_SOCKET, SO_ERROR, &error, &size);
         // Closing it would not do: as long as a child has a copy it would report on.
         system_call<::epoll_ctl>(events_.get(), int{EPOLL_CTL_DEL}, fd, nullptr);
-        if (error != 0) sockets_[i].close();
+        if (error != 0) streams_[i].close();
         return {i, -error};
     }
 
     const std::vector<Address>& addresses_;
-    std::vector<Descriptor> sockets_;
+    const TcpConnectOptions& options_;
+    std::vector<TcpStream> streams_;
     const Descriptor events_;
 };
 
@@ -115,7 +125,7 @@ TcpStream connect_to_any(std::span<const Address> found, const ConnectOptions& o
                          Deadline deadline, std::string_view what) {
     const auto addresses = detail::by_turns(
         found, [&](const Address& each) { return each.is_v6() != found.front().is_v6(); });
-    Connects attempts{addresses};
+    Connects attempts{addresses, options.tcp};
     const RaceResult race =
         detail::run_race(addresses.size(), options.attempt_delay, attempts, deadline);
     if (!race.winner) fail(std::string{what}, addresses, race);

@@ -2,13 +2,39 @@
 #include <weft/io/tcp.hpp>
 
 #include "os/socket_call.hpp"
+#include "os/tcp_options.hpp"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace weft::io {
+
+namespace detail {
+
+void set_options(TcpStream& stream, const TcpConnectOptions& options) {
+    if (options.receive_buffer != 0) stream.receive_buffer(options.receive_buffer);
+    if (options.send_buffer != 0) stream.send_buffer(options.send_buffer);
+    if (options.no_delay) stream.no_delay(true);
+    if (options.keep_alive) stream.keep_alive(true, *options.keep_alive);
+}
+
+int bind_local(int fd, const Address& local, const Address& peer) noexcept {
+    if (local.is_v6() != peer.is_v6()) return -EAFNOSUPPORT;
+    const int on = 1;
+    const socklen_t size = sizeof on;
+    // Else an earlier connection in TIME_WAIT bars the port, as do others with other peers.
+    system_call<::setsockopt>(fd, SOL_SOCKET, SO_REUSEADDR, &on, size);
+    if (local.port() == 0) {
+        system_call<::setsockopt>(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, size);
+    }
+    return static_cast<int>(
+        system_call<::bind>(fd, local.data(), static_cast<socklen_t>(local.size())));
+}
+
+}  // namespace detail
 
 using detail::check;
 using detail::get_option;
@@ -18,7 +44,16 @@ using detail::set_option;
 // --- TcpStream ---
 
 TcpStream TcpStream::connect(const Address& peer, Deadline deadline) {
+    return connect(peer, TcpConnectOptions{}, deadline);
+}
+
+TcpStream TcpStream::connect(const Address& peer, const TcpConnectOptions& options,
+                             Deadline deadline) {
     TcpStream stream{detail::open_socket(SOCK_STREAM, "connect to", peer)};
+    detail::set_options(stream, options);
+    if (const auto& local = options.local) {
+        check(detail::bind_local(stream.fd(), *local, peer), "connect from", *local);
+    }
     Operation operation{Request{.code = Request::Code::connect,
                                 .fd = stream.fd(),
                                 .buffer = peer.data(),

@@ -147,6 +147,35 @@ TEST_CASE("when none answers, the error lists each and what was wrong", "[os][co
     });
 }
 
+TEST_CASE("a host is connected to with the options of a stream", "[os][connect]") {
+    on_workers_and_io([] {
+        const Refusing v6{Address::loopback_v6(0)};
+        TcpListener listener{Address::loopback_v4(0)};
+        const weft::io::TcpConnectOptions tcp{.local = Address{"127.0.0.2", 0},
+                                              .receive_buffer = 8192,
+                                              .no_delay = true,
+                                              .keep_alive = weft::io::KeepAlive{}};
+        const auto by_name =
+            weft::io::connect("127.0.0.1", listener.local_address().port(), {.tcp = tcp});
+        const std::vector both{v6.address, listener.local_address()};  // one has no such address
+        const auto by_address = weft::io::connect(both, {.tcp = tcp});
+        for (const auto* stream : {&by_name, &by_address}) {
+            REQUIRE(stream->local_address().host() == "127.0.0.2");
+            REQUIRE(stream->receive_buffer() == 2 * 8192);
+            REQUIRE(stream->no_delay());
+            REQUIRE(stream->keep_alive());
+        }
+        const std::size_t before = open_fds();
+        const auto error_with = [&](const weft::io::TcpConnectOptions& options) {
+            return error_of([&] { weft::io::connect({&v6.address, 1}, {.tcp = options}); });
+        };
+        REQUIRE(is(error_with(tcp), std::errc::address_family_not_supported));
+        REQUIRE(is(error_with({.keep_alive = weft::io::KeepAlive{.count = 128}}),
+                   std::errc::invalid_argument));
+        REQUIRE(open_fds() == before);
+    });
+}
+
 TEST_CASE("an attempt that failed while a child has a copy of it is not taken for one that won",
           "[os][connect]") {
     std::optional<Silent> first{std::in_place};

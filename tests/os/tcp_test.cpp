@@ -3,6 +3,7 @@
 #include "sched/worker.hpp"
 #include "support/catch.hpp"
 #include "support/hand_clock.hpp"
+#include "support/process.hpp"
 #include "support/runtime.hpp"
 
 #include <weft/cancelled.hpp>
@@ -424,6 +425,86 @@ TEST_CASE("options that are set are what the system says", "[os][tcp]") {
         listener.receive_buffer(8192);
         REQUIRE(listener.receive_buffer() == 2 * 8192);
     }
+}
+
+TEST_CASE("a stream is connected with the options it is given", "[os][tcp]") {
+    on_workers_and_io([] {
+        for (const auto& here : {Address::loopback_v4(0), Address::loopback_v6(0)}) {
+            TcpListener listener{here};
+            const auto stream = TcpStream::connect(
+                listener.local_address(),
+                {.receive_buffer = 8192,
+                 .send_buffer = 16384,
+                 .no_delay = true,
+                 .keep_alive = weft::io::KeepAlive{.idle = 60s, .interval = 5s, .count = 3}},
+                10s);
+            REQUIRE(stream.receive_buffer() == 2 * 8192);
+            REQUIRE(stream.send_buffer() == 2 * 16384);
+            REQUIRE(stream.no_delay());
+            REQUIRE(stream.keep_alive());
+            int idle = 0;
+            socklen_t size = sizeof idle;
+            REQUIRE(::getsockopt(stream.fd(), IPPROTO_TCP, TCP_KEEPIDLE, &idle, &size) == 0);
+            REQUIRE(idle == 60);
+        }
+    });
+}
+
+TEST_CASE("a stream comes from the address it is told to", "[os][tcp]") {
+    on_workers_and_io([] {
+        TcpListener first{Address::loopback_v4(0)};
+        TcpListener second{Address::loopback_v4(0)};
+        auto one = TcpStream::connect(first.local_address(), {.local = Address{"127.0.0.2", 0}});
+        auto at_first = first.accept();
+        REQUIRE(at_first.peer_address().host() == "127.0.0.2");
+        REQUIRE(at_first.peer_address() == one.local_address());
+        // Its port serves for another peer, and again when it is closed.
+        const Address local = one.local_address();
+        one.close();
+        read_text(at_first);
+        at_first.close();
+        for (int i = 0; i < 2; ++i) {
+            auto other = TcpStream::connect(second.local_address(), {.local = local});
+            auto again = TcpStream::connect(first.local_address(), {.local = local});
+            REQUIRE(other.local_address() == local);
+            REQUIRE(again.local_address() == local);
+            REQUIRE(second.accept().peer_address() == local);
+            other.linger(0);
+            again.linger(0);
+            first.accept();
+        }
+        TcpListener six{Address::loopback_v6(0)};
+        const auto stream =
+            TcpStream::connect(six.local_address(), {.local = Address::loopback_v6(0)});
+        REQUIRE(stream.local_address().is_v6());
+    });
+}
+
+TEST_CASE("what is refused of a connection's options leaves nothing open", "[os][tcp]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v4(0)};
+        const Address peer = listener.local_address();
+        const std::size_t before = open_fds();
+        const auto refused = [&](const weft::io::TcpConnectOptions& options, std::errc errc,
+                                 const std::string& name) {
+            try {
+                TcpStream::connect(peer, options);
+            } catch (const std::system_error& error) {
+                INFO(error.what());
+                REQUIRE(is(error.code(), errc));
+                REQUIRE(std::string{error.what()}.find(name) != std::string::npos);
+                return open_fds() == before;
+            }
+            return false;
+        };
+        REQUIRE(refused({.local = Address{"192.0.2.1", 7}}, std::errc::address_not_available,
+                        "192.0.2.1:7"));
+        REQUIRE(refused({.local = Address::loopback_v6(0)}, std::errc::address_family_not_supported,
+                        "[::1]:0"));
+        REQUIRE(refused({.local = peer}, std::errc::address_in_use, peer.to_string()));
+        REQUIRE(refused({.keep_alive = weft::io::KeepAlive{.count = 128}},
+                        std::errc::invalid_argument, "TCP_KEEPCNT"));
+    });
 }
 
 TEST_CASE("keep-alive is timed as asked, and nonsense refused", "[os][tcp]") {

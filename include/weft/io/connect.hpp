@@ -18,6 +18,8 @@ struct ConnectOptions {
     Family family = Family::any;
     /// How long an address has before the next is tried beside it.
     std::chrono::milliseconds attempt_delay{250};
+    /// Of each attempt. Addresses of another family than that of `tcp.local` fail.
+    TcpConnectOptions tcp{};
 };
 
 /// Connects to the first of a host's addresses that answers: "Happy Eyeballs", RFC 8305.
@@ -27,8 +29,8 @@ struct ConnectOptions {
 ///
 /// Blocks: until one is connected, all have failed, or `deadline`. Cancellation point.
 /// Throws std::system_error as resolve() does; with the error of the address that failed
-/// last when all have, or timed_out, and with the error of each in its text. Then nothing
-/// is open.
+/// last when all have, or timed_out, and with the error of each in its text; with the name of one
+/// of `options.tcp` that is refused. Then nothing is open.
 /// Thread safety: any fiber or thread.
 WEFT_API TcpStream connect(std::string_view host, std::string_view service,
                            Deadline deadline = Deadline::never());

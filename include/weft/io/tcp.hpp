@@ -7,6 +7,7 @@
 #include <weft/io/stream_socket.hpp>
 
 #include <chrono>
+#include <optional>
 
 namespace weft::io {
 
@@ -15,6 +16,18 @@ struct KeepAlive {
     std::chrono::seconds idle{7200};    ///< after so much silence
     std::chrono::seconds interval{75};  ///< then as often as that
     int count = 9;                      ///< unanswered, they end the connection with timed_out
+};
+
+/// How a connection is made: what its socket is told before.
+struct TcpConnectOptions {
+    /// Where it comes from; none: the system's choice. Port 0: the system picks one when it knows
+    /// the peer, so that one port serves for many peers. One that is named may be shared by
+    /// connections that named theirs, too, to other peers; one in TIME_WAIT does not bar it.
+    std::optional<Address> local{};
+    int receive_buffer = 0;  ///< as Socket::receive_buffer(); 0: the system's, which grows
+    int send_buffer = 0;     ///< the same
+    bool no_delay = false;
+    std::optional<KeepAlive> keep_alive{};  ///< none: off
 };
 
 /// One TCP connection: a StreamSocket, where reading and writing are described.
@@ -26,9 +39,16 @@ public:
     TcpStream(TcpStream&&) noexcept = default;
     TcpStream& operator=(TcpStream&&) noexcept = default;
 
-    /// Connects. Blocks: until connected, refused or `deadline`.
-    /// Throws std::system_error with the socket's error; then nothing is open.
+    /// Connects.
+    ///
+    /// Blocks: until connected, refused or `deadline`. Cancellation point.
+    /// Throws std::system_error that names the address: connection_refused, timed_out, ...; of
+    /// `local` address_not_available, address_in_use, and address_family_not_supported when `peer`
+    /// is of the other family; of another option its name. Then nothing is open.
+    /// Thread safety: any fiber or thread.
     static TcpStream connect(const Address& peer, Deadline deadline = Deadline::never());
+    static TcpStream connect(const Address& peer, const TcpConnectOptions& options,
+                             Deadline deadline = Deadline::never());
 
     /// Whether small writes go out at once instead of waiting to be joined.
     void no_delay(bool on);
