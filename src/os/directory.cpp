@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -66,9 +67,19 @@ const DirectoryEntry* Directory::next(Deadline deadline) {
 }
 
 Results<DirectoryEntry> list_directory(std::string_view path, Deadline deadline) {
+    return list_directory(path, std::numeric_limits<std::size_t>::max(), deadline);
+}
+
+Results<DirectoryEntry> list_directory(std::string_view path, std::size_t most, Deadline deadline) {
     std::vector<DirectoryEntry> found;
     Directory all{path, deadline};
-    while (const DirectoryEntry* entry = all.next(deadline)) found.push_back(*entry);
+    while (const DirectoryEntry* entry = all.next(deadline)) {
+        if (found.size() == most) {
+            const std::string what = "list at most " + std::to_string(most) + " entries of";
+            detail::throw_path_error(-EOVERFLOW, detail::describe(what.c_str(), path));
+        }
+        found.push_back(*entry);
+    }
     Results<DirectoryEntry> results{found.size()};
     for (DirectoryEntry& entry : found) results.add([&entry] { return std::move(entry); });
     return results;

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <limits>
 #include <string>
 #include <system_error>
 
@@ -148,19 +149,39 @@ bool make_directories(std::string_view path, std::uint32_t permissions, Deadline
 
 // --- whole files ---
 
-// Until it ends, since files of /proc do not know their size.
+namespace {
+
+constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max() / 4;  // can be doubled
+
+void check_size(std::size_t size, std::size_t most, std::string_view path) {
+    if (size <= most) return;
+    const std::string what = "read at most " + std::to_string(most) + " bytes of";
+    detail::throw_path_error(-EFBIG, detail::describe(what.c_str(), path));
+}
+
+}  // namespace
+
 std::string read_file(std::string_view path, Deadline deadline) {
+    return read_file(path, no_limit, deadline);
+}
+
+// Until it ends, since files of /proc do not know their size.
+std::string read_file(std::string_view path, std::size_t most, Deadline deadline) {
     constexpr std::size_t least = 4096;
+    most = std::min(most, no_limit);
     File file = File::open(path, OpenMode::read, 0, deadline);
+    const std::size_t expected = file.size();
+    check_size(expected, most, path);
     // Room for one byte more, so that the end is seen without growing.
-    std::string text(std::max<std::size_t>(file.size() + 1, least), '\0');
+    std::string text(std::min(std::max(expected, least), most) + 1, '\0');
     for (std::size_t size = 0;;) {
         size += file.read_exactly(std::as_writable_bytes(std::span{text}).subspan(size), deadline);
+        check_size(size, most, path);
         if (size < text.size()) {
             text.resize(size);
             return text;
         }
-        text.resize(2 * size);
+        text.resize(std::min(2 * size, most + 1));
     }
 }
 

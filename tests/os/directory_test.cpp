@@ -11,6 +11,8 @@
 #include <weft/this_fiber.hpp>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <set>
 #include <string>
@@ -65,6 +67,29 @@ TEST_CASE("a large directory comes in pieces, each name once", "[os][directory]"
         REQUIRE(count == made.size());
         REQUIRE(found == made);
         REQUIRE(directory.next() == nullptr);
+    });
+}
+
+TEST_CASE("a directory with more entries than asked for is refused", "[os][directory]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        REQUIRE(weft::io::list_directory(scratch.directory(), 0).empty());
+        for (const char* name : {"a", "b", "c"}) weft::io::write_file(scratch.path(name), "");
+        REQUIRE(weft::io::list_directory(scratch.directory(), 3).size() == 3);
+        REQUIRE(weft::io::list_directory(scratch.directory(), SIZE_MAX).size() == 3);
+        const std::size_t before = open_fds();
+        for (const std::size_t most : {0u, 2u}) {
+            try {
+                weft::io::list_directory(scratch.directory(), most);
+                FAIL("listed");
+            } catch (const std::system_error& error) {
+                REQUIRE(is(error.code(), std::errc::value_too_large));
+                const std::string what = error.what();
+                REQUIRE(what.find(std::to_string(most) + " entries") != what.npos);
+                REQUIRE(what.find(scratch.directory()) != what.npos);
+            }
+        }
+        REQUIRE(open_fds() == before);
     });
 }
 

@@ -1,6 +1,7 @@
 #include "support/busy_threads.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
+#include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/scratch.hpp"
 
@@ -95,6 +96,40 @@ TEST_CASE("directories are made as deep as they are to be", "[os][file_system]")
         int made = 0;
         for (auto& each : makers) made += each.get() ? 1 : 0;
         REQUIRE(made == 1);
+    });
+}
+
+TEST_CASE("a file that is larger than asked for is refused", "[os][file_system]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::size_t open_before = open_fds();
+        for (const std::size_t size : {0u, 1u, 4095u, 4096u, 4097u, 300'000u}) {
+            const std::string text(size, 'x');
+            io::write_file(scratch.path(), text);
+            REQUIRE(io::read_file(scratch.path(), size) == text);
+            REQUIRE(io::read_file(scratch.path(), size + 1) == text);
+            REQUIRE(io::read_file(scratch.path(), SIZE_MAX, 10s) == text);
+            if (size == 0) continue;
+            try {
+                io::read_file(scratch.path(), size - 1);
+                FAIL("read");
+            } catch (const std::system_error& error) {
+                REQUIRE(is(error.code(), std::errc::file_too_large));
+                const std::string what = error.what();
+                REQUIRE(what.find(std::to_string(size - 1) + " bytes") != what.npos);
+                REQUIRE(what.find(scratch.path()) != what.npos);
+            }
+        }
+        // These tell no size, and the last has no end.
+        const std::size_t status = io::read_file("/proc/self/limits").size();
+        REQUIRE(io::read_file("/proc/self/limits", status).size() == status);
+        for (const std::size_t most : {std::size_t{0}, std::size_t{1}, status - 1}) {
+            REQUIRE(is(error_of([&] { io::read_file("/proc/self/limits", most); }),
+                       std::errc::file_too_large));
+        }
+        REQUIRE(
+            is(error_of([] { io::read_file("/dev/zero", 100'000); }), std::errc::file_too_large));
+        REQUIRE(open_fds() == open_before);
     });
 }
 

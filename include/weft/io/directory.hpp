@@ -80,8 +80,12 @@ private:
     DirectoryEntry entry_;
 };
 
-/// All that is in a directory. Blocks and throws as Directory does.
+/// All that is in a directory, however much. Blocks and throws as Directory does.
 WEFT_API Results<DirectoryEntry> list_directory(std::string_view path,
+                                                Deadline deadline = Deadline::never());
+/// The same of a directory of at most `most` entries. Throws value_too_large when it comes upon
+/// one more.
+WEFT_API Results<DirectoryEntry> list_directory(std::string_view path, std::size_t most,
                                                 Deadline deadline = Deadline::never());
 
 }  // namespace weft::io
