@@ -48,6 +48,11 @@ struct Options {
     std::size_t main_stack_size = 0;
     /// WEFT_IO=auto|uring|epoll.
     Io io = Io::automatic;
+    /// OS threads for what no driver can wait for: through epoll all that is done to files,
+    /// through io_uring what rings do not know, such as listing directories and locking. They are
+    /// started when there is none idle, and stay; what finds all of them busy waits for one.
+    /// 0: WEFT_FILE_THREADS, else 8. At most 1024.
+    unsigned file_threads = 0;
     /// For how long at most a worker looks for more to do before it sleeps, where that
     /// found some of late and there is a CPU for each worker; 0: never. Negative:
     /// WEFT_SPIN_US, else 20. What comes within it is served some microseconds earlier, and

@@ -5,7 +5,7 @@
 // Shared by the drivers of one runtime; those of io_uring send it what their kernel's
 // rings do not know.
 //
-// Threads are started when an operation finds none idle, at most max_threads;
+// Threads are started when an operation finds none idle, as many as it may have;
 // an idle one sleeps on its own futex, and the one that slept last is woken
 // first. They block all signals and run no weft code but Operation::complete().
 // A call that waits for others has a thread of its own, which ends with it: a few such, closes of
@@ -26,19 +26,20 @@
 
 #include <weft/detail/wait_queue.hpp>
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <thread>
+#include <vector>
 
 namespace weft::detail {
 
 class Offload {
 public:
-    static constexpr std::size_t max_threads = 8;
+    static constexpr std::size_t default_threads = 8;
 
-    Offload() noexcept = default;
+    /// Of at most so many threads, and at least one. Throws std::bad_alloc.
+    explicit Offload(std::size_t most_threads = default_threads) : slots_(most_threads) {}
     Offload(const Offload&) = delete;
     Offload& operator=(const Offload&) = delete;
     ~Offload() { stop(); }
@@ -85,7 +86,7 @@ private:
     OperationList queue_;
     Slot* idle_ = nullptr;
     bool stopping_ = false;
-    std::array<Slot, max_threads> slots_;
+    std::vector<Slot> slots_;  // never resized
     // --- any thread ---
     std::atomic<std::uint32_t> alone_{0};  // futex: threads that run one call only
 };

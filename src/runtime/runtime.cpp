@@ -39,6 +39,9 @@ namespace detail {
 
 // What a Runtime owns, in the order of construction.
 struct RuntimeParts {
+    explicit RuntimeParts(const Options& options)
+        : settings{resolve(options)}, offload{settings.file_threads} {}
+
     Settings settings;
     UringSupport uring;
     Offload offload;  // outlives the drivers
@@ -110,9 +113,8 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
 }  // namespace
 }  // namespace detail
 
-Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts} {
+Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts{options}} {
     try {
-        parts_->settings = detail::resolve(options);
         if (parts_->settings.detect_cycles) detail::watch_cycles();
         if (parts_->settings.watch_lock_order) detail::watch_lock_order();
         parts_->scheduler = detail::make_scheduler(*parts_, this);

@@ -1,7 +1,8 @@
-// Layer: runtime. Uses: base, context.
+// Layer: runtime. Uses: base, context, io.
 #include "runtime/settings.hpp"
 
 #include "context/stack.hpp"
+#include "io/offload.hpp"
 #include "runtime/cpus.hpp"
 
 #include <weft/cancelled.hpp>
@@ -20,7 +21,7 @@ namespace weft::detail {
 
 namespace {
 
-constexpr unsigned most_workers = 1024;
+constexpr unsigned most_threads = 1024;
 constexpr std::size_t default_stack_size = (256 << 10) - Stack::guard_size;
 constexpr std::size_t default_main_stack_size = 8 << 20;
 constexpr std::uint64_t default_spin_us = 20;
@@ -52,10 +53,11 @@ Io io_from_environment() {
     refuse("WEFT_IO", all, "one of auto, uring, epoll is wanted");
 }
 
-std::uint32_t resolve_workers(unsigned asked, unsigned usable) {
-    const std::uint64_t count = asked != 0 ? asked : number_from("WEFT_WORKERS").value_or(usable);
-    if (count == 0 || count > most_workers) {
-        refuse(asked != 0 ? "Options::workers" : "WEFT_WORKERS", std::to_string(count),
+std::uint32_t resolve_threads(unsigned asked, const char* option, const char* variable,
+                              std::size_t otherwise) {
+    const std::uint64_t count = asked != 0 ? asked : number_from(variable).value_or(otherwise);
+    if (count == 0 || count > most_threads) {
+        refuse(asked != 0 ? option : variable, std::to_string(count),
                "from 1 to 1024 are possible");
     }
     return static_cast<std::uint32_t>(count);
@@ -116,7 +118,10 @@ void report_on_stderr(std::uint64_t id, std::string_view name, std::exception_pt
 Settings resolve(const Options& options) {
     const Cpus cpus = usable_cpus();
     Settings settings{};
-    settings.workers = resolve_workers(options.workers, cpus.workers);
+    settings.workers =
+        resolve_threads(options.workers, "Options::workers", "WEFT_WORKERS", cpus.workers);
+    settings.file_threads = resolve_threads(options.file_threads, "Options::file_threads",
+                                            "WEFT_FILE_THREADS", Offload::default_threads);
     settings.stack_size = resolve_stack_size(options.stack_size);
     settings.main_stack_size = checked_stack(
         "Options::main_stack_size",

@@ -14,6 +14,7 @@ struct Settings {
     std::size_t stack_size;
     std::size_t main_stack_size;
     Io io;
+    std::uint32_t file_threads;
     UnhandledHandler on_unhandled;
     std::chrono::nanoseconds spin;
     bool force_migrate;

@@ -178,7 +178,7 @@ TEST_CASE("what was handed over and has not begun is cancelled", "[io][uring][fi
                           },
                           &open};
         std::vector<std::unique_ptr<Operation>> all;
-        for (std::size_t i = 0; i < Offload::max_threads + 1; ++i) {
+        for (std::size_t i = 0; i < Offload::default_threads + 1; ++i) {
             const Request request{.code = Code::call, .extra = &call};
             all.push_back(std::make_unique<Operation>(request));
             driver.submit(*all.back());

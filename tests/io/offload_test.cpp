@@ -117,7 +117,7 @@ void expect_over(const Operations& openings) {
 Operations as_many_as_threads(const Request& request, Offload& offload,
                               std::atomic<std::size_t>& in_flight) {
     Operations openings;
-    for (std::size_t i = 0; i < Offload::max_threads; ++i) {
+    for (std::size_t i = 0; i < Offload::default_threads; ++i) {
         openings.push_back(std::make_unique<Operation>(request));
         offload.submit(*openings.back(), in_flight);
     }
@@ -137,10 +137,27 @@ TEST_CASE("each operation is carried out once, by a bounded number of threads", 
     }
     for (const auto& each : operations) CHECK(each->await() == 0);
     CHECK(offload.threads() >= 1);
-    CHECK(offload.threads() <= Offload::max_threads);
+    CHECK(offload.threads() <= Offload::default_threads);
     offload.stop();
     CHECK(in_flight.load() == 0);
     CHECK(offload.threads() == 0);
+}
+
+TEST_CASE("there are no more threads than it may have", "[io][offload]") {
+    for (const std::size_t most : {1u, 3u, 20u}) {
+        std::atomic<std::size_t> in_flight{0};
+        const Fifo fifo;
+        Offload offload{most};
+        Operations openings;
+        for (std::size_t i = 0; i < most + 2; ++i) {
+            openings.push_back(std::make_unique<Operation>(fifo.opening()));
+            offload.submit(*openings.back(), in_flight);
+        }
+        CHECK(offload.threads() == most);
+        const Releaser releaser{fifo};
+        expect_over(openings);
+        CHECK(offload.threads() == most);
+    }
 }
 
 TEST_CASE("what has not begun is cancelled at once, what has goes on", "[io][offload][cancel]") {

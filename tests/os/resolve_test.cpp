@@ -39,22 +39,6 @@ using weft::io::Family;
 using weft::io::resolve;
 using weft::io::ResolveError;
 
-namespace {
-
-/// How many threads of this process are named so.
-std::size_t threads_named(std::string_view prefix) {
-    std::size_t count = 0;
-    for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
-        std::ifstream file{task.path() / "comm"};
-        std::string name;
-        std::getline(file, name);
-        if (name.starts_with(prefix)) ++count;
-    }
-    return count;
-}
-
-}  // namespace
-
 // The first, for it counts threads.
 TEST_CASE("numbers need no look-up", "[os][resolve]") {
     on_workers_and_io([] {

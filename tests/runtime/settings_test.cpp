@@ -2,9 +2,13 @@
 #include "runtime/settings.hpp"
 
 #include "runtime/cpus.hpp"
+#include "support/busy_threads.hpp"
 #include "support/catch.hpp"
+#include "support/errors.hpp"
 #include "support/process.hpp"
+#include "support/runtime.hpp"
 
+#include <weft/io/directory.hpp>
 #include <weft/runtime.hpp>
 #include <weft/this_fiber.hpp>
 
@@ -13,11 +17,14 @@
 #include <chrono>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
 using namespace std::chrono_literals;
 using weft::detail::resolve;
 using weft::test::Child;
 using weft::test::Environment;
+using weft::test::error_of;
+using weft::test::is;
 using weft::test::Outcome;
 
 namespace {
@@ -52,8 +59,8 @@ const Child on_one_cpu{"workers on one CPU", [] {
 }  // namespace
 
 TEST_CASE("malformed variables are refused by name and value", "[settings]") {
-    for (const char* variable : {"WEFT_WORKERS", "WEFT_STACK_SIZE", "WEFT_FORCE_MIGRATE",
-                                 "WEFT_DETECT_CYCLES", "WEFT_LOCK_ORDER"}) {
+    for (const char* variable : {"WEFT_WORKERS", "WEFT_FILE_THREADS", "WEFT_STACK_SIZE",
+                                 "WEFT_FORCE_MIGRATE", "WEFT_DETECT_CYCLES", "WEFT_LOCK_ORDER"}) {
         for (const char* value :
              {"many", "-1", "4x", " 4", "0x10", "1.5", "99999999999999999999999"}) {
             const std::string message = refusal(variable, value);
@@ -68,11 +75,13 @@ TEST_CASE("malformed variables are refused by name and value", "[settings]") {
 }
 
 TEST_CASE("numbers out of range are refused by name and value", "[settings]") {
-    for (const char* value : {"0", "1025", "1000000000000"}) {
-        const std::string message = refusal("WEFT_WORKERS", value);
-        INFO(message);
-        CHECK(names(message, "WEFT_WORKERS"));
-        CHECK(names(message, value));
+    for (const char* variable : {"WEFT_WORKERS", "WEFT_FILE_THREADS"}) {
+        for (const char* value : {"0", "1025", "1000000000000"}) {
+            const std::string message = refusal(variable, value);
+            INFO(message);
+            CHECK(names(message, variable));
+            CHECK(names(message, value));
+        }
     }
     for (const char* value : {"1099511627776", "18446744073709551615"}) {
         const std::string message = refusal("WEFT_STACK_SIZE", value);
@@ -84,6 +93,7 @@ TEST_CASE("numbers out of range are refused by name and value", "[settings]") {
 
 TEST_CASE("options out of range are refused", "[settings]") {
     CHECK_THROWS_AS(resolve({.workers = 1025}), std::invalid_argument);
+    CHECK_THROWS_AS(resolve({.file_threads = 1025}), std::invalid_argument);
     CHECK_THROWS_AS(resolve({.stack_size = SIZE_MAX}), std::invalid_argument);
     CHECK_THROWS_AS(resolve({.main_stack_size = SIZE_MAX}), std::invalid_argument);
     CHECK_THROWS_AS(weft::Runtime{{.workers = 5000}}, std::invalid_argument);
@@ -93,11 +103,15 @@ TEST_CASE("variables fill in what the options leave open, and no more", "[settin
     const Environment workers{"WEFT_WORKERS", "3"};
     const Environment stack{"WEFT_STACK_SIZE", "100000"};
     const Environment io{"WEFT_IO", "epoll"};
+    const Environment files{"WEFT_FILE_THREADS", "4"};
     const auto from_environment = resolve({});
     CHECK(from_environment.workers == 3);
     CHECK(from_environment.stack_size == 100'000);
     CHECK(from_environment.io == weft::Io::epoll);
-    const auto from_options = resolve({.workers = 5, .stack_size = 70'000, .io = weft::Io::uring});
+    CHECK(from_environment.file_threads == 4);
+    const auto from_options =
+        resolve({.workers = 5, .stack_size = 70'000, .io = weft::Io::uring, .file_threads = 6});
+    CHECK(from_options.file_threads == 6);
     CHECK(from_options.workers == 5);
     CHECK(from_options.stack_size == 70'000);
     CHECK(from_options.io == weft::Io::uring);
@@ -107,11 +121,13 @@ TEST_CASE("an empty variable is none", "[settings]") {
     const Environment workers{"WEFT_WORKERS", ""};
     const Environment stack{"WEFT_STACK_SIZE", ""};
     const Environment io{"WEFT_IO", ""};
+    const Environment files{"WEFT_FILE_THREADS", ""};
     const Environment migrate{"WEFT_FORCE_MIGRATE", ""};
     const auto settings = resolve({});
     CHECK(settings.workers == weft::detail::usable_cpus().workers);
     CHECK(settings.stack_size == 192 << 10);
     CHECK(settings.io == weft::Io::automatic);
+    CHECK(settings.file_threads == 8);
     CHECK_FALSE(settings.force_migrate);
 }
 
@@ -165,6 +181,21 @@ TEST_CASE("a runtime that is not to spin sleeps at once", "[settings]") {
     };
     CHECK(sleeps(0us) >= 25);
     CHECK(sleeps(1s) < 10);
+}
+
+// Method: so many calls last that no thread is free; with fewer threads they would not all begin.
+TEST_CASE("files have as many threads as were asked for, and no more", "[settings]") {
+    for (const weft::Io io : weft::test::available_io()) {
+        for (const unsigned most : {1u, 3u, 12u}) {
+            const auto body = [most] {
+                const weft::test::BusyThreads busy{most};
+                CHECK(
+                    is(error_of([] { weft::io::list_directory("/", 5ms); }), std::errc::timed_out));
+                CHECK(weft::test::threads_named("weft-offload") == most);
+            };
+            weft::run(body, {.workers = 2, .io = io, .file_threads = most});
+        }
+    }
 }
 
 TEST_CASE("a runtime is made of what was asked for", "[settings]") {

@@ -1,4 +1,4 @@
-// All threads of the Offload kept by calls that last.
+// Threads of the Offload kept by calls that last: all, unless a runtime is told otherwise.
 #pragma once
 
 #include "io/offload.hpp"
@@ -12,6 +12,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <stdexcept>
 #include <vector>
 
@@ -20,9 +21,8 @@ namespace weft::test {
 /// While it lives. Method: as many calls as there are threads read from a pipe.
 class BusyThreads {
 public:
-    BusyThreads() {
+    explicit BusyThreads(std::size_t threads = detail::Offload::default_threads) {
         if (::pipe2(pipe_.data(), O_CLOEXEC) != 0) throw std::runtime_error{"no pipe"};
-        constexpr std::size_t threads = detail::Offload::max_threads;
         for (std::size_t i = 0; i < threads; ++i) {
             readers_.push_back(weft::spawn([this] {
                 detail::Operation operation{{.code = detail::Request::Code::call, .extra = &read_}};

@@ -65,6 +65,18 @@ inline std::size_t threads() {
     return count;
 }
 
+/// How many threads of this process are named so.
+inline std::size_t threads_named(std::string_view prefix) {
+    std::size_t count = 0;
+    for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
+        std::ifstream file{task.path() / "comm"};
+        std::string name;
+        std::getline(file, name);
+        if (name.starts_with(prefix)) ++count;
+    }
+    return count;
+}
+
 inline std::size_t mappings() {
     std::ifstream file{"/proc/self/maps"};
     std::size_t count = 0;
