@@ -406,6 +406,40 @@ TEST_CASE("listeners that all workers accept from leave each other places of the
     });
 }
 
+TEST_CASE("a listener to which nobody connects keeps one place for its next connection",
+          "[os][server]") {
+    on_workers_and_io([] {
+        Listening busy;
+        Listening idle;
+        FiberPool pool{3};
+        std::atomic<std::size_t> accepting{0};
+        StreamServer server{
+            Counting{std::move(busy.listener), accepting}, echo, pool, {.grace = for_ever}};
+        server.add(Counting{std::move(idle.listener), accepting});
+        auto serving = weft::spawn([&] { return server.serve(); });
+        while (accepting < 2) weft::this_fiber::yield();
+        auto first = TcpStream::connect(busy.address);
+        auto second = TcpStream::connect(busy.address);
+        ask(first, "1");
+        ask(second, "2");
+        auto third = TcpStream::connect(busy.address);
+        third.write_all("3");
+        // It had many occasions to be accepted.
+        for (int i = 0; i < 50; ++i) ask(first, "1");
+        CHECK(server.accepted() == 2);
+        auto other = TcpStream::connect(idle.address);
+        ask(other, "has a place");
+        CHECK(server.accepted() == 3);
+        first.close();
+        second.close();
+        CHECK(read_text(third) == "3");
+        third.close();
+        other.close();
+        server.stop();
+        CHECK(serving.get());
+    });
+}
+
 TEST_CASE("a cancelled serve() leaves no connection", "[os][server]") {
     on_workers_and_io([] {
         Running running;

@@ -132,13 +132,17 @@ private:
 ///     server.serve();
 ///
 /// While all fibers of the pool are busy nothing is accepted: who connects waits in the
-/// listener's backlog. A listener that waits has a place of the pool for its next connection:
-/// the pool must have more places than there are listeners. Where descriptors run out the listener
-/// waits for some to be closed, and where there is no memory for a fiber, or the pool's initializer
-/// throws, the server tries again from time to time. `handler(stream)` gets the stream as its own,
-/// or by reference; it is closed when the handler is done. What the handler throws goes to the
-/// runtime's handler of unhandled exceptions, except for a cancellation, and ends its connection
-/// only.
+/// listener's backlog. A place of the pool is taken before accept() is called, and is the
+/// connection's then. So a listener to which nobody connects keeps a place all the time, or,
+/// with accept_on_each_worker, as many as there are workers, but no more than the pool's
+/// places divided by the listeners; all others may be connections at once. What it keeps, its next
+/// connection has, though the rest of the pool is busy. A pool with fewer places than there are
+/// listeners lets some of them wait, deaf, for as long as the others keep theirs. Where descriptors
+/// run out the listener waits for some to be closed, and where there is no memory for a fiber, or
+/// the pool's initializer throws, the server tries again from time to time. `handler(stream)` gets
+/// the stream as its own, or by reference; it is closed when the handler is done. What the handler
+/// throws goes to the runtime's handler of unhandled exceptions, except for a cancellation, and
+/// ends its connection only.
 ///
 /// The pool is the server's: stopping ends it. Several listeners may be served, of
 /// one port too (ListenOptions::reuse_port), for the kernel to divide the connections up.
