@@ -223,14 +223,6 @@ namespace {
 
 bool is_open(int fd) noexcept { return call(SYS_fcntl, fd, F_GETFD, 0L) >= 0; }
 
-/// Whether closing it sleeps until the peer has what was sent.
-bool lingers(int fd) noexcept {
-    linger how{};
-    socklen_t size = sizeof how;
-    const int error = call(SYS_getsockopt, fd, long{SOL_SOCKET}, long{SO_LINGER}, &how, &size);
-    return error == 0 && how.l_onoff != 0 && how.l_linger > 0;
-}
-
 void close_by_thread(int fd) noexcept {
     const auto close = [fd]() -> long {
         weft::detail::close_number(fd);
@@ -249,7 +241,8 @@ int close_number_by(int fd, Change&& change) noexcept {
     };
     return answer<int>([&]() -> long {
         // The number is another's at once; what sleeps is the close of a second one.
-        const long kept = lingers(fd) ? call(SYS_fcntl, fd, long{F_DUPFD_CLOEXEC}, 0L) : -1;
+        const long kept =
+            weft::detail::lingers(fd) ? call(SYS_fcntl, fd, long{F_DUPFD_CLOEXEC}, 0L) : -1;
         long result = 0;
         {
             const weft::detail::ClosingNumber closing{fd};

@@ -12,6 +12,7 @@
 
 #include "base/sanitizer.hpp"
 
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -79,5 +80,13 @@ long kernel_call(long number, Args... args) noexcept {
 /// Never repeated: Linux has given the number up even when it says EINTR. Its
 /// other errors are of no use to anybody.
 [[gnu::noinline]] inline void close_number(int fd) noexcept { ::syscall(SYS_close, fd); }
+
+/// Whether closing it sleeps until the peer has what was sent. False for no socket.
+inline bool lingers(int fd) noexcept {
+    ::linger how{};
+    socklen_t size = sizeof how;
+    const long result = kernel_call(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &how, &size);
+    return result == 0 && how.l_onoff != 0 && how.l_linger > 0;
+}
 
 }  // namespace weft::detail

@@ -43,13 +43,17 @@ using detail::set_option;
 
 // --- TcpStream ---
 
+TcpStream::TcpStream(int fd) noexcept : StreamSocket{fd} {
+    if (fd >= 0) descriptor().set_close_sleeps(weft::detail::lingers(fd));
+}
+
 TcpStream TcpStream::connect(const Address& peer, Deadline deadline) {
     return connect(peer, TcpConnectOptions{}, deadline);
 }
 
 TcpStream TcpStream::connect(const Address& peer, const TcpConnectOptions& options,
                              Deadline deadline) {
-    TcpStream stream{detail::open_socket(SOCK_STREAM, "connect to", peer)};
+    TcpStream stream{Own{detail::open_socket(SOCK_STREAM, "connect to", peer)}};
     detail::set_options(stream, options);
     if (const auto& local = options.local) {
         check(detail::bind_local(stream.fd(), *local, peer), "connect from", *local);

@@ -55,6 +55,51 @@ TEST_CASE("closing a stream that lingers waits for the peer, and keeps no worker
     });
 }
 
+// Method: the driver carries such a close out, and counts it, while the worker goes on; on the only
+// worker the close would be done, or have failed, before anybody looked.
+TEST_CASE("a socket that lingered before it was taken over keeps no worker either",
+          "[os][tcp][close]") {
+    for (const auto io : available_io()) {
+        weft::run(
+            [] {
+                auto [client, server] = connection();
+                const std::size_t sent = fill(client);
+                const ::linger how{.l_onoff = 1, .l_linger = 5};
+                REQUIRE(::setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &how, sizeof how) == 0);
+                TcpStream adopted{client.release()};
+                auto moved = std::move(adopted);
+                auto closer = weft::spawn([&moved] { moved.close(); });
+                const auto in_flight = [] {
+                    return weft::Runtime::current().counters().operations;
+                };
+                while (!closer.done() && in_flight() == 0) weft::this_fiber::yield();
+                REQUIRE_FALSE(closer.done());
+                REQUIRE(read_to_end(server).size() == sent);
+                closer.join();
+            },
+            {.workers = 1, .io = io});
+    }
+}
+
+TEST_CASE("a reset or nothing to wait for is closed by the worker itself", "[os][tcp][close]") {
+    for (const auto io : available_io()) {
+        for (const ::linger how : {::linger{1, 0}, ::linger{0, 5}}) {
+            weft::run(
+                [&] {
+                    auto [client, server] = connection();
+                    REQUIRE(::setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &how, sizeof how) ==
+                            0);
+                    TcpStream adopted{client.release()};
+                    const auto before = weft::Runtime::current().counters().switches;
+                    adopted.close();
+                    REQUIRE(weft::Runtime::current().counters().switches == before);
+                },
+                {.workers = 1, .io = io});
+        }
+    }
+    REQUIRE_FALSE(TcpStream{-1}.is_open());
+}
+
 // Method: of more streams than the Offload has threads; a file is worked on by those.
 TEST_CASE("streams that linger keep no file waiting", "[os][tcp][close]") {
     on_workers_and_io([] {

@@ -34,8 +34,8 @@ struct TcpConnectOptions {
 class WEFT_API TcpStream : public StreamSocket {
 public:
     TcpStream() noexcept = default;
-    /// Takes over a connected socket, blocking or not.
-    explicit TcpStream(int fd) noexcept : StreamSocket{fd} {}
+    /// Takes over a connected socket, blocking or not, lingering or not: see linger(). -1: none.
+    explicit TcpStream(int fd) noexcept;
     TcpStream(TcpStream&&) noexcept = default;
     TcpStream& operator=(TcpStream&&) noexcept = default;
 
@@ -67,10 +67,10 @@ public:
     std::chrono::milliseconds user_timeout() const;
 
     /// How long close() and the destructor wait for the peer to have what was sent, while other
-    /// fibers run; that cannot be cancelled, and keeps one of the few threads busy that do what
-    /// disks are waited for. Set by other means they block the thread. With zero it resets the
-    /// connection; negative restores the default, by which it does not wait and what was sent goes
-    /// out all the same.
+    /// fibers run; that cannot be cancelled, and takes a thread of its own. So it is for a
+    /// descriptor with SO_LINGER that is taken over; set by other means afterwards they block the
+    /// thread. With zero it resets the connection; negative restores the default, by which it does
+    /// not wait and what was sent goes out all the same.
     void linger(int seconds);
 
     /// The byte of that name in each packet (of IPv6: its traffic class): the
@@ -83,6 +83,14 @@ public:
 
     Address local_address() const;
     Address peer_address() const;
+
+private:
+    friend class TcpListener;
+    /// Of our own making: it does not linger.
+    struct Own {
+        int fd;
+    };
+    explicit TcpStream(Own socket) noexcept : StreamSocket{socket.fd} {}
 };
 
 /// How a listener is made.
@@ -104,7 +112,7 @@ public:
 
     /// Takes the next connection, as ListenerSocket says.
     TcpStream accept(Deadline deadline = Deadline::never()) {
-        return TcpStream{take(deadline, "accept a TCP connection")};
+        return TcpStream{TcpStream::Own{take(deadline, "accept a TCP connection")}};
     }
 
     Address local_address() const;
