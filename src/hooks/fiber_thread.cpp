@@ -332,20 +332,6 @@ pthread_t hook_pthread_self() {
     return own != nullptr ? reinterpret_cast<pthread_t>(own) : WEFT_ORIGINAL(pthread_self)();
 }
 
-int hook_pthread_kill(pthread_t thread, int signal) {
-    FiberThread* const own = fiber_thread_of(thread);
-    if (own == nullptr) return WEFT_ORIGINAL(pthread_kill)(thread, signal);
-    ThreadSignals* const caller = signals_of_thread(WEFT_FOREIGN_FIBER());
-    if (caller == &own->signals && signal != 0) return send_to_self(*caller, signal);
-    return send_to(own->signals, signal);
-}
-
-// There is no place for the value.
-int hook_pthread_sigqueue(pthread_t thread, int signal, sigval value) {
-    if (fiber_thread_of(thread) != nullptr) return ENOSYS;
-    return WEFT_ORIGINAL(pthread_sigqueue)(thread, signal, value);
-}
-
 int hook_pthread_cancel(pthread_t thread) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own != nullptr) {

@@ -16,6 +16,14 @@ namespace weft::hooks::detail {
 
 namespace {
 
+/// Of the thread for which foreign code calls in a signal's handler; null: it is in none.
+ThreadSignals* signals_in_handler(const void* caller) noexcept {
+    FiberThread* const own = this_fiber_thread();
+    if (own == nullptr || weft_text.has(caller) || hooks_text.has(caller)) return nullptr;
+    const FiberCore* const fiber = running_fiber();
+    return fiber != nullptr && runs_on_its_stack(*fiber) ? nullptr : &own->signals;
+}
+
 bool has_open(const ThreadSignals& own, int signal) noexcept {
     return is_signal(signal) && (own.mask & bit_of(signal)) == 0;
 }
@@ -40,11 +48,28 @@ using namespace weft::hooks::detail;
 // --- the hooks ---
 
 int hook_raise(int signal) {
-    ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());
-    if (own == nullptr) return WEFT_ORIGINAL(raise)(signal);
-    return by_errno(send_to_self(*own, signal));
+    if (ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER()); own != nullptr) {
+        return by_errno(send_to_self(*own, signal));
+    }
+    ThreadSignals* const own = signals_in_handler(__builtin_return_address(0));
+    return own == nullptr ? WEFT_ORIGINAL(raise)(signal) : by_errno(send_in_handler(*own, signal));
 }
 WEFT_OTHER_NAME(int, gsignal, (int signal), raise);
+
+int hook_pthread_kill(pthread_t thread, int signal) {
+    FiberThread* const named = fiber_thread_of(thread);
+    if (named == nullptr) return WEFT_ORIGINAL(pthread_kill)(thread, signal);
+    ThreadSignals& its = named->signals;
+    if (signals_of_thread(WEFT_FOREIGN_FIBER()) == &its) return send_to_self(its, signal);
+    const bool in_its_handler = signals_in_handler(__builtin_return_address(0)) == &its;
+    return in_its_handler ? send_in_handler(its, signal) : send_to(its, signal);
+}
+
+// There is no place for the value.
+int hook_pthread_sigqueue(pthread_t thread, int signal, sigval value) {
+    if (fiber_thread_of(thread) != nullptr) return ENOSYS;
+    return WEFT_ORIGINAL(pthread_sigqueue)(thread, signal, value);
+}
 
 int hook_kill(pid_t pid, int signal) {
     ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());

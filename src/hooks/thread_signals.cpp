@@ -41,6 +41,7 @@ struct Threads {
     pthread_t giver{};
     // --- the first thread only ---
     ThreadSignals* handled_for = nullptr;
+    Signals closed_by_handlers = 0;
 
     weft::detail::SpinLock lock;
     // Guarded by lock.
@@ -113,9 +114,10 @@ bool is_handled(const struct sigaction& action) noexcept {
     return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
 }
 
-/// On the calling OS thread, which blocks them: handles what is pending of them now.
-void let_in(Signals signals) noexcept {
-    const sigset_t set = set_of(signals);
+/// On the calling OS thread, which blocks it: one that is pending is handled now. Not several at
+/// once, for the handler of one is not to be interrupted while it has a lock of weft's.
+void unblock_for_a_moment(int signal) noexcept {
+    const sigset_t set = set_of(bit_of(signal));
     sigset_t before;
     WEFT_ORIGINAL(pthread_sigmask)(SIG_UNBLOCK, &set, &before);
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &before, nullptr);
@@ -129,27 +131,76 @@ void note_handled(ThreadSignals& thread) noexcept {
     if (thread.watches) write_to(thread.wake);
 }
 
-/// Handles what is pending of `signals`, which are open or about to be, for it or the process.
-void handle_pending(ThreadSignals& own, Signals signals) noexcept {
-    Signals alone = 0;
-    {
-        const Held held;
-        alone = own.pending & signals;
-        own.pending &= ~alone;
+void note_handled_if(bool any_handler, ThreadSignals& own) noexcept {
+    if (!any_handler) return;
+    const Held held;
+    note_handled(own);
+}
+
+/// What those handlers keep closed that run for it on the calling OS thread. It is kept here, as
+/// the kernel's mask does not tell it from what that thread blocks for weft's sake.
+Signals& closed_by_handlers(ThreadSignals& thread) noexcept {
+    return Worker::current() == nullptr ? threads.closed_by_handlers : thread.closed_by_handlers;
+}
+
+/// Handles `signal`, which is pending on the calling OS thread, or of the process, for `thread`.
+void let_in(ThreadSignals& thread, int signal) noexcept {
+    const struct sigaction action = action_of(signal);
+    Signals& closed = closed_by_handlers(thread);
+    const Signals before = closed;
+    closed |= signals_of(action.sa_mask);
+    if ((action.sa_flags & SA_NODEFER) == 0) closed |= bit_of(signal);
+    unblock_for_a_moment(signal);
+    closed = before;
+}
+
+/// What is pending for `thread` alone, of those it has open by now, beside `about_to_open`; 0:
+/// none. The caller is to handle it.
+int take_open(ThreadSignals& thread, Signals about_to_open) noexcept {
+    const Held held;
+    Signals open = thread.pending & (~thread.mask | about_to_open) & ~closed_by_handlers(thread);
+    const int signal = take_first(open);
+    if (signal == 0) return 0;
+    thread.pending &= ~bit_of(signal);
+    if (Worker::current() == nullptr) thread.handling |= bit_of(signal);
+    return signal;
+}
+
+/// Handles that. Whether any handler ran.
+bool handle_open(ThreadSignals& thread, Signals about_to_open) noexcept {
+    bool any_handler = false;
+    while (const int signal = take_open(thread, about_to_open)) {
+        any_handler = any_handler || is_handled(action_of(signal));
+        WEFT_ORIGINAL(raise)(signal);
+        let_in(thread, signal);
     }
+    return any_handler;
+}
+
+/// In a fiber: handles what is pending of `signals`, which are open or about to be, for it or the
+/// process, and what the handlers of these send to it.
+void handle_pending(ThreadSignals& own, Signals signals) noexcept {
+    own.closed_by_handlers = 0;  // a handler may have been left by a jump
     sigset_t all;
     WEFT_ORIGINAL(sigpending)(&all);
-    const Signals due = alone | (signals_of(all) & signals);
-    if (due == 0) return;
-    bool any_handler = false;
-    for (Signals rest = due; const int signal = take_first(rest);) {
+    bool any_handler = handle_open(own, signals);
+    for (Signals due = signals_of(all) & signals; const int signal = take_first(due);) {
         any_handler = any_handler || is_handled(action_of(signal));
+        let_in(own, signal);
+        any_handler = handle_open(own, signals) || any_handler;
     }
-    while (const int signal = take_first(alone)) WEFT_ORIGINAL(raise)(signal);
-    let_in(due);
-    const Held held;
-    if (any_handler) note_handled(own);
+    note_handled_if(any_handler, own);
 }
+
+/// False: it is none that is kept here.
+bool make_pending(ThreadSignals& thread, int signal) noexcept {
+    if (!is_signal(signal) || (bit_of(signal) & blockable()) == 0) return false;
+    const Held held;
+    thread.pending |= bit_of(signal);
+    return true;
+}
+
+int raise_by_libc(int signal) noexcept { return WEFT_ORIGINAL(raise)(signal) == 0 ? 0 : errno; }
 
 /// One that a write raised is pending on the worker, which blocks it for weft's own sake.
 void follow_pipe_signal(const ThreadSignals& own, Signals opened, Signals closed) noexcept {
@@ -208,7 +259,8 @@ int take_news(ThreadSignals*& thread) noexcept {
 void handle(ThreadSignals& thread, int signal) noexcept {
     const struct sigaction action = action_of(signal);
     threads.handled_for = &thread;
-    let_in(bit_of(signal));
+    let_in(thread, signal);
+    (void)handle_open(thread, 0);  // what the handler sent to it
     threads.handled_for = nullptr;
     if (is_handled(action)) {
         const bool restarts = (action.sa_flags & SA_RESTART) != 0;
@@ -390,14 +442,15 @@ int change_mask(ThreadSignals& own, int how, const sigset_t* set, sigset_t* befo
 }
 
 int send_to_self(ThreadSignals& own, int signal) noexcept {
-    if (!is_signal(signal) || (bit_of(signal) & blockable()) == 0) {
-        return WEFT_ORIGINAL(raise)(signal) == 0 ? 0 : errno;
-    }
-    {
-        const Held held;
-        own.pending |= bit_of(signal);
-    }
-    if ((own.mask & bit_of(signal)) == 0) handle_pending(own, bit_of(signal));
+    if (!make_pending(own, signal)) return raise_by_libc(signal);
+    own.closed_by_handlers = 0;  // a handler may have been left by a jump
+    note_handled_if(handle_open(own, 0), own);
+    return 0;
+}
+
+int send_in_handler(ThreadSignals& thread, int signal) noexcept {
+    if (!make_pending(thread, signal)) return raise_by_libc(signal);
+    (void)handle_open(thread, 0);
     return 0;
 }
 

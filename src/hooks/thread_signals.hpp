@@ -12,7 +12,8 @@
 //    SA_RESTART lets it. So it may run at the same time as the thread; but one that blocks the
 //    signal, or ends, waits for the end of the handler first.
 //  - What a thread sends to itself, or unblocks while it is pending, its worker handles, before
-//    the call returns: it lets these in for a moment.
+//    the call returns: it lets these in for a moment, one by one. A handler's thread is the one
+//    that it runs for, also on the first thread.
 //  - Who must not miss a signal between a look and a wait (sigsuspend, ppoll, sigwait ...) polls
 //    a descriptor beside what it waits for; see SignalWatch.
 //
@@ -60,6 +61,7 @@ struct ThreadSignals {
     ThreadSignals* previous = nullptr;
     // --- own thread only ---
     int wake = -1;  // an eventfd, once it was needed; written by others while it watches
+    Signals closed_by_handlers = 0;  // of those that run on its worker
 };
 
 /// `own` begins with that mask. Its fiber is the caller, or has not begun.
@@ -82,6 +84,8 @@ void set_mask(ThreadSignals& own, Signals mask) noexcept;
 int change_mask(ThreadSignals& own, int how, const sigset_t* set, sigset_t* before) noexcept;
 /// raise(): 0, or an error's number. It was handled when that returns, or is pending.
 int send_to_self(ThreadSignals& own, int signal) noexcept;
+/// The same in a handler that runs for the thread: what that keeps closed is handled after it.
+int send_in_handler(ThreadSignals& thread, int signal) noexcept;
 /// pthread_kill() of another one: 0, or an error's number.
 int send_to(ThreadSignals& thread, int signal) noexcept;
 /// What is pending and blocked, of the process and of the thread.

@@ -114,6 +114,77 @@ void send_to_the_process() {
     say("unblocked", handled * 10 + is_pending(SIGUSR1));
 }
 
+/// What a handler does, and what it saw of that before it returned.
+std::function<int()> in_handler;
+std::atomic<int> seen_in_handler{0};
+void act(int) {
+    if (in_handler) seen_in_handler = in_handler();
+}
+
+void handle_by_acting(int signal, std::initializer_list<int> closed, std::function<int()> action) {
+    in_handler = std::move(action);
+    struct sigaction how {};
+    how.sa_handler = &act;
+    how.sa_mask = set_of(closed);
+    sigaction(signal, &how, nullptr);
+}
+
+// What a handler sends to its thread is handled at once, or when that is over if it keeps it
+// closed.
+void send_in_handlers() {
+    handle(SIGUSR2);
+    const auto send = [](const char* what, std::initializer_list<int> closed, auto sender) {
+        handled = 0;
+        handle_by_acting(SIGUSR1, closed, [sender] {
+            sender();
+            return handled.load();
+        });
+        raise(SIGUSR1);
+        say(what, seen_in_handler * 10 + handled);
+    };
+    const auto kill_self = [] { pthread_kill(pthread_self(), SIGUSR2); };
+    send("raised in a handler", {}, [] { raise(SIGUSR2); });
+    send("killed in a handler", {}, kill_self);
+    send("raised in a handler, closed", {SIGUSR2}, [] { raise(SIGUSR2); });
+    send("killed in a handler, closed", {SIGUSR2}, kill_self);
+    const sigset_t set = set_of({SIGUSR2});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    send("raised in a handler, blocked", {}, [] { raise(SIGUSR2); });
+    say("pending", is_pending(SIGUSR2));
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    say("unblocked", handled);
+    int times = 0;
+    handle_by_acting(SIGUSR1, {}, [&] {
+        if (++times < 3) raise(SIGUSR1);
+        return times;
+    });
+    raise(SIGUSR1);
+    say("again and again", times);
+    in_handler = nullptr;
+}
+
+// The same in the handler of what another thread sends.
+void send_in_handlers_of_others_signals() {
+    handle(SIGUSR2);
+    const auto send = [](const char* what, std::initializer_list<int> closed) {
+        handled = 0;
+        seen_in_handler = -1;
+        handle_by_acting(SIGUSR1, closed, [] {
+            raise(SIGUSR2);
+            return handled.load();
+        });
+        std::thread waiter{[] {
+            while (handled == 0 || seen_in_handler < 0) sched_yield();
+        }};
+        pthread_kill(waiter.native_handle(), SIGUSR1);
+        waiter.join();
+        say(what, seen_in_handler * 10 + handled);
+    };
+    send("raised in another's handler", {});
+    send("raised in another's handler, closed", {SIGUSR2});
+    in_handler = nullptr;
+}
+
 // The way of servers: all threads block it, and one waits for it.
 void wait_for_signals() {
     const sigset_t set = set_of({SIGTERM, SIGUSR2});
@@ -329,6 +400,9 @@ int main(int argc, char** argv) {
     have_masks_of_their_own();
     send_to_themselves();
     std::thread{send_to_themselves}.join();
+    send_in_handlers();
+    std::thread{send_in_handlers}.join();
+    send_in_handlers_of_others_signals();
     send_to_the_process();
     wait_for_signals();
     interrupt_calls();
