@@ -83,7 +83,8 @@ std::size_t wake_parked(const void* address, std::size_t most, Bits bits) noexce
 
 void forget_parked() noexcept { ::new (&parking_table) ParkingTable; }
 
-QuietSignals::QuietSignals() noexcept : is_on_{Worker::current() == nullptr} {
+QuietSignals::QuietSignals(OnWorkers on_workers) noexcept
+    : is_on_{on_workers == OnWorkers::yes || Worker::current() == nullptr} {
     if (!is_on_) return;
     sigset_t all;
     ::sigfillset(&all);

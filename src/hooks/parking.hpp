@@ -118,10 +118,12 @@ Parked park_on(Sleeper sleeper, Deadline deadline, const Look& look) noexcept {
 void forget_parked() noexcept;
 
 /// Blocks a plain thread's signals: their handlers may post a semaphore, which takes the
-/// locks that the thread would hold. Workers have theirs blocked.
+/// locks that the thread would hold. Workers have theirs blocked, but SIGPROF and SIGURG, and what
+/// faults raise.
 class QuietSignals {
 public:
-    QuietSignals() noexcept;
+    enum class OnWorkers : bool { no, yes };
+    explicit QuietSignals(OnWorkers on_workers = OnWorkers::no) noexcept;
     QuietSignals(const QuietSignals&) = delete;
     QuietSignals& operator=(const QuietSignals&) = delete;
     ~QuietSignals() { end(); }

@@ -1,7 +1,7 @@
 // Layer: hooks. Uses: io.
 //
-// Locking: one lock for all threads' signals. It is taken by workers, by the first thread while
-// its signals are blocked, and by plain threads, which block theirs meanwhile.
+// Locking: one lock for all threads' signals. Who has it blocks all signals, workers those, too,
+// that they have open otherwise: handlers may take it.
 #include "hooks/thread_signals.hpp"
 
 #include "base/own_thread.hpp"
@@ -59,7 +59,7 @@ public:
     Held& operator=(const Held&) = delete;
 
 private:
-    const QuietSignals quiet_;
+    const QuietSignals quiet_{QuietSignals::OnWorkers::yes};
     const std::lock_guard<weft::detail::SpinLock> hold_;
 };
 

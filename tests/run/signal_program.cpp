@@ -185,6 +185,34 @@ void send_in_handlers_of_others_signals() {
     in_handler = nullptr;
 }
 
+// A profiler's signal comes in the midst of anything, and its handler may send others.
+void send_while_sending() {
+    const sigset_t set = set_of({SIGUSR2});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    static std::atomic<int> interruptions{0};
+    interruptions = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+        pthread_kill(pthread_self(), SIGUSR2);
+        ++interruptions;
+    };
+    sigaction(SIGPROF, &action, nullptr);
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = SIGPROF;
+    event._sigev_un._tid = gettid();
+    timer_t timer{};
+    timer_create(CLOCK_MONOTONIC, &event, &timer);
+    const itimerspec often{{0, 50'000}, {0, 50'000}};
+    timer_settime(timer, 0, &often, nullptr);
+    while (interruptions < 1000) pthread_kill(pthread_self(), SIGUSR2);
+    timer_delete(timer);
+    say("interrupted", is_pending(SIGUSR2));
+    siginfo_t info{};
+    sigwaitinfo(&set, &info);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
 // The way of servers: all threads block it, and one waits for it.
 void wait_for_signals() {
     const sigset_t set = set_of({SIGTERM, SIGUSR2});
@@ -403,6 +431,7 @@ int main(int argc, char** argv) {
     send_in_handlers();
     std::thread{send_in_handlers}.join();
     send_in_handlers_of_others_signals();
+    send_while_sending();
     send_to_the_process();
     wait_for_signals();
     interrupt_calls();
