@@ -137,6 +137,32 @@ int change_worker_mask(ChangeMask* original, FiberCore& fiber, int how, const si
     return 0;
 }
 
+// --- sigset ---
+
+/// Whether the fiber had it blocked. Its worker's mask stays as it is: what that
+/// blocks, it blocks for weft's sake.
+bool change_blocked(FiberCore& fiber, int signal, int how) noexcept {
+    const sigset_t set = set_of(bit_of(signal));
+    sigset_t before = set_of(0);
+    if (ThreadSignals* const own = signals_of_thread(&fiber); own != nullptr) {
+        (void)change_mask(*own, how, &set, &before);
+    } else if (signal == SIGPIPE) {
+        (void)change_worker_mask(WEFT_ORIGINAL(pthread_sigmask), fiber, how, &set, &before);
+    }
+    return sigismember(&before, signal) == 1;
+}
+
+/// sigset() in a fiber: libc's changes the mask where no hook sees it.
+sighandler_t set_in_fiber(FiberCore& fiber, int signal, sighandler_t handler) noexcept {
+    const bool holds = handler == SIG_HOLD;
+    struct sigaction action {};
+    action.sa_handler = handler;
+    struct sigaction before {};
+    if (WEFT_ORIGINAL(sigaction)(signal, holds ? nullptr : &action, &before) != 0) return SIG_ERR;
+    const bool was_blocked = change_blocked(fiber, signal, holds ? SIG_BLOCK : SIG_UNBLOCK);
+    return was_blocked ? SIG_HOLD : before.sa_handler;
+}
+
 // --- processes ---
 
 /// The one thread of a child, if it is a fiber's, becomes a plain one.
@@ -235,7 +261,16 @@ WEFT_DEFINE_SIGNAL(bsd_signal)
 WEFT_DEFINE_SIGNAL(ssignal)
 WEFT_DEFINE_SIGNAL(sysv_signal)
 WEFT_DEFINE_SIGNAL(__sysv_signal)
-WEFT_DEFINE_SIGNAL(sigset)
+
+sighandler_t hook_sigset(int signal, sighandler_t handler) {
+    FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    const sighandler_t before = fiber == nullptr ? WEFT_ORIGINAL(sigset)(signal, handler)
+                                                 : set_in_fiber(*fiber, signal, handler);
+    if (before != SIG_ERR && !handlers_are_left_alone(__builtin_return_address(0))) {
+        move_handler(signal);
+    }
+    return before;
+}
 
 #define WEFT_DEFINE_CHANGE_MASK(name, told)                                        \
     int hook_##name(int how, const sigset_t* set, sigset_t* before) {              \

@@ -7,14 +7,18 @@
 #include <netdb.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <thread>
 
 using namespace weft::test;
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // sigset() is to be right, too
 
 namespace {
 
@@ -62,6 +66,23 @@ TEST_CASE("signals: a cancelled fiber waits for none", "[hooks][signal][cancel]"
         until_doing(waits, "sigwait");
         waits.cancel();
         CHECK(waits.get() == ECANCELED);
+    });
+}
+
+TEST_CASE("signals: sigset() leaves what a fiber's worker blocks", "[hooks][signal]") {
+    on_workers_and_io([] {
+        const auto blocked_by_worker = [] {
+            std::uint64_t mask = 0;
+            ::syscall(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &mask, sizeof mask);
+            return mask;
+        };
+        const auto before = blocked_by_worker();
+        for (const int signal : {SIGWINCH, SIGPIPE}) {
+            CHECK(::sigset(signal, SIG_IGN) == SIG_DFL);
+            CHECK(::sigset(signal, SIG_DFL) == SIG_IGN);
+            CHECK(blocked_by_worker() == before);
+        }
+        CHECK(::sigset(7777, SIG_IGN) == SIG_ERR);
     });
 }
 

@@ -76,6 +76,9 @@ void have_masks_of_their_own() {
     say("held", blocks(SIGUSR2));
     sigrelse(SIGUSR2);
     say("released", blocks(SIGUSR2));
+    say("set to be held", sigset(SIGUSR2, SIG_HOLD) == SIG_DFL && blocks(SIGUSR2));
+    say("set", sigset(SIGUSR2, SIG_IGN) == SIG_HOLD && !blocks(SIGUSR2));
+    say("set again", sigset(SIGUSR2, SIG_DFL) == SIG_IGN);
 }
 
 // What a thread sends to itself is handled before the call returns, unless it is blocked.
