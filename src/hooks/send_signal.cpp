@@ -79,6 +79,12 @@ int hook_kill(pid_t pid, int signal) {
     return by_errno(send_to_self(*own, signal));
 }
 
+int hook_signalfd(int fd, const sigset_t* set, int flags) {
+    const int result = WEFT_ORIGINAL(signalfd)(fd, set, flags);
+    if (result >= 0) note_read_by_program(signals_of(*set));
+    return result;
+}
+
 int hook_sigpending(sigset_t* set) {
     const ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());
     if (own == nullptr) return WEFT_ORIGINAL(sigpending)(set);

@@ -33,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sem.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -263,6 +264,7 @@ inline constexpr Category c_always = 127;
     HOOK(c_runner, int, raise, (int signal)) \
     HOOK(c_runner, int, gsignal, (int signal)) \
     HOOK(c_runner, int, kill, (pid_t pid, int signal)) \
+    HOOK(c_runner, int, signalfd, (int fd, const sigset_t* set, int flags)) \
     HOOK(c_runner, int, sigpending, (sigset_t* set)) \
     HOOK(c_runner, int, sigblock, (int mask)) \
     HOOK(c_runner, int, sigsetmask, (int mask)) \

@@ -48,6 +48,7 @@ struct Threads {
     ThreadSignals* first = nullptr;
     unsigned count = 0;
     std::array<unsigned, 64> blocked_by{};
+    Signals read_by_program = 0;  // by a signalfd of its own
 };
 constinit Threads threads;
 
@@ -96,7 +97,7 @@ void watch_open_ones(Signals before) noexcept {
     const Signals open = open_ones();
     if (open == before) return;
     const sigset_t set = set_of(open);
-    (void)::signalfd(threads.open_signals, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    (void)WEFT_ORIGINAL(signalfd)(threads.open_signals, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 void count_blocked(Signals signals, unsigned by) noexcept {
@@ -192,11 +193,22 @@ void handle_pending(ThreadSignals& own, Signals signals) noexcept {
     note_handled_if(any_handler, own);
 }
 
+/// Under the lock. A signalfd of the program's does not know what is kept here: what can only be
+/// taken by one is the process's.
+void add_pending(ThreadSignals& thread, int signal) noexcept {
+    const Signals readable = threads.read_by_program & bit_of(signal) & ~thread.awaited;
+    if (readable != 0 && (open_ones() & readable) == 0) {
+        (void)WEFT_ORIGINAL(kill)(::getpid(), signal);
+    } else {
+        thread.pending |= bit_of(signal);
+    }
+}
+
 /// False: it is none that is kept here.
 bool make_pending(ThreadSignals& thread, int signal) noexcept {
     if (!is_signal(signal) || (bit_of(signal) & blockable()) == 0) return false;
     const Held held;
-    thread.pending |= bit_of(signal);
+    add_pending(thread, signal);
     return true;
 }
 
@@ -380,7 +392,7 @@ int take_signals_of_process() noexcept {
     const sigset_t all = weft::detail::asynchronous_signals();
     WEFT_ORIGINAL(pthread_sigmask)(SIG_BLOCK, &all, nullptr);
     const sigset_t none = set_of(0);
-    threads.open_signals = ::signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
+    threads.open_signals = WEFT_ORIGINAL(signalfd)(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
     if (threads.open_signals < 0) return errno;
     threads.news = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return threads.news < 0 ? errno : 0;
@@ -462,13 +474,18 @@ int send_to(ThreadSignals& thread, int signal) noexcept {
     }
     const Held held;
     if (thread.fiber == nullptr) return 0;
-    thread.pending |= bit_of(signal);
+    add_pending(thread, signal);
     if ((thread.awaited & bit_of(signal)) != 0) {
         write_to(thread.wake);
     } else if ((thread.mask & bit_of(signal)) == 0) {
         write_to(threads.news);
     }
     return 0;
+}
+
+void note_read_by_program(Signals signals) noexcept {
+    const Held held;
+    threads.read_by_program |= signals;
 }
 
 Signals pending_of(const ThreadSignals& own) noexcept {

@@ -14,6 +14,8 @@
 //  - What a thread sends to itself, or unblocks while it is pending, its worker handles, before
 //    the call returns: it lets these in for a moment, one by one. A handler's thread is the one
 //    that it runs for, also on the first thread.
+//  - What the program reads from a signalfd of its own goes to the process, if all threads block
+//    it, though sent to one: so others see it, too.
 //  - Who must not miss a signal between a look and a wait (sigsuspend, ppoll, sigwait ...) polls
 //    a descriptor beside what it waits for; see SignalWatch.
 //
@@ -88,6 +90,8 @@ int send_to_self(ThreadSignals& own, int signal) noexcept;
 int send_in_handler(ThreadSignals& thread, int signal) noexcept;
 /// pthread_kill() of another one: 0, or an error's number.
 int send_to(ThreadSignals& thread, int signal) noexcept;
+/// The program has a signalfd of these, for ever.
+void note_read_by_program(Signals signals) noexcept;
 /// What is pending and blocked, of the process and of the thread.
 Signals pending_of(const ThreadSignals& own) noexcept;
 /// Takes the first one of `wanted` that is pending for the thread alone; 0: none.

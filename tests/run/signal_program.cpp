@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -252,6 +253,33 @@ void wait_for_signals() {
     sem_destroy(&got);
 }
 
+void read_what_is_sent(int fd, const char* what) {
+    signalfd_siginfo info{};
+    const bool whole = read(fd, &info, sizeof info) == sizeof info;
+    say(what,
+        whole && info.ssi_signo == SIGUSR2 && info.ssi_pid == static_cast<unsigned>(getpid()));
+}
+
+// The way of event loops.
+void read_signals() {
+    const sigset_t set = set_of({SIGUSR2});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    const int fd = signalfd(-1, &set, SFD_CLOEXEC);
+    pollfd one{fd, POLLIN, 0};
+    say("nothing to read", poll(&one, 1, 0));
+    raise(SIGUSR2);
+    say("readable", poll(&one, 1, -1));
+    read_what_is_sent(fd, "raised");
+    pthread_kill(pthread_self(), SIGUSR2);
+    read_what_is_sent(fd, "killed");
+    std::thread reader{[fd] { read_what_is_sent(fd, "from another thread"); }};
+    pthread_kill(reader.native_handle(), SIGUSR2);
+    reader.join();
+    say("pending no longer", is_pending(SIGUSR2));
+    close(fd);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
 /// Begins `wait()` in a thread, which a signal ends that is open there alone.
 void interrupt(const char* what, const std::function<long()>& wait) {
     handled = 0;
@@ -438,6 +466,7 @@ int main(int argc, char** argv) {
     send_to_the_process();
     wait_for_signals();
     interrupt_calls();
+    read_signals();
     wait_with_other_masks();
     make_processes();
     return 0;

@@ -8,6 +8,7 @@
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -385,6 +386,12 @@ WEFT_ROW(sigpending) {
     seen.note("pending", sigismember(&pending, SIGUSR2));
     const sigset_t set = set_of(SIGUSR2);
     ::sigwaitinfo(&set, nullptr);
+}
+WEFT_ROW(signalfd) {
+    const sigset_t set = set_of(SIGWINCH);
+    seen.of("no descriptor", [&] { return row_signalfd(INT_MAX, &set, 0); });
+    seen.of("no such way", [&] { return row_signalfd(-1, &set, 77); });
+    ::close(row_signalfd(-1, &set, SFD_CLOEXEC));
 }
 WEFT_ROW(sigblock) {
     const int before = row_sigblock(only(SIGWINCH));
