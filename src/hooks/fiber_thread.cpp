@@ -89,8 +89,15 @@ void leave_program(FiberThread& thread) noexcept {
     if (end_signals(thread.signals)) tell_end();
 }
 
+/// Of it and cancel_fiber_thread() the second one cancels the fiber.
+void begin_to_be_cancelled(FiberThread& own) noexcept {
+    const auto before = own.state.fetch_or(FiberThread::has_begun, std::memory_order_acq_rel);
+    if ((before & FiberThread::is_cancelled) != 0) own.fiber.cancel();
+}
+
 void run_thread(FiberThread* thread) noexcept {
     own_thread().get() = thread;
+    begin_to_be_cancelled(*thread);
     thread->result.store(call_body(*thread), std::memory_order_release);
     end_key_values();
     leave_program(*thread);
@@ -123,6 +130,7 @@ ThreadWishes wishes_of(const pthread_attr_t* attributes) noexcept {
 
 void* call_main(void*) {
     the_program.result = the_program.main(the_program.count, the_program.arguments, environ);
+    the_program.left_by_exit = false;
     return nullptr;
 }
 
@@ -136,16 +144,13 @@ void warn_of_thread_locals() noexcept {
 }
 
 /// The fiber of main().
-void run_main(FiberThread& main) {
+void run_main(FiberThread& main) noexcept {
     own_thread().get() = &main;
-    try {
-        main.body(main.argument);
-        the_program.left_by_exit = false;
-        tell_end();
-    } catch (const ThreadExit&) {
-        end_key_values();
-        leave_program(main);  // the others go on
-    }
+    begin_to_be_cancelled(main);
+    main.result.store(call_body(main), std::memory_order_release);
+    if (!the_program.left_by_exit) return tell_end();
+    end_key_values();
+    leave_program(main);  // the others go on
 }
 
 /// Not the usual path: the descriptors that it needs are not to be had.
@@ -176,12 +181,12 @@ int run_program(int count, char** arguments, char**) {
     main->signals.thread = main;
     const SpawnOptions options{.name = "main", .stack_size = runtime->main_stack_size()};
     auto* const core = weft::detail::make_fiber(runtime, options, [main] { run_main(*main); });
-    Fiber<void> fiber{core};
+    main->fiber = Fiber<void>{core};
     begin_signals(main->signals, *core, signals_of(mask_of_program()));
     program.store(runtime, std::memory_order_release);
     weft::detail::start_fiber(core);
     hand_signals_out(the_program.ended);
-    fiber.join();
+    main->fiber.join();
     if (the_program.left_by_exit) {
         for (const FiberRef& each : runtime->fibers()) each.join();
         return 0;
@@ -209,16 +214,12 @@ int start_fiber_thread(Runtime& runtime, pthread_t* thread, const ThreadWishes& 
         const std::size_t stack = wishes.stack_size > 0 ? wishes.stack_size : usual_stack_size();
         const SpawnOptions options{.stack_size = stack, .daemon = true};
         auto* const core = weft::detail::make_fiber(&runtime, options, [own] { run_thread(own); });
-        Fiber<void> handle{core};
+        own->fiber = Fiber<void>{core};
         (void)made.release();
         begin_signals(own->signals, *core, wishes.mask.value_or(signals_of(mask_of_caller())));
         // All before it runs: it may detach itself at once.
         *thread = reinterpret_cast<pthread_t>(own);
-        if (wishes.detached) {
-            own->references.store(1, std::memory_order_relaxed);
-        } else {
-            own->fiber = std::move(handle);
-        }
+        if (wishes.detached) own->references.store(1, std::memory_order_relaxed);
         weft::detail::start_fiber(core);
         return 0;
     } catch (const std::exception&) {
@@ -245,10 +246,12 @@ bool leave_fiber(void* result) {
     throw Cancelled{};
 }
 
-void detach_fiber_thread(FiberThread& thread) noexcept {
-    thread.fiber = Fiber<void>{};
-    drop(thread);
+void cancel_fiber_thread(FiberThread& thread) noexcept {
+    const auto before = thread.state.fetch_or(FiberThread::is_cancelled, std::memory_order_acq_rel);
+    if ((before & FiberThread::has_begun) != 0) thread.fiber.cancel();
 }
+
+void detach_fiber_thread(FiberThread& thread) noexcept { drop(thread); }
 
 ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept {
     FiberThread* const own = fiber == nullptr ? nullptr : this_fiber_thread();
@@ -335,7 +338,7 @@ pthread_t hook_pthread_self() {
 int hook_pthread_cancel(pthread_t thread) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own != nullptr) {
-        own->fiber.cancel();
+        cancel_fiber_thread(*own);
         return 0;
     }
     const int error = WEFT_ORIGINAL(pthread_cancel)(thread);

@@ -35,10 +35,13 @@ struct FiberThread {
     int (*c11_body)(void*) = nullptr;  // or that
     void* argument = nullptr;
     std::atomic<void*> result{nullptr};
-    Fiber<void> fiber;  // what join() waits for; guarded by nothing: one joins or detaches
+    Fiber<void> fiber;  // fixed before it runs, so that it is there for a detached one, too
+    static constexpr std::uint8_t has_begun = 1;
+    static constexpr std::uint8_t is_cancelled = 2;
+    std::atomic<std::uint8_t> state{0};
     char name[16] = {};
     ThreadSignals signals;
-    // Of the thread itself and of its handle: the last one deletes it.
+    // Of the thread itself and of its handle: the last one deletes it. main()'s stays.
     std::atomic<unsigned> references{2};
 };
 
@@ -65,6 +68,9 @@ bool leave_fiber(void* result);
 
 /// The one that `thread` names, or null: it is libc's.
 FiberThread* fiber_thread_of(pthread_t thread) noexcept;
+
+/// pthread_cancel(). One that has not begun is cancelled as it begins: a fiber would never run.
+void cancel_fiber_thread(FiberThread& thread) noexcept;
 
 /// Takes leave of it.
 void detach_fiber_thread(FiberThread& thread) noexcept;

@@ -1,6 +1,7 @@
 // A program that knows nothing of weft and does what programs do with threads. It is run
 // as it is and by weft-run, and says the same.
 #include <pthread.h>
+#include <semaphore.h>
 #include <threads.h>
 #include <unistd.h>
 
@@ -185,6 +186,57 @@ void name_and_leave() {
     say("ids", static_cast<long>(ids.size()));
 }
 
+/// Until it is cancelled: there libc leaves the thread, and weft-run says ECANCELED.
+void* wait_for_ever(void* told) {
+    struct Tell {
+        sem_t* whom;
+        ~Tell() { sem_post(whom); }
+    };
+    const Tell at_end{static_cast<sem_t*>(told)};
+    sem_post(at_end.whom);
+    pause();
+    pthread_exit(PTHREAD_CANCELED);
+}
+
+void cancel_threads() {
+    sem_t told;
+    sem_init(&told, 0, 0);
+    pthread_t thread;
+    void* result = nullptr;
+    pthread_create(&thread, nullptr, &wait_for_ever, &told);
+    pthread_cancel(thread);  // maybe before it has begun
+    pthread_join(thread, &result);
+    say("cancelled at once", result == PTHREAD_CANCELED ? 1 : 0);
+    sem_wait(&told);
+    sem_wait(&told);
+    pthread_create(&thread, nullptr, &wait_for_ever, &told);
+    pthread_detach(thread);
+    sem_wait(&told);
+    pthread_cancel(thread);
+    sem_wait(&told);
+    say("cancelled, detached", 1);
+    sem_destroy(&told);
+}
+
+void* cancel_and_join(void* thread) {
+    void* result = nullptr;
+    pthread_t its;
+    std::memcpy(&its, thread, sizeof its);
+    pthread_cancel(its);
+    say("joined", pthread_join(its, &result));
+    say("was cancelled", result == PTHREAD_CANCELED ? 1 : 0);
+    return nullptr;
+}
+
+/// main(), whose thread another one cancels and joins. Never returns.
+void be_cancelled() {
+    static const pthread_t own = pthread_self();
+    pthread_t thread;
+    pthread_create(&thread, nullptr, &cancel_and_join, const_cast<pthread_t*>(&own));
+    pause();
+    pthread_exit(PTHREAD_CANCELED);
+}
+
 /// The way of many programs: a queue, who fills it now and then, and who gives up in the end.
 void produce_and_consume() {
     std::mutex mutex;
@@ -275,6 +327,7 @@ void use_c11_threads() {
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc > 1 && std::strcmp(argv[1], "cancelled") == 0) be_cancelled();
     count_under_a_mutex();
     use_futures();
     hand_over();
@@ -282,6 +335,7 @@ int main(int argc, char** argv) {
     make_once();
     keep_for_each_thread();
     name_and_leave();
+    cancel_threads();
     produce_and_consume();
     pass_exceptions_on();
     use_c11_threads();

@@ -73,6 +73,9 @@ class Programs(unittest.TestCase):
         self.run_both(PROGRAM)
         self.run_both(PROGRAM, '3')
 
+    def test_main_is_cancelled_and_joined(self):
+        self.run_both(PROGRAM, 'cancelled')
+
     def test_a_program_with_signals_says_the_same(self):
         self.run_both(SIGNALS)
 
