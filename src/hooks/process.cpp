@@ -2,8 +2,8 @@
 //
 // A child that is named is waited for by its pidfd; "any child" by a thread. system() is
 // made anew, for libc's waits where no hook sees it: SIGINT and SIGQUIT are ignored meanwhile,
-// and SIGCHLD is blocked on a worker anyway. Who waits for a signal polls a signalfd of it, and
-// takes it by a call that does not wait.
+// and SIGCHLD is blocked: on a worker anyway, but a thread that is a fiber has a mask of its own.
+// Who waits for a signal polls a signalfd of it, and takes it by a call that does not wait.
 #include "hooks/caller.hpp"
 #include "hooks/descriptor.hpp"
 #include "hooks/fiber_thread.hpp"
@@ -128,6 +128,25 @@ constinit weft::detail::SpinLock SystemSignals::lock;
 unsigned SystemSignals::users = 0;
 std::array<struct sigaction, 2> SystemSignals::before;
 
+/// SIGCHLD is blocked in the calling thread, if it is a fiber: a handler would take the child away.
+class ChildSignalBlocked {
+public:
+    explicit ChildSignalBlocked(ThreadSignals* own) noexcept : own_{own} {
+        if (own == nullptr) return;
+        before_ = own->mask;
+        set_mask(*own, before_ | bit_of(SIGCHLD));
+    }
+    ChildSignalBlocked(const ChildSignalBlocked&) = delete;
+    ChildSignalBlocked& operator=(const ChildSignalBlocked&) = delete;
+    ~ChildSignalBlocked() {
+        if (own_ != nullptr) set_mask(*own_, before_);
+    }
+
+private:
+    ThreadSignals* const own_;
+    Signals before_ = 0;
+};
+
 /// 0, or -errno.
 long start_shell(const char* command, const sigset_t& defaults, const sigset_t& mask,
                  pid_t& pid) noexcept {
@@ -146,9 +165,10 @@ long start_shell(const char* command, const sigset_t& defaults, const sigset_t& 
 /// The status of `sh -c command`; -1, or that of a shell that could not be started, with the
 /// reason in `error`.
 int run_shell(const char* command, int& error) noexcept {
+    const sigset_t mask = mask_of_caller();
+    const ChildSignalBlocked blocked{signals_of_thread(running_fiber())};
     const SystemSignals signals;
     pid_t pid = -1;
-    const sigset_t mask = mask_of_caller();
     const long started =
         on_thread([&] { return start_shell(command, signals.not_ignored(), mask, pid); });
     if (started < 0) {
