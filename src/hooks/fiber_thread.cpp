@@ -259,8 +259,11 @@ ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept {
 }
 
 sigset_t mask_of_caller() noexcept {
-    const FiberThread* const own = this_fiber_thread();  // also in a handler of its
-    return own == nullptr ? mask_of_program() : set_of(own->signals.mask);
+    FiberThread* const own = this_fiber_thread();
+    if (own == nullptr) return mask_of_program();
+    const FiberCore* const fiber = running_fiber();
+    const bool in_handler = fiber == nullptr || !runs_on_its_stack(*fiber);
+    return set_of(in_handler ? mask_in_handler(own->signals) : own->signals.mask);
 }
 
 FiberThread* fiber_thread_of(pthread_t thread) noexcept {

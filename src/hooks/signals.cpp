@@ -165,9 +165,9 @@ sighandler_t set_in_fiber(FiberCore& fiber, int signal, sighandler_t handler) no
 
 // --- processes ---
 
-/// The one thread of a child, if it is a fiber's, becomes a plain one.
+/// The one thread of a child, if it is a fiber's or runs a handler for one, becomes a plain one.
 void leave_runtime() noexcept {
-    if (weft_current_worker == nullptr) return;
+    if (weft_current_worker == nullptr && this_fiber_thread() == nullptr) return;
     const sigset_t mask = mask_of_caller();
     weft_current_worker = nullptr;
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
@@ -288,7 +288,7 @@ WEFT_DEFINE_CHANGE_MASK(sigprocmask, by_errno)
     int hook_##name(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions, \
                     const posix_spawnattr_t* how, char* const* arguments,                    \
                     char* const* environment) {                                              \
-        if (WEFT_TAKEN(name) == nullptr) {                                                   \
+        if (WEFT_TAKEN(name) == nullptr && this_fiber_thread() == nullptr) {                 \
             return WEFT_ORIGINAL(name)(pid, path, actions, how, arguments, environment);     \
         }                                                                                    \
         return spawn(WEFT_ORIGINAL(name), pid, path, actions, how, arguments, environment);  \

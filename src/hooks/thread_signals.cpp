@@ -466,6 +466,11 @@ int send_in_handler(ThreadSignals& thread, int signal) noexcept {
     return 0;
 }
 
+// Without the lock, which somebody may have had when this process was forked.
+Signals mask_in_handler(ThreadSignals& thread) noexcept {
+    return thread.mask | closed_by_handlers(thread);
+}
+
 int send_to(ThreadSignals& thread, int signal) noexcept {
     if (signal == 0) return 0;
     if (!is_signal(signal)) return EINVAL;

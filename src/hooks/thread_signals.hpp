@@ -88,6 +88,8 @@ int change_mask(ThreadSignals& own, int how, const sigset_t* set, sigset_t* befo
 int send_to_self(ThreadSignals& own, int signal) noexcept;
 /// The same in a handler that runs for the thread: what that keeps closed is handled after it.
 int send_in_handler(ThreadSignals& thread, int signal) noexcept;
+/// What that thread has blocked meanwhile.
+Signals mask_in_handler(ThreadSignals& thread) noexcept;
 /// pthread_kill() of another one: 0, or an error's number.
 int send_to(ThreadSignals& thread, int signal) noexcept;
 /// The program has a signalfd of these, for ever.

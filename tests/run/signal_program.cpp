@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
@@ -397,6 +398,37 @@ void run_commands() {
     signal(SIGCHLD, SIG_DFL);
 }
 
+/// In a handler, where the signal is blocked that it is of: SIGUSR1.
+int make_child_in_handler() {
+    const char* const arguments[] = {"grep", "-q", "SigBlk:.00*200$", "/proc/self/status", nullptr};
+    auto* const list = const_cast<char* const*>(arguments);
+    pid_t pid = -1;
+    int spawned = -1;
+    posix_spawn(&pid, "/bin/grep", nullptr, nullptr, list, environ);
+    waitpid(pid, &spawned, 0);
+    const pid_t forked = fork();
+    if (forked == 0) _exit(blocks(SIGUSR1) && !blocks(SIGTERM) ? 0 : 1);
+    int status = -1;
+    waitpid(forked, &status, 0);
+    return spawned == 0 && status == 0 ? 1 : 0;
+}
+
+// And of what a handler makes that of the thread as it is there.
+void make_processes_in_handlers() {
+    handle_by_acting(SIGUSR1, {}, &make_child_in_handler);
+    seen_in_handler = -1;
+    raise(SIGUSR1);
+    say("made in a handler", seen_in_handler);
+    seen_in_handler = -1;
+    std::thread waiter{[] {
+        while (seen_in_handler < 0) sched_yield();
+    }};
+    pthread_kill(waiter.native_handle(), SIGUSR1);
+    waiter.join();
+    say("made in the handler of another's", seen_in_handler);
+    in_handler = nullptr;
+}
+
 // A process begins with the mask of the thread that makes it.
 void make_processes() {
     const sigset_t set = set_of({SIGUSR1});
@@ -493,5 +525,6 @@ int main(int argc, char** argv) {
     wait_with_other_masks();
     make_processes();
     run_commands();
+    make_processes_in_handlers();
     return 0;
 }
