@@ -11,10 +11,12 @@
 #include <weft/hooks.hpp>
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <link.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 namespace weft::hooks::detail {
@@ -75,6 +77,34 @@ bool is_preloaded(char** environment) noexcept {
            std::string_view{list}.find("libweft-hooks") != std::string_view::npos;
 }
 
+// --- the report ---
+
+/// Where it goes: stderr as it was at first, for programs close theirs as they end.
+struct ReportFile {
+    int fd = -1;
+    struct stat identity {};
+
+    void open() noexcept {
+        // High up, where programs that count on the lowest free number do not notice.
+        for (const int lowest : {900, 100}) {
+            if (fd < 0) fd = WEFT_ORIGINAL(fcntl)(STDERR_FILENO, F_DUPFD_CLOEXEC, lowest);
+        }
+        if (fd >= 0) ::fstat(fd, &identity);
+    }
+    /// Not if the program has closed that, too, and may have another file there.
+    bool is_open() const noexcept {
+        struct stat now {};
+        return ::fstat(fd, &now) == 0 && now.st_dev == identity.st_dev &&
+               now.st_ino == identity.st_ino;
+    }
+};
+constinit ReportFile report_file;
+
+// By option, when all is over.
+[[gnu::destructor(101)]] void end() {
+    if (report_file.is_open()) ::dprintf(report_file.fd, "%s", report().text().c_str());
+}
+
 // In a forked child nobody waits.
 void forget_parent() {
     forget_parked();
@@ -92,18 +122,13 @@ void forget_parent() {
     find_allocator();
     ::pthread_atfork(nullptr, nullptr, &forget_parent);
     if (value_of(environment, "WEFT_RUN_THREADS") != nullptr) make_threads_fibers();
+    if (value_of(environment, "WEFT_HOOKS_REPORT") != nullptr) report_file.open();
     const char* const list = value_of(environment, "WEFT_HOOKS");
     if (list != nullptr) {
         patch_named(list);
     } else if (is_preloaded(environment)) {
         patch_named("all");
     }
-}
-
-// By option, when all is over.
-[[gnu::destructor(101)]] void end() {
-    if (std::getenv("WEFT_HOOKS_REPORT") == nullptr) return;
-    std::fputs(report().text().c_str(), stderr);
 }
 
 }  // namespace

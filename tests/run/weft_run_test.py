@@ -125,6 +125,13 @@ class Taken(unittest.TestCase):
         report = self.report_of([], LD_PRELOAD=str(library()), WEFT_RUN_THREADS='1', WEFT_HOOKS_REPORT='1')
         self.assertGreater(report['select'][0], 0)
 
+    def test_of_a_program_that_closes_stderr_before_it_ends(self):
+        for options in [], ['--threads']:
+            done = subprocess.run([RUN, '--report', *options, 'cat'], stdin=subprocess.DEVNULL, capture_output=True,
+                                  timeout=60)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn('patched:', done.stderr.decode())
+
     def test_only_what_is_asked_for(self):
         report = self.report_of([RUN, '--threads', '--report', '--hooks=select'])
         self.assertGreater(report['select'][0], 0)
