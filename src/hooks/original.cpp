@@ -3,8 +3,10 @@
 
 #include <dlfcn.h>
 
+#include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <type_traits>
 
 namespace weft::hooks::detail {
 
@@ -37,6 +39,33 @@ void* find_next(const char* name, const char* version) noexcept {
     return found != nullptr ? found : ::dlvsym(RTLD_NEXT, name, first_version);
 }
 
+/// In the place of a function that this libc does not have, which may be called all the same: who
+/// asks dlsym() for it finds the hook.
+template <class Function>
+struct Lacking;
+template <class Result, class... Args>
+struct Lacking<Result(Args...)> {
+    static Result function(Args...) {
+        errno = ENOSYS;
+        if constexpr (std::is_integral_v<Result>) return static_cast<Result>(-1);
+        if constexpr (std::is_pointer_v<Result>) return nullptr;
+    }
+};
+/// Their hooks call others.
+template <class Result, class... Args>
+struct Lacking<Result(Args..., ...)> {
+    static constexpr Result (*function)(Args..., ...) = nullptr;
+};
+
+template <Symbol symbol>
+void resolve(void* found) noexcept {
+    if (found == nullptr) {
+        Original<symbol>::function = Lacking<typename Original<symbol>::Function>::function;
+        return;
+    }
+    std::memcpy(&Original<symbol>::function, &found, sizeof found);
+}
+
 }  // namespace
 
 const Row& row_of(Symbol symbol) noexcept { return rows[static_cast<std::size_t>(symbol)]; }
@@ -52,11 +81,8 @@ void* original_of(Symbol symbol) noexcept {
 }
 #undef WEFT_FIND_ORIGINAL
 
-// A function that this libc does not have keeps what it had: nobody can call it who
-// was not built against another.
-#define WEFT_RESOLVE(category, result, name, parameters)                     \
-    if (void* found = find_next(#name, version_of(#name)); found != nullptr) \
-        std::memcpy(&Original<Symbol::s_##name>::function, &found, sizeof found);
+#define WEFT_RESOLVE(category, result, name, parameters) \
+    resolve<Symbol::s_##name>(find_next(#name, version_of(#name)));
 void resolve_originals() noexcept { WEFT_HOOKS(WEFT_RESOLVE) }
 #undef WEFT_RESOLVE
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Runs programs that have never heard of weft with and without libweft-hooks preloaded.
 
-    preload_test.py LIBWEFT_HOOKS PATCHED
+    preload_test.py LIBWEFT_HOOKS PATCHED LACKING
 
-They must do the same. PATCHED says what is patched, by WEFT_HOOKS and by the preload.
+They must do the same. PATCHED says what is patched, by WEFT_HOOKS and by the preload. LACKING
+hides a function of libc's from the hooks.
 """
+import errno
 import os
 import shutil
 import subprocess
@@ -73,7 +75,17 @@ def patched(program, **variables):
                           check=True).stdout.strip()
 
 
-def main(library, program):
+def lacking_errors(library, program, lacking):
+    """A function that libc lacks fails, and does not look itself up for ever."""
+    said = []
+    for preload in library, f"{library}:{lacking}":
+        result = run([program, "call"], preload)
+        said.append(result[1].decode().splitlines()[1:])
+    expected = [["0 0"], [f"-1 {errno.ENOSYS}"]]
+    return [] if said == expected else [f"lacking: {said}"]
+
+
+def main(library, program, lacking):
     errors = []
     for command in COMMANDS:
         if not shutil.which(command[0]):
@@ -95,6 +107,7 @@ def main(library, program):
         said = patched(program, **variables)
         if said != expected:
             errors.append(f"{variables}: {said}")
+    errors += lacking_errors(library, program, lacking)
     if errors:
         sys.exit("\n".join(errors))
 
