@@ -105,7 +105,7 @@ public:
         for (const Table& table : tables_) {
             for (std::size_t i = 0; i < table.count; ++i) {
                 const std::size_t symbol = ELF64_R_SYM(table.first[i].r_info);
-                if (symbol == 0) continue;
+                if (symbol == 0 || is_copy(table.first[i])) continue;
                 auto& slot =
                     *reinterpret_cast<std::uintptr_t*>(object_.dlpi_addr + table.first[i].r_offset);
                 visit(std::string_view{names_ + symbols_[symbol].st_name},
@@ -119,6 +119,17 @@ private:
         const ElfW(Rela) * first;
         std::size_t count;
     };
+
+    /// Of a variable that stands there itself, which may be shorter than an address.
+    static bool is_copy(const ElfW(Rela) & relocation) noexcept {
+#if defined(__x86_64__)
+        return ELF64_R_TYPE(relocation.r_info) == R_X86_64_COPY;
+#elif defined(__aarch64__)
+        return ELF64_R_TYPE(relocation.r_info) == R_AARCH64_COPY;
+#else
+        return false;
+#endif
+    }
 
     /// The loader has made addresses of most, not of all objects'.
     template <class T>
