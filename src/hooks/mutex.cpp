@@ -143,6 +143,16 @@ int try_on_thread(const FiberCore& fiber, pthread_mutex_t& mutex) noexcept {
     return error;
 }
 
+/// Of what libc's function did, which knows nothing of marks: notes that the fiber holds it, and
+/// not whom the mark names that held it before. One that it locked once more keeps its mark.
+int held_by_libcs(int error, FiberCore& fiber, pthread_mutex_t& mutex) noexcept {
+    const bool is_new = (error == 0 || error == EOWNERDEAD) && mutex.__data.__count <= 1;
+    if (is_new && kind_of(mutex) == MutexKind::by_thread) {
+        worker_mark(mutex).store(worker_mark_of(fiber), std::memory_order_relaxed);
+    }
+    return held_if(error, fiber);
+}
+
 int unlock_on_thread(const FiberCore& fiber, pthread_mutex_t& mutex) noexcept {
     if (is_held_by_another_of_worker(fiber, mutex)) return EPERM;
     if (mutex.__data.__count <= 1 && is_held_by_thread(mutex)) {
@@ -335,7 +345,7 @@ int hook_pthread_mutex_lock(pthread_mutex_t* mutex) {
     FiberCore* const fiber = WEFT_FOREIGN_FIBER();
     if (fiber == nullptr) return WEFT_ORIGINAL(pthread_mutex_lock)(mutex);
     if (WEFT_TAKES(pthread_mutex_lock, *fiber, can_take(*mutex))) return lock(*fiber, *mutex, {});
-    return held_if(WEFT_ORIGINAL(pthread_mutex_lock)(mutex), *fiber);
+    return held_by_libcs(WEFT_ORIGINAL(pthread_mutex_lock)(mutex), *fiber, *mutex);
 }
 
 int hook_pthread_mutex_trylock(pthread_mutex_t* mutex) {
@@ -344,7 +354,7 @@ int hook_pthread_mutex_trylock(pthread_mutex_t* mutex) {
     if (WEFT_TAKES(pthread_mutex_trylock, *fiber, can_take(*mutex))) {
         return try_lock(*fiber, *mutex);
     }
-    return held_if(WEFT_ORIGINAL(pthread_mutex_trylock)(mutex), *fiber);
+    return held_by_libcs(WEFT_ORIGINAL(pthread_mutex_trylock)(mutex), *fiber, *mutex);
 }
 
 int hook_pthread_mutex_timedlock(pthread_mutex_t* mutex, const timespec* until) {
@@ -353,7 +363,7 @@ int hook_pthread_mutex_timedlock(pthread_mutex_t* mutex, const timespec* until) 
     if (WEFT_TAKES(pthread_mutex_timedlock, *fiber, can_take(*mutex))) {
         return lock(*fiber, *mutex, {CLOCK_REALTIME, until});
     }
-    return held_if(WEFT_ORIGINAL(pthread_mutex_timedlock)(mutex, until), *fiber);
+    return held_by_libcs(WEFT_ORIGINAL(pthread_mutex_timedlock)(mutex, until), *fiber, *mutex);
 }
 
 int hook_pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const timespec* until) {
@@ -363,7 +373,8 @@ int hook_pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const 
     if (WEFT_TAKES(pthread_mutex_clocklock, *fiber, is_known && can_take(*mutex))) {
         return lock(*fiber, *mutex, {clock, until});
     }
-    return held_if(WEFT_ORIGINAL(pthread_mutex_clocklock)(mutex, clock, until), *fiber);
+    return held_by_libcs(WEFT_ORIGINAL(pthread_mutex_clocklock)(mutex, clock, until), *fiber,
+                         *mutex);
 }
 
 int hook_pthread_mutex_unlock(pthread_mutex_t* mutex) {

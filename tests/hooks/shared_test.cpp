@@ -3,6 +3,8 @@
 
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
+#include <weft/hooks.hpp>
+#include <weft/runtime.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -277,6 +279,25 @@ TEST_CASE("a robust mutex that its heir gave up on is nobody's, for all", "[hook
                 CHECK(spawn([&] { return mutex.lock(); }).get() == ENOTRECOVERABLE);
                 CHECK(mutex.try_lock() == ENOTRECOVERABLE);
             }
+        }
+    });
+}
+
+TEST_CASE("a robust mutex that was locked under a Bypass is that fiber's", "[hooks]") {
+    on_hooked_workers([] {
+        for (const int type : {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE}) {
+            INFO("type: " << type);
+            Mutex mutex{{.type = type, .robust = PTHREAD_MUTEX_ROBUST}};
+            // A fiber of a runtime that is gone leaves it behind.
+            std::thread{[&] { run([&] { mutex.lock(); }, {.workers = 1}); }}.join();
+            {
+                const hooks::Bypass bypass;
+                CHECK(mutex.lock() == EOWNERDEAD);
+                pthread_mutex_consistent(&mutex.mutex);
+            }
+            CHECK(spawn([&] { return mutex.try_lock(); }).get() == EBUSY);
+            CHECK(mutex.unlock() == 0);
+            CHECK(spawn([&] { return mutex.try_lock() == 0 ? mutex.unlock() : -1; }).get() == 0);
         }
     });
 }
