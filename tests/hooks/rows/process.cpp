@@ -95,8 +95,7 @@ void takes_signal(Seen& seen, Call&& call) {
     seen.of("pending", [&] { return call(&set); });
 }
 
-/// As `call(signal, handler)`, which returns the one before. SIGPROF
-/// is one of those that workers do not block: sigset() would say that it was.
+/// As `call(signal, handler)`, which returns the one before.
 template <class Call>
 void installs(Seen& seen, Call&& call) {
     const auto name = [](sighandler_t handler) {
