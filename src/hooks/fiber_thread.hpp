@@ -29,6 +29,9 @@ namespace weft::hooks::detail {
 
 struct FiberThread {
     static constexpr std::uint64_t is_one = 0x7765'6674'6669'6265;
+    // Of its state, both for good.
+    static constexpr std::uint8_t has_begun = 1;
+    static constexpr std::uint8_t is_cancelled = 2;
 
     std::uint64_t mark = is_one;
     void* (*body)(void*) = nullptr;
@@ -36,8 +39,6 @@ struct FiberThread {
     void* argument = nullptr;
     std::atomic<void*> result{nullptr};
     Fiber<void> fiber;  // fixed before it runs, so that it is there for a detached one, too
-    static constexpr std::uint8_t has_begun = 1;
-    static constexpr std::uint8_t is_cancelled = 2;
     std::atomic<std::uint8_t> state{0};
     char name[16] = {};
     ThreadSignals signals;
