@@ -22,7 +22,8 @@
 ///
 /// What differs from libc, in a fiber:
 /// - close(), dup2() and dup3() end what other fibers wait for on the number: EBADF, or
-///   POLLNVAL, and wait until those have left their calls. In libc they wait on. Not ended: a
+///   POLLNVAL, and wait until those have left their calls: until their workers are free, and
+///   what cannot be interrupted, as fsync(), is over. In libc they wait on. Not ended: a
 ///   poll() or select() of more than 8 numbers, or of a file. fclose(), close_range() and
 ///   closefrom() end nothing.
 /// - Signals interrupt nothing: no EINTR. The masks of ppoll(), pselect() and epoll_pwait()

@@ -40,7 +40,7 @@ long wait_for_end(pid_t pid) noexcept {
     if (pidfd < 0) return pidfd;
     const long result = wait_ready(static_cast<int>(pidfd), POLLIN, Deadline::never(), "waitpid");
     weft::detail::close_number(static_cast<int>(pidfd));
-    return result < 0 ? result : 0;
+    return result == -ECANCELED ? result : 0;
 }
 
 /// `attempt(WNOHANG)` and `attempt(0)` are the wait without and with waiting, and 0 is "not
@@ -50,7 +50,7 @@ long wait_for_child(int options, Attempt&& attempt, Wait&& wait_for_one) noexcep
     const long at_once = attempt(WNOHANG);
     if (at_once != 0 || (options & WNOHANG) != 0) return at_once;
     const long ended = wait_for_one();
-    if (ended == -ECANCELED) return ended;
+    if (ended == -ECANCELED || ended == -EBADF) return ended;
     // Somebody else may have taken it away: then there is no such child.
     if (const long result = attempt(WNOHANG); result != 0) return result;
     return on_own_thread([&] { return attempt(0); });

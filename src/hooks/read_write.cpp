@@ -41,7 +41,7 @@ bool is_socket(int fd) noexcept {
 template <class Move>
 long splice_on_thread(int from, Move&& move) noexcept {
     const long readable = wait_ready(from, POLLIN, Deadline::never(), "splice");
-    if (readable == -ECANCELED) return readable;
+    if (readable < 0 && readable != -EPERM) return readable;  // a file is never waited for
     const long result = on_own_thread(move);
     if (result == -EPIPE) raise_pipe_signal();  // that thread had it
     return result;

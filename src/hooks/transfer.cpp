@@ -105,7 +105,8 @@ long read_on_here(int fd, Span span, std::size_t done, bool may_fetch) noexcept 
     const long position = may_fetch ? call(SYS_lseek, fd, 0L, SEEK_CUR) : -1;
     const auto one = [&](char* data, std::size_t size, off_t at) -> long {
         if (position >= 0) {
-            (void)read_by_operations(fd, data, size, at);
+            // What gets the number of a closed one is not to be read.
+            if (read_by_operations(fd, data, size, at) == -EBADF) return -EBADF;
             const iovec piece{data, size};
             const long result = vector_call(SYS_preadv2, fd, {&piece, 1}, here, RWF_NOWAIT);
             if (result == static_cast<long>(size) || result == 0) return result;

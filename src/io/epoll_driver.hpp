@@ -29,8 +29,7 @@
 //     the retry, on the file that has it now, completes an operation.
 //
 // Locking: lock_ guards the table and all lists. Retries are made under it;
-//  they do not sleep.
-//  complete() is called with no lock held.
+//  they do not sleep. complete() is called with no lock of the driver held.
 // Lifetime: the Offload outlives the driver.
 #pragma once
 

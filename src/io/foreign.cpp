@@ -80,8 +80,9 @@ public:
         {
             const std::lock_guard hold{lock_};
             ClosingNumber** at = &closings_;
-            while (*at != &closing) at = &(*at)->next_;
-            *at = closing.next_;
+            // In a child of a handler that interrupted the close it is forgotten.
+            while (*at != nullptr && *at != &closing) at = &(*at)->next_;
+            if (*at != nullptr) *at = closing.next_;
             openers = std::exchange(onlookers_, nullptr);
         }
         wake_all(openers);
@@ -134,16 +135,16 @@ constinit std::array<Numbers, Numbers::slots> Numbers::all{};
 ForeignUse::ForeignUse(int fd) noexcept : fd_{fd} {
     if (fd < 0) return;
     while (!Numbers::with(fd).add(*this)) Numbers::with(fd).wait_while_closing(fd);
-    counted_ = true;
+    listed_ = true;
 }
 
 ForeignUse::ForeignUse(int fd, IfNotClosing) noexcept : fd_{fd} {
-    counted_ = fd >= 0 && Numbers::with(fd).add(*this);
-    if (fd >= 0 && !counted_) closing_.store(true, std::memory_order_relaxed);
+    listed_ = fd >= 0 && Numbers::with(fd).add(*this);
+    if (fd >= 0 && !listed_) closing_.store(true, std::memory_order_relaxed);
 }
 
 ForeignUse::~ForeignUse() {
-    if (counted_) Numbers::with(fd_).remove(*this);
+    if (listed_) Numbers::with(fd_).remove(*this);
 }
 
 namespace {
@@ -201,7 +202,9 @@ int perform_foreign(const Request& request, Deadline deadline, const char* reaso
         // A call that a kernel thread makes is interrupted by a close, as by a cancel.
         const bool in_vain = operation.result_ == -ECANCELED || operation.result_ == -EINTR;
         const bool early = in_vain && (wake != Wake::notified || use.closing());
-        const int result = early ? reason_of_end(wake) : operation.result_;
+        int result = early ? reason_of_end(wake) : operation.result_;
+        // Made anew it would be made on what gets the number.
+        if (early && result == -EINTR && use.closing()) result = -EBADF;
         if (early ? !is_restarted(result, needed) : result != -EINTR) return result;
     }
 }
@@ -275,14 +278,15 @@ namespace {
 [[gnu::noinline]] int wait_several_ready(std::span<const pollfd> fds, Deadline deadline,
                                          const char* reason) noexcept {
     const this_fiber::Pin pin;
-    int being_closed = -1;
-    {
-        Polls polls{fds};
-        being_closed = polls.being_closed();
-        if (being_closed < 0) return polls.wait(deadline, reason);
+    for (;;) {
+        int being_closed = -1;
+        {
+            Polls polls{fds};
+            being_closed = polls.being_closed();
+            if (being_closed < 0) return polls.wait(deadline, reason);
+        }
+        const ForeignUse after_the_close{being_closed};
     }
-    const ForeignUse after_the_close{being_closed};
-    return -EBADF;
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ class Numbers;
 /// its owner saw the completion, to whoever closes the number. Who closes ends all that are
 /// named; what is not with its driver yet then, its owner ends, who looks once it is submitted.
 /// The protocol is Use's (io/descriptor.hpp), the list a slot's of numbers that are alike in
-/// their lowest bits.
+/// their lowest bits. A slot's lock comes before a driver's, and complete() may come under it.
 class ForeignUse {
 public:
     /// In a fiber. Waits for the end of a close of `fd` that is under way. A negative one is
@@ -69,7 +69,7 @@ private:
     friend class Numbers;
 
     const int fd_;
-    bool counted_ = false;
+    bool listed_ = false;
     std::atomic<bool> closing_{false};
     std::atomic<Operation*> operation_{nullptr};
     ForeignUse* next_ = nullptr;  // these two: guarded by the slot's lock

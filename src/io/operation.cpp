@@ -5,12 +5,10 @@
 #include "io/descriptor.hpp"
 #include "io/foreign.hpp"
 #include "io/system_call.hpp"
-#include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 
 #include <cerrno>
 #include <cstdint>
-#include <utility>
 
 namespace weft::detail {
 

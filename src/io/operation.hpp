@@ -14,7 +14,7 @@
 //     a cancellation, which are reported only when the result is -ECANCELED.
 //     The cancellation stays pending and is thrown at the next point.
 //  4. -ECANCELED that the owner did not ask for means that somebody closes the
-//     descriptor or the number; perform() makes -EBADF of it.
+//     descriptor or the number; perform() and perform_foreign() make -EBADF of it.
 //
 // States: prepared -> submitted (driver) -> done (owner), by completion_. A driver that need not
 // complete it at once has the owner's wait begin before anybody else learns of it (arm()): then
@@ -162,7 +162,7 @@ public:
     /// returns the result it brought.
     int await() noexcept;
 
-    /// Any thread, while a Use names it: cancels it where it is.
+    /// Any thread, while a Use or ForeignUse names it: cancels it where it is.
     void end_early() noexcept;
 
 private:
