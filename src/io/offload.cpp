@@ -87,8 +87,7 @@ void Offload::stop() noexcept {
 
 std::size_t Offload::threads() noexcept {
     const std::lock_guard held{lock_};
-    return static_cast<std::size_t>(
-        std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.used; }));
+    return used_;
 }
 
 /// False: there may be no more threads, so one of the others will come to it.
@@ -121,14 +120,12 @@ void Offload::start(Slot& slot) noexcept {
 
 void Offload::serve_without_thread(Slot& slot) noexcept {
     std::unique_lock held{lock_};
-    const auto used =
-        std::count_if(slots_.begin(), slots_.end(), [](const Slot& each) { return each.used; });
-    while (used == 1 && !queue_.empty()) {
+    while (used_ == 1 && !queue_.empty()) {
         held.unlock();
         run_next();
         held.lock();
     }
-    slot.used = false;
+    set_used(slot, false);
 }
 
 void Offload::serve(Slot& slot) noexcept {
@@ -147,7 +144,7 @@ void Offload::serve(Slot& slot) noexcept {
                 futex_wait(slot.signal, seen);
             }
         } else {
-            slot.used = false;
+            set_used(slot, false);
             return;
         }
         held.lock();
@@ -183,11 +180,16 @@ Offload::Slot* Offload::take_idle() noexcept {
     return slot;
 }
 
+void Offload::set_used(Slot& slot, bool used) noexcept {
+    slot.used = used;
+    used ? ++used_ : --used_;
+}
+
 Offload::Slot* Offload::take_unused() noexcept {
+    if (used_ == slots_.size()) return nullptr;
     const auto slot =
         std::find_if(slots_.begin(), slots_.end(), [](const Slot& each) { return !each.used; });
-    if (slot == slots_.end()) return nullptr;
-    slot->used = true;
+    set_used(*slot, true);
     return &*slot;
 }
 

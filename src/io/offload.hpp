@@ -80,6 +80,7 @@ private:
     static void deliver_cancelled(OperationChain& cancelled) noexcept;
     Slot* take_idle() noexcept;
     Slot* take_unused() noexcept;
+    void set_used(Slot& slot, bool used) noexcept;
 
     SpinLock lock_;
     // --- guarded by lock_ ---
@@ -87,6 +88,7 @@ private:
     Slot* idle_ = nullptr;
     bool stopping_ = false;
     std::vector<Slot> slots_;  // never resized
+    std::size_t used_ = 0;     // of those
     // --- any thread ---
     std::atomic<std::uint32_t> alone_{0};  // futex: threads that run one call only
 };

@@ -64,7 +64,7 @@ TEST_CASE("a socket that lingered before it was taken over keeps no worker eithe
             [] {
                 auto [client, server] = connection();
                 const std::size_t sent = fill(client);
-                const ::linger how{.l_onoff = 1, .l_linger = 5};
+                const ::linger how{.l_onoff = 1, .l_linger = 30};
                 REQUIRE(::setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &how, sizeof how) == 0);
                 TcpStream adopted{client.release()};
                 auto moved = std::move(adopted);

@@ -491,6 +491,10 @@ TEST_CASE("who sends to a group says whether this machine gets it", "[os][udp][m
     six.multicast_loop(false);
     REQUIRE(::getsockopt(six.fd(), IPPROTO_IPV6, IPV6_MULTICAST_LOOP, &value, &size) == 0);
     REQUIRE(value == 0);
+    value = 1;
+    six.multicast_all(false);
+    REQUIRE(::getsockopt(six.fd(), IPPROTO_IPV6, IPV6_MULTICAST_ALL, &value, &size) == 0);
+    REQUIRE(value == 0);
 }
 
 TEST_CASE("groups of IPv6 are sent to as far as the sender says", "[os][udp][multicast]") {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -77,7 +79,12 @@ public:
         // Else addresses are looked for on the wire for a second first.
         std::ofstream{"/proc/sys/net/ipv6/conf/default/accept_dad"} << "0";
         if (!make(name, peer) || !bring_up(name) || !bring_up(peer)) return false;
-        while (!has_address(name) || !has_address(peer)) ::sched_yield();
+        // A network without IPv6 never has one.
+        const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+        while (!has_address(name) || !has_address(peer)) {
+            if (std::chrono::steady_clock::now() > give_up) return false;
+            ::sched_yield();
+        }
         return true;
     }
 
@@ -114,10 +121,17 @@ private:
     };
     static_assert(sizeof(nlmsghdr) + sizeof(ifinfomsg) + 256 == sizeof(Message));
 
+    /// One that is not tentative any more.
     static bool has_address(const char* interface) {
         std::ifstream file{"/proc/net/if_inet6"};
-        for (std::string line; std::getline(file, line);) {
-            if (line.ends_with(' ' + std::string{interface})) return true;
+        std::string address;
+        std::string index;
+        std::string prefix;
+        std::string scope;
+        std::string flags;
+        for (std::string name; file >> address >> index >> prefix >> scope >> flags >> name;) {
+            const bool tentative = (std::stoul(flags, nullptr, 16) & IFA_F_TENTATIVE) != 0;
+            if (name == interface && !tentative) return true;
         }
         return false;
     }

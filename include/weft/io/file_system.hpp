@@ -63,7 +63,7 @@ WEFT_API bool make_directories(std::string_view path, std::uint32_t permissions 
 /// All that is in a file. Throws also std::bad_alloc: it is as large as the file, without a limit.
 WEFT_API std::string read_file(std::string_view path, Deadline deadline = Deadline::never());
 /// The same of a file of at most `most` bytes. Throws file_too_large for a larger one, of which it
-/// reads, and has in memory, no more than one byte beyond.
+/// reads no more than one byte beyond.
 WEFT_API std::string read_file(std::string_view path, std::size_t most,
                                Deadline deadline = Deadline::never());
 /// Makes `data` all that is in a file, which is made if it is not there. Others may see a part

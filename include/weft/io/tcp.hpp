@@ -22,7 +22,8 @@ struct KeepAlive {
 struct TcpConnectOptions {
     /// Where it comes from; none: the system's choice. Port 0: the system picks one when it knows
     /// the peer, so that one port serves for many peers. One that is named may be shared by
-    /// connections that named theirs, too, to other peers; one in TIME_WAIT does not bar it.
+    /// connections that named theirs, too, to other peers; one in TIME_WAIT does not bar it, of the
+    /// same peer only where TCP has timestamps.
     std::optional<Address> local{};
     int receive_buffer = 0;  ///< as Socket::receive_buffer(); 0: the system's, which grows
     int send_buffer = 0;     ///< the same
@@ -86,7 +87,7 @@ public:
 
 private:
     friend class TcpListener;
-    /// Of our own making: it does not linger.
+    /// Of our own making: it does not linger, unless its listener was told to.
     struct Own {
         int fd;
     };

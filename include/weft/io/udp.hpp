@@ -112,8 +112,9 @@ public:
 
     /// Gets what is sent to `group`, whose port does not matter, and comes in by `interface`; 0:
     /// that of an IPv6 group's scope ("ff02::fb%eth0"), if it has one. A socket may join many.
-    /// One of IPv6 may join groups of IPv4, too.
-    /// Throws address_in_use: it has joined; invalid_argument: no group; no_such_device; for an
+    /// One of IPv6 may join groups of IPv4, too, unless it is v6_only.
+    /// Throws address_in_use: it has joined; invalid_argument: no group; no_such_device;
+    /// no_buffer_space: more than the system allows (net.ipv4.igmp_max_memberships); for an
     /// IPv6 group address_family_not_supported, of an IPv4 socket.
     void join(const Address& group, std::uint32_t interface = 0);
     /// Takes one join() with the same arguments back. Throws as it, and address_not_available:
@@ -125,7 +126,7 @@ public:
     void multicast_interface(std::uint32_t interface);
     /// Whether this machine gets, too, what it sends to groups; it does by default.
     void multicast_loop(bool on);
-    /// How many routers less one what it sends to groups may pass, 0 to 255: 0 stays on this
+    /// One more than the routers that what it sends to groups may pass, 0 to 255: 0 stays on this
     /// machine, 1, the default, on its network. -1 restores that. Throws invalid_argument.
     void multicast_hops(int hops);
     /// Whether it also gets what others on this machine joined groups for; it does
