@@ -81,6 +81,7 @@ bool is_preloaded(char** environment) noexcept {
 
 /// Where it goes: stderr as it was at first, for programs close theirs as they end.
 struct ReportFile {
+    bool asked_for = false;
     int fd = -1;
     struct stat identity {};
 
@@ -89,20 +90,25 @@ struct ReportFile {
         for (const int lowest : {900, 100}) {
             if (fd < 0) fd = WEFT_ORIGINAL(fcntl)(STDERR_FILENO, F_DUPFD_CLOEXEC, lowest);
         }
-        if (fd >= 0) ::fstat(fd, &identity);
+        asked_for = ::fstat(STDERR_FILENO, &identity) == 0;
     }
-    /// Not if the program has closed that, too, and may have another file there.
-    bool is_open() const noexcept {
-        struct stat now {};
-        return ::fstat(fd, &now) == 0 && now.st_dev == identity.st_dev &&
-               now.st_ino == identity.st_ino;
+    /// What is still that file, which the program may have closed in either place; -1: neither.
+    int still_open() const noexcept {
+        for (const int each : {fd, STDERR_FILENO}) {
+            struct stat now {};
+            const bool same = asked_for && ::fstat(each, &now) == 0 &&
+                              now.st_dev == identity.st_dev && now.st_ino == identity.st_ino;
+            if (same) return each;
+        }
+        return -1;
     }
 };
 constinit ReportFile report_file;
 
 // By option, when all is over.
 [[gnu::destructor(101)]] void end() {
-    if (report_file.is_open()) ::dprintf(report_file.fd, "%s", report().text().c_str());
+    const int fd = report_file.still_open();
+    if (fd >= 0) ::dprintf(fd, "%s", report().text().c_str());
 }
 
 // In a forked child nobody waits.

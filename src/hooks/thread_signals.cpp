@@ -43,12 +43,13 @@ struct Threads {
     ThreadSignals* handled_for = nullptr;
     Signals closed_by_handlers = 0;
 
+    // --- any thread ---
+    std::atomic<Signals> read_by_program{0};  // by a signalfd of its own
     weft::detail::SpinLock lock;
     // Guarded by lock.
     ThreadSignals* first = nullptr;
     unsigned count = 0;
     std::array<unsigned, 64> blocked_by{};
-    Signals read_by_program = 0;  // by a signalfd of its own
 };
 constinit Threads threads;
 
@@ -167,15 +168,24 @@ int take_open(ThreadSignals& thread, Signals about_to_open) noexcept {
     return signal;
 }
 
-/// Handles that. Whether any handler ran.
-bool handle_open(ThreadSignals& thread, Signals about_to_open) noexcept {
-    bool any_handler = false;
+/// What was handled, and how.
+struct Handled {
+    bool any = false;      // by a handler
+    bool restarts = true;  // as all of these want calls that they interrupt
+    void add(const struct sigaction& action) noexcept {
+        if (!is_handled(action)) return;
+        any = true;
+        restarts = restarts && (action.sa_flags & SA_RESTART) != 0;
+    }
+};
+
+/// Handles that.
+void handle_open(ThreadSignals& thread, Signals about_to_open, Handled& handled) noexcept {
     while (const int signal = take_open(thread, about_to_open)) {
-        any_handler = any_handler || is_handled(action_of(signal));
+        handled.add(action_of(signal));
         WEFT_ORIGINAL(raise)(signal);
         let_in(thread, signal);
     }
-    return any_handler;
 }
 
 /// In a fiber: handles what is pending of `signals`, which are open or about to be, for it or the
@@ -184,19 +194,21 @@ void handle_pending(ThreadSignals& own, Signals signals) noexcept {
     own.closed_by_handlers = 0;  // a handler may have been left by a jump
     sigset_t all;
     WEFT_ORIGINAL(sigpending)(&all);
-    bool any_handler = handle_open(own, signals);
+    Handled handled;
+    handle_open(own, signals, handled);
     for (Signals due = signals_of(all) & signals; const int signal = take_first(due);) {
-        any_handler = any_handler || is_handled(action_of(signal));
+        handled.add(action_of(signal));
         let_in(own, signal);
-        any_handler = handle_open(own, signals) || any_handler;
+        handle_open(own, signals, handled);
     }
-    note_handled_if(any_handler, own);
+    note_handled_if(handled.any, own);
 }
 
 /// Under the lock. A signalfd of the program's does not know what is kept here: what can only be
 /// taken by one is the process's.
 void add_pending(ThreadSignals& thread, int signal) noexcept {
-    const Signals readable = threads.read_by_program & bit_of(signal) & ~thread.awaited;
+    const Signals readable =
+        threads.read_by_program.load(std::memory_order_relaxed) & bit_of(signal) & ~thread.awaited;
     if (readable != 0 && (open_ones() & readable) == 0) {
         (void)WEFT_ORIGINAL(kill)(::getpid(), signal);
     } else {
@@ -269,21 +281,21 @@ int take_news(ThreadSignals*& thread) noexcept {
 /// `signal`, pending on this thread, for `thread`, whose `handling` it is: until that is over,
 /// it does not end.
 void handle(ThreadSignals& thread, int signal) noexcept {
-    const struct sigaction action = action_of(signal);
+    Handled handled;
+    handled.add(action_of(signal));
     threads.handled_for = &thread;
     let_in(thread, signal);
-    (void)handle_open(thread, 0);  // what the handler sent to it
+    handle_open(thread, 0, handled);  // what the handler sent to it, and others meanwhile
     threads.handled_for = nullptr;
-    if (is_handled(action)) {
-        const bool restarts = (action.sa_flags & SA_RESTART) != 0;
-        interrupt_foreign_call(*thread.fiber,
-                               restarts ? Interruption::never_restarted : Interruption::all);
+    if (handled.any) {
+        interrupt_foreign_call(
+            *thread.fiber, handled.restarts ? Interruption::never_restarted : Interruption::all);
     }
     Completion* told = nullptr;
     {
         const Held held;
         thread.handling = 0;
-        if (is_handled(action)) note_handled(thread);
+        if (handled.any) note_handled(thread);
         told = std::exchange(thread.handled_then, nullptr);
     }
     if (told != nullptr) told->happen();
@@ -429,7 +441,7 @@ void set_mask(ThreadSignals& own, Signals mask) noexcept {
         done = (own.pending & opened) == 0;
         if (!done) continue;
         const Signals open = open_ones();
-        own.mask = mask;
+        std::atomic_ref{own.mask}.store(mask, std::memory_order_relaxed);
         count_blocked(opened, ~0U);
         count_blocked(closed, 1);
         watch_open_ones(open);
@@ -456,19 +468,23 @@ int change_mask(ThreadSignals& own, int how, const sigset_t* set, sigset_t* befo
 int send_to_self(ThreadSignals& own, int signal) noexcept {
     if (!make_pending(own, signal)) return raise_by_libc(signal);
     own.closed_by_handlers = 0;  // a handler may have been left by a jump
-    note_handled_if(handle_open(own, 0), own);
+    Handled handled;
+    handle_open(own, 0, handled);
+    note_handled_if(handled.any, own);
     return 0;
 }
 
 int send_in_handler(ThreadSignals& thread, int signal) noexcept {
     if (!make_pending(thread, signal)) return raise_by_libc(signal);
-    (void)handle_open(thread, 0);
+    Handled handled;
+    handle_open(thread, 0, handled);
     return 0;
 }
 
 // Without the lock, which somebody may have had when this process was forked.
 Signals mask_in_handler(ThreadSignals& thread) noexcept {
-    return thread.mask | closed_by_handlers(thread);
+    const Signals mask = std::atomic_ref{thread.mask}.load(std::memory_order_relaxed);
+    return mask | closed_by_handlers(thread);
 }
 
 int send_to(ThreadSignals& thread, int signal) noexcept {
@@ -489,8 +505,7 @@ int send_to(ThreadSignals& thread, int signal) noexcept {
 }
 
 void note_read_by_program(Signals signals) noexcept {
-    const Held held;
-    threads.read_by_program |= signals;
+    threads.read_by_program.fetch_or(signals, std::memory_order_relaxed);
 }
 
 Signals pending_of(const ThreadSignals& own) noexcept {

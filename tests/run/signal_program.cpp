@@ -392,7 +392,8 @@ void run_commands() {
     int failed = 0;
     for (int i = 0; i < 20; ++i) failed += system("exit 3") != 3 << 8;
     say("not told how a command ended", failed);
-    say("handlers", handled);
+    // One more may be left of the commands before.
+    say("handlers", handled >= 20);
     say("open again", blocks(SIGCHLD));
     say("open in the command", system("grep -q 'SigBlk:.0000000000000000' /proc/self/status"));
     signal(SIGCHLD, SIG_DFL);
