@@ -2,9 +2,13 @@
 // fibers were doing, and fails. The limit is WEFT_TEST_SECONDS, default 120.
 #if __has_include(<catch2/catch_session.hpp>)
 #include <catch2/catch_session.hpp>
+#include <catch2/reporters/catch_reporter_event_listener.hpp>
+#include <catch2/reporters/catch_reporter_registrars.hpp>
+using Listener = Catch::EventListenerBase;
 #else
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
+using Listener = Catch::TestEventListenerBase;
 #endif
 
 #include "support/process.hpp"
@@ -15,12 +19,26 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <string>
 #include <thread>
 
 #include <signal.h>
 #include <unistd.h>
 
 namespace {
+
+std::mutex running_mutex;
+std::string running = "no test case";  // guarded by running_mutex
+
+class Names : public Listener {
+public:
+    using Listener::Listener;
+    void testCaseStarting(const Catch::TestCaseInfo& info) override {
+        Listener::testCaseStarting(info);
+        const std::lock_guard hold{running_mutex};
+        running = '"' + info.name + '"';
+    }
+};
 
 class TimeLimit {
 public:
@@ -39,8 +57,11 @@ private:
         std::unique_lock hold{mutex_};
         const auto limit = weft::test::time_limit();
         if (changed_.wait_for(hold, std::chrono::seconds{limit}, [this] { return over_; })) return;
-        std::fprintf(stderr, "\ntime limit of %u s passed; the fibers:\n", limit);
         weft::dump_fibers(STDERR_FILENO);
+        // Last, for it is the end of a log that is shown.
+        const std::lock_guard hold_name{running_mutex};
+        std::fprintf(stderr, "\ntime limit of %u s passed in %s; its fibers stand above\n", limit,
+                     running.c_str());
         std::fflush(nullptr);
         // Not abort(): a core of a million stacks helps nobody more than the dump.
         _exit(124);
@@ -53,6 +74,8 @@ private:
 };
 
 }  // namespace
+
+CATCH_REGISTER_LISTENER(Names)
 
 int main(int argc, char** argv) {
     if (const auto code = weft::test::Child::requested()) return *code;
