@@ -46,9 +46,15 @@ Deadline deadline_of(int fd, Direction direction) noexcept {
     return time.count() == 0 ? Deadline::never() : Deadline{time};
 }
 
+long wait_ready(ForeignUse& use, std::uint32_t events, Deadline deadline,
+                const char* reason) noexcept {
+    const Request request{.code = Request::Code::poll, .fd = use.fd(), .flags = events};
+    return perform_foreign(use, request, deadline, reason);
+}
+
 long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) noexcept {
-    const Request request{.code = Request::Code::poll, .fd = fd, .flags = events};
-    return perform_foreign(request, deadline, reason);
+    ForeignUse use{fd};
+    return wait_ready(use, events, deadline, reason);
 }
 
 }  // namespace weft::hooks::detail

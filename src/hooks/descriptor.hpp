@@ -23,6 +23,7 @@
 
 namespace weft::hooks::detail {
 
+using weft::detail::ForeignUse;
 using weft::detail::perform_foreign;
 using weft::detail::Request;
 using weft::detail::system_call;
@@ -78,6 +79,9 @@ inline std::uint32_t clamp(std::size_t size) noexcept {
 
 /// Waits for `events` of `fd`: >= 0, or -errno.
 long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) noexcept;
+/// The same by who has a right to it.
+long wait_ready(ForeignUse& use, std::uint32_t events, Deadline deadline,
+                const char* reason) noexcept;
 
 /// Lets other fibers run now and then, if a fiber's calls always succeed.
 inline void succeeded() noexcept {

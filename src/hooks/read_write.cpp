@@ -16,19 +16,23 @@ namespace {
 
 // --- between descriptors ---
 
-/// Moves at most `size` bytes by `move()`, which says -EAGAIN instead of waiting: then waits
-/// for both ends. Only for descriptors whose owners want to wait.
+/// Moves by `move()`, which says -EAGAIN instead of waiting: then waits for both ends. Only for
+/// descriptors whose owners want to wait.
 template <class Move>
 long move_between(int from, int to, Move&& move) noexcept {
-    for (;;) {
+    ForeignUse source{from};
+    // Not waited for: who closes the one may wait for who has a right to both.
+    ForeignUse destination{to, ForeignUse::if_not_closing};
+    while (!source.closing() && !destination.closing()) {
         const long result = move();
         if (result != -EAGAIN) return result;
-        const long readable = wait_ready(from, POLLIN, Deadline::never(), "splice");
+        const long readable = wait_ready(source, POLLIN, Deadline::never(), "splice");
         // What cannot be polled, such as a file, is ready.
         if (readable < 0 && readable != -EPERM) return readable;
-        const long writable = wait_ready(to, POLLOUT, Deadline::never(), "splice");
+        const long writable = wait_ready(destination, POLLOUT, Deadline::never(), "splice");
         if (writable < 0 && writable != -EPERM) return writable;
     }
+    return -EBADF;
 }
 
 bool is_socket(int fd) noexcept {

@@ -79,19 +79,21 @@ private:
 };
 
 long wait_for_many(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
-    const Gathered gathered;
+    weft::detail::ForeignUses uses{fds};
+    if (uses.error() != 0) return uses.error();
+    Gathered gathered;
     if (gathered.fd() < 0) return gathered.fd();
-    auto& filled = const_cast<Gathered&>(gathered);
     for (const pollfd& each : fds) {
         if (each.fd < 0) continue;
-        const long result = filled.add(fds, each);
+        const long result = gathered.add(fds, each);
         // Closed since the kernel was asked: it has an answer by now.
         if (result == -EBADF) return 1;
         // A file: it is never more ready than it was when the kernel was asked.
         if (result == -EPERM) continue;
         if (result < 0) return result;
     }
-    return wait_ready(gathered.fd(), POLLIN, deadline, reason);
+    const Request request{.code = Request::Code::poll, .fd = gathered.fd(), .flags = POLLIN};
+    return perform_foreign(uses, request, deadline, reason);
 }
 
 /// Waits until one of `fds` may be ready: >= 0, or -errno. At most most_polled of them.

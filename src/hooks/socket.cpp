@@ -61,12 +61,13 @@ long receive(int fd, void* data, std::size_t size, int flags) noexcept {
 /// `attempt()`, which says -EAGAIN instead of waiting, until it says something else. What the
 /// kernel is given are the caller's own pointers, good or bad.
 template <class Attempt>
-long receive_when_ready(int fd, int flags, Attempt&& attempt) noexcept {
+long receive_when_ready(ForeignUse& use, int flags, Attempt&& attempt) noexcept {
     long result = attempt();
+    const int fd = use.fd();
     if (waits(result, fd, flags)) {
         const Deadline deadline = deadline_of(fd, Direction::in);
         do {
-            const long ready = wait_ready(fd, POLLIN, deadline, "receive a message");
+            const long ready = wait_ready(use, POLLIN, deadline, "receive a message");
             if (ready < 0) return timed_out_is(ready, EAGAIN);
             result = attempt();
         } while (result == -EAGAIN);
@@ -77,12 +78,14 @@ long receive_when_ready(int fd, int flags, Attempt&& attempt) noexcept {
 
 /// Not by a request: a receive that finds nothing takes room for credentials out of the message's
 /// head all the same (SO_PASSCRED), and io_uring goes on with that head.
-long receive_message(int fd, msghdr* message, int flags) noexcept {
+long receive_message(ForeignUse& use, msghdr* message, int flags) noexcept {
+    const int fd = use.fd();
     if (!takes_all(flags)) {
-        return receive_when_ready(fd, flags,
+        return receive_when_ready(use, flags,
                                   [=] { return call(SYS_recvmsg, fd, message, flags | no_wait); });
     }
     if (returns_at_once(fd)) return call(SYS_recvmsg, fd, message, flags);
+    use.give_back();
     return on_own_thread([=] { return call(SYS_recvmsg, fd, message, flags); });
 }
 
@@ -93,7 +96,8 @@ long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* add
         return call(SYS_recvfrom, fd, data, size, flags | how, address, length);
     };
     if (takes_all(flags) && !returns_at_once(fd)) return on_own_thread([&] { return attempt(0); });
-    return receive_when_ready(fd, flags, [&] { return attempt(no_wait); });
+    ForeignUse use{fd};
+    return receive_when_ready(use, flags, [&] { return attempt(no_wait); });
 }
 
 // --- sending ---
@@ -138,7 +142,8 @@ long result_of_send(long result, std::size_t done) noexcept {
 }
 
 /// Of a message whose first `done` bytes were sent: the rest, waiting for room.
-long send_rest(int fd, const msghdr& message, int flags, std::size_t done) noexcept {
+long send_rest(ForeignUse& use, const msghdr& message, int flags, std::size_t done) noexcept {
+    const int fd = use.fd();
     Pieces pieces{message};
     if (!pieces.copied()) return result_of_send(-ENOBUFS, done);
     pieces.skip(done);
@@ -152,7 +157,7 @@ long send_rest(int fd, const msghdr& message, int flags, std::size_t done) noexc
                               .fd = fd,
                               .buffer = &rest,
                               .flags = static_cast<std::uint32_t>(flags)};
-        const long sent = perform_foreign(request, deadline, "send");
+        const long sent = perform_foreign(use, request, deadline, "send");
         if (sent == -EPIPE && done == 0) return call(SYS_sendmsg, fd, &message, flags | no_wait);
         if (sent < 0) return result_of_send(sent, done);
         done += static_cast<std::size_t>(sent);
@@ -177,18 +182,20 @@ bool send_goes_on(long result, std::size_t size, int fd, int flags) noexcept {
     return (flags & MSG_DONTWAIT) == 0 && !has_nonblock(fd);
 }
 
-long send_message(int fd, const msghdr* message, int flags) noexcept {
+long send_message(ForeignUse& use, const msghdr* message, int flags) noexcept {
+    const int fd = use.fd();
     const long sent = call(SYS_sendmsg, fd, message, flags | no_wait);
     if (sent < 0 && sent != -EAGAIN && sent != -EINPROGRESS) return sent;
     if (!send_goes_on(sent, size_of(*message), fd, flags)) {
         succeeded();
         return sent;
     }
-    return send_rest(fd, *message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+    return send_rest(use, *message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
 }
 
 long send_to(int fd, const void* data, std::size_t size, int flags, const sockaddr* address,
              socklen_t length) noexcept {
+    ForeignUse use{fd};
     const long sent = call(SYS_sendto, fd, data, size, flags | no_wait, address,
                            static_cast<unsigned long>(length));
     if (!send_goes_on(sent, size, fd, flags)) {
@@ -201,7 +208,7 @@ long send_to(int fd, const void* data, std::size_t size, int flags, const sockad
     message.msg_namelen = address != nullptr ? length : 0;
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
-    return send_rest(fd, message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+    return send_rest(use, message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
 }
 
 // --- connections ---
@@ -227,17 +234,24 @@ long accept_one(int fd, sockaddr* address, socklen_t* length, int flags) noexcep
 }
 
 long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
-    if (returns_at_once(fd)) {
+    const auto connect = [=] {
         return call(SYS_connect, fd, address, static_cast<unsigned long>(length));
-    }
+    };
+    if (returns_at_once(fd)) return connect();
+    ForeignUse use{fd};
     const Request request{
         .code = Request::Code::connect, .fd = fd, .buffer = address, .length = length};
     const Deadline deadline = deadline_of(fd, Direction::out);
-    const long result = perform_foreign(request, deadline, "connect");
+    const long result = perform_foreign(use, request, deadline, "connect");
     // The queue of a Unix listener is full, of which no readiness tells.
     if (result == -EAGAIN) {
-        return on_own_thread(
-            [=] { return call(SYS_connect, fd, address, static_cast<unsigned long>(length)); });
+        use.give_back();
+        return on_own_thread(connect);
+    }
+    // It was begun before, by another fiber or before a signal: its end is waited for.
+    if (result == -EALREADY) {
+        const long ready = wait_ready(use, POLLOUT, deadline, "connect");
+        return ready < 0 ? timed_out_is(ready, EALREADY) : connect();
     }
     return timed_out_is(result, EINPROGRESS);
 }
@@ -266,9 +280,6 @@ constexpr unsigned most_messages = 1024;
 
 long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
                       timespec* timeout) noexcept {
-    const auto attempt = [=](mmsghdr* first, unsigned left) {
-        return call(SYS_recvmmsg, fd, first, static_cast<long>(left), flags | no_wait, nullptr);
-    };
     if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
         return call(SYS_recvmmsg, fd, messages, static_cast<long>(count), flags, timeout);
     }
@@ -276,12 +287,17 @@ long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
     if (timeout != nullptr && !weft::detail::is_valid(*timeout)) return -EINVAL;
     const Deadline deadline =
         timeout == nullptr ? Deadline::never() : Deadline{weft::detail::duration_of(*timeout)};
+    ForeignUse use{fd};
+    const auto attempt = [&](mmsghdr* first, unsigned left) -> long {
+        if (use.closing()) return -EBADF;
+        return call(SYS_recvmmsg, fd, first, static_cast<long>(left), flags | no_wait, nullptr);
+    };
     const long result = for_each_message(
         messages, std::min(count, most_messages), attempt, [&](mmsghdr& each, unsigned done) {
             // Looked at between messages only, as Linux does.
             const bool is_enough = (flags & MSG_WAITFORONE) != 0 || deadline.passed();
             if (done > 0 && is_enough) return -static_cast<long>(EAGAIN);
-            return receive_message(fd, &each.msg_hdr, flags & ~MSG_WAITFORONE);
+            return receive_message(use, &each.msg_hdr, flags & ~MSG_WAITFORONE);
         });
     if (timeout != nullptr && result > 0) {
         *timeout = weft::detail::to_timespec<timespec>(weft::detail::time_left(deadline));
@@ -290,28 +306,28 @@ long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
 }
 
 /// The last of `sent` messages may have gone in part: its rest goes now.
-long finish_last(int fd, mmsghdr& last, int flags, long sent) noexcept {
+long finish_last(ForeignUse& use, mmsghdr& last, int flags, long sent) noexcept {
     if (last.msg_len >= size_of(last.msg_hdr)) return sent;
-    const long all = send_rest(fd, last.msg_hdr, flags, last.msg_len);
+    const long all = send_rest(use, last.msg_hdr, flags, last.msg_len);
     if (all > 0) last.msg_len = static_cast<unsigned>(all);
     return sent;
 }
 
 long send_messages(int fd, mmsghdr* messages, unsigned count, int flags) noexcept {
-    const auto attempt = [=](mmsghdr* first, unsigned left) {
-        return call(SYS_sendmmsg, fd, first, static_cast<long>(left), flags | no_wait);
-    };
     if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
         return call(SYS_sendmmsg, fd, messages, static_cast<long>(count), flags);
     }
+    ForeignUse use{fd};
     return for_each_message(
         messages, std::min(count, most_messages),
         [&](mmsghdr* first, unsigned left) -> long {
-            const long sent = attempt(first, left);
+            if (use.closing()) return -EBADF;
+            const long sent =
+                call(SYS_sendmmsg, fd, first, static_cast<long>(left), flags | no_wait);
             // The last one may have gone in part.
-            return sent <= 0 ? sent : finish_last(fd, first[sent - 1], flags, sent);
+            return sent <= 0 ? sent : finish_last(use, first[sent - 1], flags, sent);
         },
-        [&](mmsghdr& each, unsigned) { return send_message(fd, &each.msg_hdr, flags); });
+        [&](mmsghdr& each, unsigned) { return send_message(use, &each.msg_hdr, flags); });
 }
 
 }  // namespace
@@ -373,7 +389,10 @@ ssize_t hook___recvfrom_chk(int fd, void* data, size_t size, size_t room, int fl
 
 ssize_t hook_recvmsg(int fd, msghdr* message, int flags) {
     if (WEFT_TAKEN(recvmsg) == nullptr) return WEFT_ORIGINAL(recvmsg)(fd, message, flags);
-    return answer([&] { return receive_message(fd, message, flags); });
+    return answer([&] {
+        ForeignUse use{fd};
+        return receive_message(use, message, flags);
+    });
 }
 
 int hook_recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
@@ -401,7 +420,10 @@ ssize_t hook_sendto(int fd, const void* data, size_t size, int flags, const sock
 
 ssize_t hook_sendmsg(int fd, const msghdr* message, int flags) {
     if (WEFT_TAKEN(sendmsg) == nullptr) return WEFT_ORIGINAL(sendmsg)(fd, message, flags);
-    return answer_writing(flags, [&] { return send_message(fd, message, flags); });
+    return answer_writing(flags, [&] {
+        ForeignUse use{fd};
+        return send_message(use, message, flags);
+    });
 }
 
 #define WEFT_DEFINE_SENDMMSG(name)                                                             \

@@ -10,6 +10,9 @@
 // one file would write over each other. So there an operation only fetches what is to be
 // read, and a thread writes. The same goes for O_APPEND, where a write in two parts would
 // be torn, and for flags that no operation has.
+//
+// A call of several steps has a right to its number from the first to the last: when another
+// fiber closes it, it ends with what it has done, and nothing goes to whatever gets the number.
 #include "hooks/transfer.hpp"
 #include "hooks/descriptor.hpp"
 #include "hooks/thread_call.hpp"
@@ -83,15 +86,15 @@ long go_on(Span span, off_t offset, std::size_t done, One&& one) noexcept {
 // --- reading ---
 
 /// Reads the whole of a piece of a file at an offset: operations may be short.
-long read_by_operations(int fd, char* data, std::size_t size, off_t offset) noexcept {
+long read_by_operations(ForeignUse& use, char* data, std::size_t size, off_t offset) noexcept {
     std::size_t done = 0;
     while (done < size) {
         const Request request{.code = Request::Code::read,
-                              .fd = fd,
+                              .fd = use.fd(),
                               .buffer = data + done,
                               .length = clamp(size - done),
                               .offset = offset + static_cast<off_t>(done)};
-        const long result = perform_foreign(request, Deadline::never(), "read");
+        const long result = perform_foreign(use, request, Deadline::never(), "read");
         if (result < 0 && done == 0) return result;
         if (result <= 0) break;
         done += static_cast<std::size_t>(result);
@@ -101,12 +104,13 @@ long read_by_operations(int fd, char* data, std::size_t size, off_t offset) noex
 
 /// Goes on where the file stands, which it does after `done` bytes of `span`. They are fetched
 /// by operations, so that then the kernel has them at hand.
-long read_on_here(int fd, Span span, std::size_t done, bool may_fetch) noexcept {
+long read_on_here(ForeignUse& use, Span span, std::size_t done, bool may_fetch) noexcept {
+    const int fd = use.fd();
     const long position = may_fetch ? call(SYS_lseek, fd, 0L, SEEK_CUR) : -1;
     const auto one = [&](char* data, std::size_t size, off_t at) -> long {
+        if (use.closing()) return -EBADF;
         if (position >= 0) {
-            // What gets the number of a closed one is not to be read.
-            if (read_by_operations(fd, data, size, at) == -EBADF) return -EBADF;
+            (void)read_by_operations(use, data, size, at);
             const iovec piece{data, size};
             const long result = vector_call(SYS_preadv2, fd, {&piece, 1}, here, RWF_NOWAIT);
             if (result == static_cast<long>(size) || result == 0) return result;
@@ -122,6 +126,7 @@ long read_on_here(int fd, Span span, std::size_t done, bool may_fetch) noexcept 
     };
     if (position < 0) {
         if (done > 0) return go_on(span, here, done, one);
+        use.give_back();
         return on_own_thread(
             [=] { return call(SYS_readv, fd, span.pieces, static_cast<long>(span.count)); });
     }
@@ -129,8 +134,9 @@ long read_on_here(int fd, Span span, std::size_t done, bool may_fetch) noexcept 
 }
 
 /// The rest of a file, of which an attempt said `result`.
-long read_rest_of_file(int fd, Span span, off_t offset, long result,
+long read_rest_of_file(ForeignUse& use, Span span, off_t offset, long result,
                        const struct stat& about) noexcept {
+    const int fd = use.fd();
     const std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
     if (result > 0 && S_ISREG(about.st_mode)) {
         const long end = offset == here ? call(SYS_lseek, fd, 0L, SEEK_CUR) : offset + result;
@@ -140,20 +146,22 @@ long read_rest_of_file(int fd, Span span, off_t offset, long result,
     // O_DIRECT leaves nothing at hand.
     const bool plain = result != -EOPNOTSUPP && result != -ENOSYS &&
                        (call(SYS_fcntl, fd, F_GETFL, 0L) & O_DIRECT) == 0;
-    if (offset == here) return read_on_here(fd, span, done, plain);
+    if (offset == here) return read_on_here(use, span, done, plain);
     if (!plain && done == 0) {
+        use.give_back();
         return on_thread([=] {
             return call(SYS_preadv, fd, span.pieces, static_cast<long>(span.count),
                         static_cast<long>(offset), 0L);
         });
     }
-    return go_on(span, offset, done, [fd](char* data, std::size_t size, off_t at) {
-        return read_by_operations(fd, data, size, at);
+    return go_on(span, offset, done, [&](char* data, std::size_t size, off_t at) {
+        return read_by_operations(use, data, size, at);
     });
 }
 
 /// Of something that is neither a socket nor a file.
-long wait_and_read(int fd, Span span, off_t offset, int flags) noexcept {
+long wait_and_read(ForeignUse& use, Span span, off_t offset, int flags) noexcept {
+    const int fd = use.fd();
     if (returns_at_once(fd)) return vector_call(SYS_preadv2, fd, span, offset, flags);
     const bool one = span.count == 1;
     const Request request{
@@ -163,21 +171,22 @@ long wait_and_read(int fd, Span span, off_t offset, int flags) noexcept {
         .length = one ? clamp(span.pieces->iov_len) : static_cast<std::uint32_t>(span.count),
         .offset = offset};
     const Deadline deadline = deadline_of(fd, Direction::in);
-    return timed_out_is(perform_foreign(request, deadline, "read"), EAGAIN);
+    return timed_out_is(perform_foreign(use, request, deadline, "read"), EAGAIN);
 }
 
 // --- writing ---
 
 /// Writes the whole of a piece at an offset of a file.
-long write_by_operations(int fd, const char* data, std::size_t size, off_t offset) noexcept {
+long write_by_operations(ForeignUse& use, const char* data, std::size_t size,
+                         off_t offset) noexcept {
     std::size_t done = 0;
     while (done < size) {
         const Request request{.code = Request::Code::write,
-                              .fd = fd,
+                              .fd = use.fd(),
                               .buffer = data + done,
                               .length = clamp(size - done),
                               .offset = offset + static_cast<off_t>(done)};
-        const long result = perform_foreign(request, Deadline::never(), "write");
+        const long result = perform_foreign(use, request, Deadline::never(), "write");
         if (result < 0 && done == 0) return result;
         if (result <= 0) break;
         done += static_cast<std::size_t>(result);
@@ -191,13 +200,15 @@ bool is_for_a_thread(int fd, off_t offset, int flags) noexcept {
 }
 
 /// One piece of a pipe, a terminal, a device or a socket, waiting for room: whole.
-long write_when_ready(int fd, const char* data, std::size_t size, Deadline deadline) noexcept {
+long write_when_ready(ForeignUse& use, const char* data, std::size_t size,
+                      Deadline deadline) noexcept {
+    const int fd = use.fd();
     std::size_t done = 0;
-    while (done < size) {
+    while (done < size && !use.closing()) {
         const iovec piece{const_cast<char*>(data) + done, size - done};
         long result = vector_call(SYS_pwritev2, fd, {&piece, 1}, here, RWF_NOWAIT);
         if (result == -EAGAIN) {
-            result = wait_ready(fd, POLLOUT, deadline, "write");
+            result = wait_ready(use, POLLOUT, deadline, "write");
             if (result >= 0) continue;
         } else if (not_answered(result)) {
             const Request request{.code = Request::Code::write,
@@ -205,7 +216,7 @@ long write_when_ready(int fd, const char* data, std::size_t size, Deadline deadl
                                   .buffer = piece.iov_base,
                                   .length = clamp(piece.iov_len),
                                   .offset = here};
-            result = perform_foreign(request, deadline, "write");
+            result = perform_foreign(use, request, deadline, "write");
             // Nobody reads: once more, for the signal.
             if (result == -EPIPE) result = call(SYS_write, fd, piece.iov_base, piece.iov_len);
         }
@@ -214,7 +225,7 @@ long write_when_ready(int fd, const char* data, std::size_t size, Deadline deadl
         if (result < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(result, EAGAIN);
         done += static_cast<std::size_t>(result);
     }
-    return static_cast<long>(done);
+    return done > 0 ? static_cast<long>(done) : -EBADF;
 }
 
 long write_other(int fd, Span span, off_t offset, int flags) noexcept {
@@ -223,6 +234,7 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     if (file && is_for_a_thread(fd, offset, flags)) {
         return on_thread(write);
     }
+    ForeignUse use{fd};
     const long result = vector_call(SYS_pwritev2, fd, span, offset, flags | RWF_NOWAIT);
     if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
     if (result >= 0 && static_cast<std::size_t>(result) >= span.size()) {
@@ -232,14 +244,17 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     if (!file && returns_at_once(fd)) return result > 0 ? result : write();
     const std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
     if (file) {
-        return go_on(span, offset, done, [fd](const char* data, std::size_t size, off_t at) {
-            return write_by_operations(fd, data, size, at);
+        return go_on(span, offset, done, [&](const char* data, std::size_t size, off_t at) {
+            return write_by_operations(use, data, size, at);
         });
     }
-    if (offset != here || flags != 0) return on_own_thread(write);
+    if (offset != here || flags != 0) {
+        use.give_back();
+        return result > 0 ? result : on_own_thread(write);
+    }
     const Deadline deadline = deadline_of(fd, Direction::out);
-    return go_on(span, here, done, [=](const char* data, std::size_t size, off_t) {
-        return write_when_ready(fd, data, size, deadline);
+    return go_on(span, here, done, [&](const char* data, std::size_t size, off_t) {
+        return write_when_ready(use, data, size, deadline);
     });
 }
 
@@ -253,6 +268,7 @@ bool is_odd(std::size_t size) noexcept { return size == 0 || size > largest_buff
 
 long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags) noexcept {
     const Span span{pieces, count};
+    ForeignUse use{fd};
     const long result = vector_call(SYS_preadv2, fd, span, offset, flags | RWF_NOWAIT);
     if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
     struct stat about {};
@@ -263,10 +279,11 @@ long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags
         return result;
     }
     if (result < 0 && flags != 0) {  // perhaps of those that no operation has, or nobody
+        use.give_back();
         return on_own_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
     }
-    if (result < 0 && !is_file(fd, about)) return wait_and_read(fd, span, offset, flags);
-    return read_rest_of_file(fd, span, offset, result, about);
+    if (result < 0 && !is_file(fd, about)) return wait_and_read(use, span, offset, flags);
+    return read_rest_of_file(use, span, offset, result, about);
 }
 
 long read_at(int fd, void* data, std::size_t size, off_t offset) noexcept {
@@ -303,8 +320,10 @@ long write_at(int fd, const void* data, std::size_t size, off_t offset) noexcept
 
 long write_any(int fd, const void* data, std::size_t size) noexcept {
     if (is_odd(size)) return call(SYS_write, fd, data, size);
+    ForeignUse use{fd};
     const long result = call(SYS_sendto, fd, data, size, MSG_DONTWAIT, nullptr, 0L);
     if (result == -ENOTSOCK) {
+        use.give_back();
         const iovec piece{const_cast<void*>(data), size};
         return write_other(fd, {&piece, 1}, here, 0);
     }
@@ -318,7 +337,7 @@ long write_any(int fd, const void* data, std::size_t size) noexcept {
                               .fd = fd,
                               .buffer = static_cast<const char*>(data) + done,
                               .length = clamp(size - done)};
-        const long sent = perform_foreign(request, deadline, "write");
+        const long sent = perform_foreign(use, request, deadline, "write");
         if (sent == -EPIPE && done == 0) return call(SYS_write, fd, data, size);
         if (sent < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(sent, EAGAIN);
         done += static_cast<std::size_t>(sent);

@@ -23,132 +23,6 @@ namespace weft::detail {
 
 namespace {
 
-/// Who waits for a change of some Numbers, and looks again then.
-struct Onlooker {
-    Completion over;
-    Onlooker* next = nullptr;
-};
-
-void wake_all(Onlooker* first) noexcept {
-    while (first != nullptr) std::exchange(first, first->next)->over.happen();
-}
-
-}  // namespace
-
-/// The numbers that share a slot: what is in flight on them, and who closes some.
-class Numbers {
-public:
-    static Numbers& with(int fd) noexcept { return all[static_cast<unsigned>(fd) % slots]; }
-    static void forget_all() noexcept { ::new (&all) std::array<Numbers, slots>{}; }
-
-    /// False: not while the number is being closed.
-    bool add(ForeignUse& use) noexcept {
-        const std::lock_guard hold{lock_};
-        if (is_closing(use.fd_)) return false;
-        use.next_ = uses_;
-        if (uses_ != nullptr) uses_->before_ = &use;
-        uses_ = &use;
-        return true;
-    }
-    void remove(ForeignUse& use) noexcept {
-        Onlooker* closers = nullptr;
-        {
-            const std::lock_guard hold{lock_};
-            (use.before_ != nullptr ? use.before_->next_ : uses_) = use.next_;
-            if (use.next_ != nullptr) use.next_->before_ = use.before_;
-            if (use.closing()) closers = std::exchange(onlookers_, nullptr);
-        }
-        wake_all(closers);
-    }
-    void wait_while_closing(int fd) noexcept {
-        std::unique_lock held{lock_};
-        while (is_closing(fd)) look_on(held);
-    }
-
-    void begin(ClosingNumber& closing) noexcept {
-        std::unique_lock held{lock_};
-        closing.next_ = std::exchange(closings_, &closing);
-        if (!mark_uses(closing.fd_)) return;
-        held.unlock();
-        StdSync::heavy_fence();  // pairs with ForeignUse::closing_since_begin()
-        held.lock();
-        end_uses(closing.fd_);
-        while (mark_uses(closing.fd_)) look_on(held);
-    }
-    void end(ClosingNumber& closing) noexcept {
-        Onlooker* openers = nullptr;
-        {
-            const std::lock_guard hold{lock_};
-            ClosingNumber** at = &closings_;
-            // In a child of a handler that interrupted the close it is forgotten.
-            while (*at != nullptr && *at != &closing) at = &(*at)->next_;
-            if (*at != nullptr) *at = closing.next_;
-            openers = std::exchange(onlookers_, nullptr);
-        }
-        wake_all(openers);
-    }
-
-private:
-    static constexpr std::size_t slots = 1024;
-    static std::array<Numbers, slots> all;
-
-    // All of these require lock_.
-    bool is_closing(int fd) const noexcept {
-        const ClosingNumber* each = closings_;
-        while (each != nullptr && each->fd_ != fd) each = each->next_;
-        return each != nullptr;
-    }
-    /// Whether there are any. They see it after their submission, if nobody ends them before.
-    bool mark_uses(int fd) noexcept {
-        bool any = false;
-        for (ForeignUse* each = uses_; each != nullptr; each = each->next_) {
-            if (each->fd_ != fd) continue;
-            each->closing_.store(true, std::memory_order_release);
-            any = true;
-        }
-        return any;
-    }
-    void end_uses(int fd) noexcept {
-        for (const ForeignUse* each = uses_; each != nullptr; each = each->next_) {
-            if (each->fd_ != fd) continue;
-            Operation* const operation = each->operation_.load(std::memory_order_acquire);
-            if (operation != nullptr) operation->end_early();
-        }
-    }
-    void look_on(std::unique_lock<SpinLock>& held) noexcept {
-        Onlooker self;
-        self.next = std::exchange(onlookers_, &self);
-        held.unlock();
-        (void)self.over.wait(Deadline::never(), Cancellable::no, {"a close", &self});
-        held.lock();
-    }
-
-    SpinLock lock_;
-    // --- guarded by lock_ ---
-    ForeignUse* uses_ = nullptr;
-    ClosingNumber* closings_ = nullptr;
-    Onlooker* onlookers_ = nullptr;
-};
-
-constinit std::array<Numbers, Numbers::slots> Numbers::all{};
-
-ForeignUse::ForeignUse(int fd) noexcept : fd_{fd} {
-    if (fd < 0) return;
-    while (!Numbers::with(fd).add(*this)) Numbers::with(fd).wait_while_closing(fd);
-    listed_ = true;
-}
-
-ForeignUse::ForeignUse(int fd, IfNotClosing) noexcept : fd_{fd} {
-    listed_ = fd >= 0 && Numbers::with(fd).add(*this);
-    if (fd >= 0 && !listed_) closing_.store(true, std::memory_order_relaxed);
-}
-
-ForeignUse::~ForeignUse() {
-    if (listed_) Numbers::with(fd_).remove(*this);
-}
-
-namespace {
-
 /// Around a wait that a signal may end, of a fiber that takes some.
 class Exposed {
 public:
@@ -189,24 +63,41 @@ bool is_restarted(int result, Interruption needed) noexcept {
 
 }  // namespace
 
-int perform_foreign(const Request& request, Deadline deadline, const char* reason) noexcept {
+template <class AnyUse>
+int perform_foreign_by(AnyUse& use, const Request& request, Deadline deadline,
+                       const char* reason) noexcept {
     const this_fiber::Pin pin;
     const bool polls = request.code == Request::Code::poll;
     const auto needed = polls ? Interruption::never_restarted : Interruption::all;
-    for (;;) {
+    // Made anew after a close has begun it would be made on what gets the number.
+    while (!use.closing()) {
         Operation operation{request};
-        ForeignUse use{request.fd};
         const Exposed to_signals;
         const Wake wake = operation.carry_out_in_fiber(*Worker::current(), use, deadline,
                                                        Cancellable::yes, reason);
+        use.end();
         // A call that a kernel thread makes is interrupted by a close, as by a cancel.
         const bool in_vain = operation.result_ == -ECANCELED || operation.result_ == -EINTR;
         const bool early = in_vain && (wake != Wake::notified || use.closing());
-        int result = early ? reason_of_end(wake) : operation.result_;
-        // Made anew it would be made on what gets the number.
-        if (early && result == -EINTR && use.closing()) result = -EBADF;
+        const int result = early ? reason_of_end(wake) : operation.result_;
         if (early ? !is_restarted(result, needed) : result != -EINTR) return result;
     }
+    return -EBADF;
+}
+
+int perform_foreign(ForeignUse& use, const Request& request, Deadline deadline,
+                    const char* reason) noexcept {
+    return perform_foreign_by(use, request, deadline, reason);
+}
+
+int perform_foreign(ForeignUses& uses, const Request& request, Deadline deadline,
+                    const char* reason) noexcept {
+    return perform_foreign_by(uses, request, deadline, reason);
+}
+
+int perform_foreign(const Request& request, Deadline deadline, const char* reason) noexcept {
+    ForeignUse use{request.fd};
+    return perform_foreign_by(use, request, deadline, reason);
 }
 
 /// Several polls, one wait.
@@ -330,16 +221,6 @@ void interrupt_foreign_call(FiberCore& fiber, Interruption which) noexcept {
     const std::uint64_t epoch = fiber.word().cancellable_epoch();
     if (epoch == 0 || !is_exposed()) return;
     end_wait(fiber, epoch, Wake::cancelled);
-}
-
-void forget_foreign_calls() noexcept { Numbers::forget_all(); }
-
-ClosingNumber::ClosingNumber(int fd) noexcept : fd_{fd} {
-    if (fd >= 0) Numbers::with(fd).begin(*this);
-}
-
-ClosingNumber::~ClosingNumber() {
-    if (fd_ >= 0) Numbers::with(fd_).end(*this);
 }
 
 }  // namespace weft::detail

@@ -3,7 +3,7 @@
 
 #include "base/assert.hpp"
 #include "io/descriptor.hpp"
-#include "io/foreign.hpp"
+#include "io/foreign_use.hpp"
 #include "io/system_call.hpp"
 #include "sched/worker.hpp"
 
@@ -59,10 +59,15 @@ template <class AnyUse>
     return wake;
 }
 
-Wake Operation::carry_out_in_fiber(Worker& worker, ForeignUse& use, Deadline deadline,
+template <class AnyUse>
+Wake Operation::carry_out_in_fiber(Worker& worker, AnyUse& use, Deadline deadline,
                                    Cancellable cancellable, const char* reason) noexcept {
     return carry_out_by(worker, *worker.fiber(), deadline, cancellable, reason, &use);
 }
+template Wake Operation::carry_out_in_fiber(Worker&, ForeignUse&, Deadline, Cancellable,
+                                            const char*) noexcept;
+template Wake Operation::carry_out_in_fiber(Worker&, ForeignUses&, Deadline, Cancellable,
+                                            const char*) noexcept;
 
 void Operation::begin(IoDriver& driver, ForeignUse& use) noexcept {
     completion_.reset();

@@ -170,14 +170,17 @@ private:
                        const char* reason);
     friend int perform_on_thread(Operation& operation, Deadline deadline);
     friend class Polls;
-    friend int perform_foreign(const Request& request, Deadline deadline,
-                               const char* reason) noexcept;
+    template <class AnyUse>
+    friend int perform_foreign_by(AnyUse& use, const Request& request, Deadline deadline,
+                                  const char* reason) noexcept;
 
     /// In a fiber: gives it to the worker's driver, and ends it at once if its number is closed.
     void begin(IoDriver& driver, ForeignUse& use) noexcept;
     /// In a fiber: until it is over. Tells what ended the wait.
-    Wake carry_out_in_fiber(Worker& worker, ForeignUse& use, Deadline deadline,
-                            Cancellable cancellable, const char* reason) noexcept;
+    /// `use`: a ForeignUse or ForeignUses.
+    template <class AnyUse>
+    Wake carry_out_in_fiber(Worker& worker, AnyUse& use, Deadline deadline, Cancellable cancellable,
+                            const char* reason) noexcept;
     /// The same. `use`: a Use, a ForeignUse, or null.
     template <class AnyUse>
     Wake carry_out_by(Worker& worker, Party& me, Deadline deadline, Cancellable cancellable,

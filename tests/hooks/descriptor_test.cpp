@@ -2,6 +2,7 @@
 #include "hooks/conform.hpp"
 #include "support/fd.hpp"
 
+#include <weft/event.hpp>
 #include <weft/fiber.hpp>
 #include <weft/fiber_ref.hpp>
 
@@ -312,4 +313,74 @@ TEST_CASE("descriptors: close() and dup2() in another fiber end what waits with 
             CHECK(errors == std::array<int, 3>{EBADF, EBADF, EBADF});
         }
     });
+}
+
+TEST_CASE("descriptors: a poll of many ends when one of them is closed", "[hooks][select]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        std::vector<Pair> pipes;
+        std::vector<pollfd> polled;
+        for (int i = 0; i < 20; ++i) {
+            pipes.push_back(pipe_ends());
+            polled.push_back({pipes.back().a, POLLIN, 0});
+        }
+        int count = 0;
+        Blocked poller{[&] { count = ::poll(polled.data(), polled.size(), -1); }};
+        CHECK(!poller.done());
+        pipes[11].a.reset();
+        poller.join();
+        CHECK(count == 1);
+        CHECK(polled[11].revents == POLLNVAL);
+    });
+}
+
+// The number is somebody else's then.
+TEST_CASE("descriptors: what a write has left goes nowhere once its number is closed",
+          "[hooks][socket]") {
+    weft::hooks::patch_all();
+    using Call = ssize_t (*)(int, const std::string&);
+    const std::vector<Call> calls{
+        [](int fd, const std::string& all) { return ::write(fd, all.data(), all.size()); },
+        [](int fd, const std::string& all) {
+            return ::send(fd, all.data(), all.size(), MSG_NOSIGNAL);
+        },
+        [](int fd, const std::string& all) {
+            std::vector<mmsghdr> messages(8);
+            iovec piece{const_cast<char*>(all.data()), all.size() / 8};
+            for (mmsghdr& each : messages)
+                each.msg_hdr.msg_iov = &piece, each.msg_hdr.msg_iovlen = 1;
+            return ssize_t{::sendmmsg(fd, messages.data(), 8, MSG_NOSIGNAL)};
+        },
+    };
+    const std::string all(std::size_t{4} << 20, 'x');
+    int given_again = 0;
+    int cut_short = 0;
+    on_workers_and_io([&] {
+        for (unsigned round = 0; round < 60; ++round) {
+            const bool by_pipe = round % 4 == 3;
+            Pair pair = by_pipe ? pipe_ends() : sockets();
+            if (by_pipe) std::swap(pair.a, pair.b);
+            const int number = pair.a;
+            auto writer = weft::spawn(
+                [&] { return by_pipe ? calls[0](number, all) : calls[round % 4](number, all); });
+            weft::Event begun;
+            auto reader = weft::spawn([&] {
+                std::vector<char> data(4096);
+                while (::read(pair.b, data.data(), data.size()) > 0) begun.set();
+            });
+            begun.wait();
+            for (unsigned turn = 0; turn < round; ++turn) weft::this_fiber::yield();
+            pair.a.reset();
+            const Pair others = sockets();
+            given_again += others.a == number || others.b == number ? 1 : 0;
+            cut_short += writer.get() < static_cast<ssize_t>(all.size()) ? 1 : 0;
+            reader.join();
+            char data[1];
+            for (const Fd* each : {&others.a, &others.b}) {
+                CHECK(::recv(*each, data, 1, MSG_DONTWAIT) == -1);
+            }
+        }
+    });
+    CHECK(given_again > 0);
+    CHECK(cut_short > 0);
 }

@@ -402,6 +402,34 @@ TEST_CASE("sockets: connect, refused, twice, and to nowhere", "[hooks][socket]")
     });
 }
 
+// By who begins it anew after a signal, say.
+TEST_CASE("sockets: a connect that is under way is waited for", "[hooks][socket]") {
+    conforms([](Seen& seen) {
+        Listener listener;
+        ::listen(listener.fd, 0);  // one more
+        const auto connect = [&](int fd) {
+            return ::connect(fd, listener.where(), sizeof listener.address);
+        };
+        const auto begun = [&] {
+            Fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)};
+            seen.of("begun", [&] { return connect(fd); });
+            ::fcntl(fd, F_SETFL, 0);
+            return fd;
+        };
+        const Fd in_queue{::socket(AF_INET, SOCK_STREAM, 0)};
+        connect(in_queue);
+        const Fd late = begun();
+        const timeval soon{0, 20'000};
+        ::setsockopt(late, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon);
+        seen.of("not in time", [&] { return connect(late); });
+        const timeval whenever{0, 0};
+        ::setsockopt(late, SOL_SOCKET, SO_SNDTIMEO, &whenever, sizeof whenever);
+        const Fd accepted{::accept(listener.fd, nullptr, nullptr)};
+        seen.of("in time", [&] { return connect(late); });
+        seen.of("again", [&] { return connect(late); });
+    });
+}
+
 TEST_CASE("sockets: several messages at once, and descriptors with them", "[hooks][socket]") {
     conforms([](Seen& seen) {
         const Pair pair = sockets(SOCK_DGRAM);
