@@ -15,7 +15,9 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -121,8 +123,21 @@ std::string text_of(int result) {
     throw std::system_error(all_failed ? -last : ETIMEDOUT, std::system_category(), what + ')');
 }
 
-TcpStream connect_to_any(std::span<const Address> found, const ConnectOptions& options,
+/// Those that a socket of the local address's family can reach: all of them if it has none. If
+/// there are none of it, all, to fail as they do.
+std::vector<Address> within_reach(std::span<const Address> found,
+                                  const std::optional<Address>& local) {
+    std::vector<Address> reached;
+    std::copy_if(found.begin(), found.end(), std::back_inserter(reached),
+                 [&](const Address& each) { return !local || each.is_v6() == local->is_v6(); });
+    if (reached.empty()) reached.assign(found.begin(), found.end());
+    return reached;
+}
+
+TcpStream connect_to_any(std::span<const Address> all_found, const ConnectOptions& options,
                          Deadline deadline, std::string_view what) {
+    const auto reached = within_reach(all_found, options.tcp.local);
+    const std::span<const Address> found{reached};
     const auto addresses = detail::by_turns(
         found, [&](const Address& each) { return each.is_v6() != found.front().is_v6(); });
     Connects attempts{addresses, options.tcp};

@@ -149,6 +149,7 @@ TEST_CASE("when none answers, the error lists each and what was wrong", "[os][co
 
 TEST_CASE("a host is connected to with the options of a stream", "[os][connect]") {
     on_workers_and_io([] {
+        const Refusing v4{Address::loopback_v4(0)};
         const Refusing v6{Address::loopback_v6(0)};
         TcpListener listener{Address::loopback_v4(0)};
         const weft::io::TcpConnectOptions tcp{.local = Address{"127.0.0.2", 0},
@@ -170,6 +171,10 @@ TEST_CASE("a host is connected to with the options of a stream", "[os][connect]"
             return error_of([&] { weft::io::connect({&v6.address, 1}, {.tcp = options}); });
         };
         REQUIRE(is(error_with(tcp), std::errc::address_family_not_supported));
+        // The one that cannot be reached is not what is told.
+        const std::vector refusing{v4.address, v6.address};
+        REQUIRE(is(error_of([&] { weft::io::connect(refusing, {.tcp = tcp}); }),
+                   std::errc::connection_refused));
         REQUIRE(is(error_with({.keep_alive = weft::io::KeepAlive{.count = 128}}),
                    std::errc::invalid_argument));
         REQUIRE(open_fds() == before);

@@ -18,7 +18,8 @@ struct ConnectOptions {
     Family family = Family::any;
     /// How long an address has before the next is tried beside it.
     std::chrono::milliseconds attempt_delay{250};
-    /// Of each attempt. Addresses of another family than that of `tcp.local` fail.
+    /// Of each attempt. Addresses of another family than that of `tcp.local` are left out, or if
+    /// there are no others, fail.
     TcpConnectOptions tcp{};
 };
 
