@@ -2,8 +2,9 @@
 //
 // A descriptor may be anything. Reads and writes ask first whether it is a socket, by a
 // receive or send that does not wait, which is the common case among those that block; of
-// other things they try RWF_NOWAIT. What would wait, or knows no RWF_NOWAIT, becomes an
-// operation, unless its owner wants to be told (O_NONBLOCK).
+// other things they try RWF_NOWAIT, and at once if the number was none when it was last asked.
+// What would wait, or knows no RWF_NOWAIT, becomes an operation, unless its owner wants to be
+// told (O_NONBLOCK).
 //
 // A file is read to its end, or to that of the buffer, and written whole. Where it stands
 // moves under a lock of the kernel's that operations do not take: two fibers that write to
@@ -23,11 +24,29 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 
 namespace weft::hooks::detail {
 
 namespace {
+
+/// Whether what was last asked of those numbers that are alike in their lowest bits was no
+/// socket. A guess: one that is wrong costs a system call.
+class Guess {
+public:
+    explicit Guess(int fd) noexcept : no_socket_{all[static_cast<unsigned>(fd) % all.size()]} {}
+    bool no_socket() const noexcept { return no_socket_.load(std::memory_order_relaxed); }
+    void learn(bool no_socket) noexcept {
+        if (no_socket != this->no_socket()) no_socket_.store(no_socket, std::memory_order_relaxed);
+    }
+
+private:
+    static std::array<std::atomic<bool>, 1024> all;
+    std::atomic<bool>& no_socket_;
+};
+constinit std::array<std::atomic<bool>, 1024> Guess::all{};
 
 /// What a call moves: one piece, or several.
 struct Span {
@@ -44,10 +63,6 @@ struct Span {
 /// A file or a disk: it has a place to stand at, and its reads are whole.
 bool is_file(int fd, struct stat& about) noexcept {
     return call(SYS_fstat, fd, &about) == 0 && (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode));
-}
-bool is_file(int fd) noexcept {
-    struct stat about {};
-    return is_file(fd, about);
 }
 
 /// Whether an attempt that said `result` is to be gone on with in the fiber.
@@ -230,10 +245,10 @@ long write_when_ready(ForeignUse& use, const char* data, std::size_t size,
 
 long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     const auto write = [=] { return vector_call(SYS_pwritev2, fd, span, offset, flags); };
-    const bool file = is_file(fd);
-    if (file && is_for_a_thread(fd, offset, flags)) {
-        return on_thread(write);
-    }
+    struct stat about {};
+    const bool file = is_file(fd, about);
+    Guess{fd}.learn(!S_ISSOCK(about.st_mode));
+    if (file && is_for_a_thread(fd, offset, flags)) return on_thread(write);
     ForeignUse use{fd};
     const long result = vector_call(SYS_pwritev2, fd, span, offset, flags | RWF_NOWAIT);
     if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
@@ -258,18 +273,13 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     });
 }
 
-/// No buffer is larger than where programs have their addresses.
-constexpr std::size_t largest_buffer = std::size_t{1} << 47;
+long try_to_read(int fd, Span span, off_t offset, int flags) noexcept {
+    return vector_call(SYS_preadv2, fd, span, offset, flags | RWF_NOWAIT);
+}
 
-/// What the kernel refuses, or has nothing to do for; it is its to say.
-bool is_odd(std::size_t size) noexcept { return size == 0 || size > largest_buffer; }
-
-}  // namespace
-
-long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags) noexcept {
-    const Span span{pieces, count};
-    ForeignUse use{fd};
-    const long result = vector_call(SYS_preadv2, fd, span, offset, flags | RWF_NOWAIT);
+/// What a read returns of which the attempt said `result`.
+long read_on(ForeignUse& use, Span span, off_t offset, int flags, long result) noexcept {
+    const int fd = use.fd();
     if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
     struct stat about {};
     const bool is_all =
@@ -286,6 +296,20 @@ long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags
     return read_rest_of_file(use, span, offset, result, about);
 }
 
+/// No buffer is larger than where programs have their addresses.
+constexpr std::size_t largest_buffer = std::size_t{1} << 47;
+
+/// What the kernel refuses, or has nothing to do for; it is its to say.
+bool is_odd(std::size_t size) noexcept { return size == 0 || size > largest_buffer; }
+
+}  // namespace
+
+long read_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags) noexcept {
+    const Span span{pieces, count};
+    ForeignUse use{fd};
+    return read_on(use, span, offset, flags, try_to_read(fd, span, offset, flags));
+}
+
 long read_at(int fd, void* data, std::size_t size, off_t offset) noexcept {
     if (is_odd(size)) return call(SYS_pread64, fd, data, size, static_cast<long>(offset));
     const iovec piece{data, size};
@@ -294,18 +318,27 @@ long read_at(int fd, void* data, std::size_t size, off_t offset) noexcept {
 
 long read_any(int fd, void* data, std::size_t size) noexcept {
     if (is_odd(size)) return call(SYS_read, fd, data, size);
-    const long result = call(SYS_recvfrom, fd, data, size, MSG_DONTWAIT, nullptr, nullptr);
-    if (result == -ENOTSOCK) {
-        const iovec piece{data, size};
-        return read_pieces(fd, &piece, 1, here, 0);
+    const iovec piece{data, size};
+    const Span span{&piece, 1};
+    ForeignUse use{fd};
+    Guess guess{fd};
+    const bool guessed = guess.no_socket();
+    long result = guessed ? try_to_read(fd, span, here, 0) : -EAGAIN;
+    if (guessed && !not_answered(result)) return read_on(use, span, here, 0, result);
+    const long received = call(SYS_recvfrom, fd, data, size, MSG_DONTWAIT, nullptr, nullptr);
+    guess.learn(received == -ENOTSOCK);
+    if (received == -ENOTSOCK) {
+        if (!guessed) result = try_to_read(fd, span, here, 0);
+        return read_on(use, span, here, 0, result);
     }
-    if (result != -EAGAIN || has_nonblock(fd)) {
+    if (received != -EAGAIN || has_nonblock(fd)) {
         succeeded();
-        return result;
+        return received;
     }
     const Request request{
         .code = Request::Code::recv, .fd = fd, .buffer = data, .length = clamp(size)};
-    return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "read"), EAGAIN);
+    const Deadline deadline = deadline_of(fd, Direction::in);
+    return timed_out_is(perform_foreign(use, request, deadline, "read"), EAGAIN);
 }
 
 long write_pieces(int fd, const iovec* pieces, int count, off_t offset, int flags) noexcept {
@@ -320,12 +353,14 @@ long write_at(int fd, const void* data, std::size_t size, off_t offset) noexcept
 
 long write_any(int fd, const void* data, std::size_t size) noexcept {
     if (is_odd(size)) return call(SYS_write, fd, data, size);
+    const iovec piece{const_cast<void*>(data), size};
+    const Span span{&piece, 1};
+    if (Guess{fd}.no_socket()) return write_other(fd, span, here, 0);
     ForeignUse use{fd};
     const long result = call(SYS_sendto, fd, data, size, MSG_DONTWAIT, nullptr, 0L);
     if (result == -ENOTSOCK) {
         use.give_back();
-        const iovec piece{const_cast<void*>(data), size};
-        return write_other(fd, {&piece, 1}, here, 0);
+        return write_other(fd, span, here, 0);
     }
     if (result == static_cast<long>(size)) succeeded();
     if (result < 0 && result != -EAGAIN && result != -EINPROGRESS) return result;
