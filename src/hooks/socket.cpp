@@ -1,8 +1,6 @@
 // Hooks on sockets. Layer: hooks. Uses: io.
-//
-// A send is tried with the caller's own flags, so that SIGPIPE comes from the kernel as it
-// always does; when an operation says EPIPE the call is made once more for the same reason.
 #include "hooks/descriptor.hpp"
+#include "hooks/send.hpp"
 #include "hooks/thread_call.hpp"
 #include "io/timespec.hpp"
 
@@ -10,9 +8,6 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <array>
-#include <memory>
-#include <new>
 
 namespace weft::hooks::detail {
 
@@ -100,117 +95,6 @@ long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* add
     return receive_when_ready(use, flags, [&] { return attempt(no_wait); });
 }
 
-// --- sending ---
-
-/// The pieces of a message that is sent bit by bit: a copy of the caller's, for they are const.
-class Pieces {
-public:
-    explicit Pieces(const msghdr& message) noexcept : count_{message.msg_iovlen} {
-        if (count_ > few_.size()) many_.reset(new (std::nothrow) iovec[count_]);
-        first_ = count_ > few_.size() ? many_.get() : few_.data();
-        if (first_ != nullptr) std::copy_n(message.msg_iov, count_, first_);
-    }
-    Pieces(const Pieces&) = delete;
-    Pieces& operator=(const Pieces&) = delete;
-
-    bool copied() const noexcept { return first_ != nullptr; }
-    iovec* data() noexcept { return first_; }
-    std::size_t count() const noexcept { return count_; }
-    bool empty() const noexcept { return count_ == 0; }
-    void skip(std::size_t size) noexcept {
-        while (count_ > 0 && size >= first_->iov_len) {
-            size -= first_->iov_len;
-            ++first_;
-            --count_;
-        }
-        if (count_ == 0) return;
-        first_->iov_base = static_cast<char*>(first_->iov_base) + size;
-        first_->iov_len -= size;
-    }
-
-private:
-    std::array<iovec, 8> few_{};
-    std::unique_ptr<iovec[]> many_;
-    iovec* first_ = nullptr;
-    std::size_t count_;
-};
-
-/// What a send that did `done` bytes returns when the rest came to `result`.
-long result_of_send(long result, std::size_t done) noexcept {
-    if (done > 0) return static_cast<long>(done);
-    return timed_out_is(result, EAGAIN);
-}
-
-/// Of a message whose first `done` bytes were sent: the rest, waiting for room.
-long send_rest(ForeignUse& use, const msghdr& message, int flags, std::size_t done) noexcept {
-    const int fd = use.fd();
-    Pieces pieces{message};
-    if (!pieces.copied()) return result_of_send(-ENOBUFS, done);
-    pieces.skip(done);
-    msghdr rest = message;
-    if (done > 0) rest.msg_control = nullptr, rest.msg_controllen = 0;
-    const Deadline deadline = deadline_of(fd, Direction::out);
-    do {
-        rest.msg_iov = pieces.data();
-        rest.msg_iovlen = pieces.count();
-        const Request request{.code = Request::Code::sendmsg,
-                              .fd = fd,
-                              .buffer = &rest,
-                              .flags = static_cast<std::uint32_t>(flags)};
-        const long sent = perform_foreign(use, request, deadline, "send");
-        if (sent == -EPIPE && done == 0) return call(SYS_sendmsg, fd, &message, flags | no_wait);
-        if (sent < 0) return result_of_send(sent, done);
-        done += static_cast<std::size_t>(sent);
-        pieces.skip(static_cast<std::size_t>(sent));
-        rest.msg_control = nullptr;
-        rest.msg_controllen = 0;
-    } while (!pieces.empty());
-    return static_cast<long>(done);
-}
-
-std::size_t size_of(const msghdr& message) noexcept {
-    std::size_t size = 0;
-    for (std::size_t i = 0; i < message.msg_iovlen; ++i) size += message.msg_iov[i].iov_len;
-    return size;
-}
-
-/// Whether a send that said `result` goes on in its fiber. EINPROGRESS: it is a connect, too
-/// (TCP fast open), and sent nothing.
-bool send_goes_on(long result, std::size_t size, int fd, int flags) noexcept {
-    if (result >= 0 && static_cast<std::size_t>(result) >= size) return false;
-    if (result < 0 && result != -EAGAIN && result != -EINPROGRESS) return false;
-    return (flags & MSG_DONTWAIT) == 0 && !has_nonblock(fd);
-}
-
-long send_message(ForeignUse& use, const msghdr* message, int flags) noexcept {
-    const int fd = use.fd();
-    const long sent = call(SYS_sendmsg, fd, message, flags | no_wait);
-    if (sent < 0 && sent != -EAGAIN && sent != -EINPROGRESS) return sent;
-    if (!send_goes_on(sent, size_of(*message), fd, flags)) {
-        succeeded();
-        return sent;
-    }
-    return send_rest(use, *message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
-}
-
-long send_to(int fd, const void* data, std::size_t size, int flags, const sockaddr* address,
-             socklen_t length) noexcept {
-    ForeignUse use{fd};
-    const long sent = call(SYS_sendto, fd, data, size, flags | no_wait, address,
-                           static_cast<unsigned long>(length));
-    if (!send_goes_on(sent, size, fd, flags)) {
-        succeeded();
-        return sent;
-    }
-    iovec piece{const_cast<void*>(data), size};
-    msghdr message{};
-    message.msg_name = const_cast<sockaddr*>(address);
-    message.msg_namelen = address != nullptr ? length : 0;
-    message.msg_iov = &piece;
-    message.msg_iovlen = 1;
-    return send_rest(use, message, flags, sent > 0 ? static_cast<std::size_t>(sent) : 0);
-}
-
 // --- connections ---
 
 bool is_socket(int fd) noexcept {
@@ -258,26 +142,6 @@ long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
 
 // --- several messages ---
 
-/// `attempt(messages, count)`, which does as many as it can without waiting, and `one(message)`,
-/// which waits: by turns. An error behind the first message is told by the next call.
-template <class Attempt, class One>
-long for_each_message(mmsghdr* messages, unsigned count, Attempt&& attempt, One&& one) noexcept {
-    unsigned done = 0;
-    for (;;) {
-        const long result = attempt(messages + done, count - done);
-        if (result < 0 && result != -EAGAIN) return done > 0 ? static_cast<long>(done) : result;
-        if (result > 0) done += static_cast<unsigned>(result);
-        if (done >= count) return static_cast<long>(done);
-        const long waited = one(messages[done], done);
-        if (waited < 0) return done > 0 ? static_cast<long>(done) : waited;
-        messages[done++].msg_len = static_cast<unsigned>(waited);
-        if (done >= count) return static_cast<long>(done);
-    }
-}
-
-/// The kernel takes no more at once.
-constexpr unsigned most_messages = 1024;
-
 long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
                       timespec* timeout) noexcept {
     if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
@@ -303,31 +167,6 @@ long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
         *timeout = weft::detail::to_timespec<timespec>(weft::detail::time_left(deadline));
     }
     return result;
-}
-
-/// The last of `sent` messages may have gone in part: its rest goes now.
-long finish_last(ForeignUse& use, mmsghdr& last, int flags, long sent) noexcept {
-    if (last.msg_len >= size_of(last.msg_hdr)) return sent;
-    const long all = send_rest(use, last.msg_hdr, flags, last.msg_len);
-    if (all > 0) last.msg_len = static_cast<unsigned>(all);
-    return sent;
-}
-
-long send_messages(int fd, mmsghdr* messages, unsigned count, int flags) noexcept {
-    if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
-        return call(SYS_sendmmsg, fd, messages, static_cast<long>(count), flags);
-    }
-    ForeignUse use{fd};
-    return for_each_message(
-        messages, std::min(count, most_messages),
-        [&](mmsghdr* first, unsigned left) -> long {
-            if (use.closing()) return -EBADF;
-            const long sent =
-                call(SYS_sendmmsg, fd, first, static_cast<long>(left), flags | no_wait);
-            // The last one may have gone in part.
-            return sent <= 0 ? sent : finish_last(use, first[sent - 1], flags, sent);
-        },
-        [&](mmsghdr& each, unsigned) { return send_message(use, &each.msg_hdr, flags); });
 }
 
 }  // namespace
@@ -420,10 +259,7 @@ ssize_t hook_sendto(int fd, const void* data, size_t size, int flags, const sock
 
 ssize_t hook_sendmsg(int fd, const msghdr* message, int flags) {
     if (WEFT_TAKEN(sendmsg) == nullptr) return WEFT_ORIGINAL(sendmsg)(fd, message, flags);
-    return answer_writing(flags, [&] {
-        ForeignUse use{fd};
-        return send_message(use, message, flags);
-    });
+    return answer_writing(flags, [&] { return send_message(fd, message, flags); });
 }
 
 #define WEFT_DEFINE_SENDMMSG(name)                                                             \

@@ -16,6 +16,7 @@
 // fiber closes it, it ends with what it has done, and nothing goes to whatever gets the number.
 #include "hooks/transfer.hpp"
 #include "hooks/descriptor.hpp"
+#include "hooks/send.hpp"
 #include "hooks/thread_call.hpp"
 
 #include <fcntl.h>
@@ -214,7 +215,7 @@ bool is_for_a_thread(int fd, off_t offset, int flags) noexcept {
     return offset == here || flags != 0 || (call(SYS_fcntl, fd, F_GETFL, 0L) & O_APPEND) != 0;
 }
 
-/// One piece of a pipe, a terminal, a device or a socket, waiting for room: whole.
+/// One piece of a pipe, a terminal or a device, waiting for room: whole.
 long write_when_ready(ForeignUse& use, const char* data, std::size_t size,
                       Deadline deadline) noexcept {
     const int fd = use.fd();
@@ -266,6 +267,12 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     if (offset != here || flags != 0) {
         use.give_back();
         return result > 0 ? result : on_own_thread(write);
+    }
+    if (S_ISSOCK(about.st_mode)) {
+        msghdr message{};
+        message.msg_iov = const_cast<iovec*>(span.pieces);
+        message.msg_iovlen = static_cast<std::size_t>(span.count);
+        return send_rest(use, message, 0, done);
     }
     const Deadline deadline = deadline_of(fd, Direction::out);
     return go_on(span, here, done, [&](const char* data, std::size_t size, off_t) {
@@ -353,31 +360,12 @@ long write_at(int fd, const void* data, std::size_t size, off_t offset) noexcept
 
 long write_any(int fd, const void* data, std::size_t size) noexcept {
     if (is_odd(size)) return call(SYS_write, fd, data, size);
+    if (!Guess{fd}.no_socket()) {
+        const long sent = send_to(fd, data, size, 0, nullptr, 0);
+        if (sent != -ENOTSOCK) return sent;
+    }
     const iovec piece{const_cast<void*>(data), size};
-    const Span span{&piece, 1};
-    if (Guess{fd}.no_socket()) return write_other(fd, span, here, 0);
-    ForeignUse use{fd};
-    const long result = call(SYS_sendto, fd, data, size, MSG_DONTWAIT, nullptr, 0L);
-    if (result == -ENOTSOCK) {
-        use.give_back();
-        return write_other(fd, span, here, 0);
-    }
-    if (result == static_cast<long>(size)) succeeded();
-    if (result < 0 && result != -EAGAIN && result != -EINPROGRESS) return result;
-    if (result == static_cast<long>(size) || has_nonblock(fd)) return result;
-    std::size_t done = result > 0 ? static_cast<std::size_t>(result) : 0;
-    const Deadline deadline = deadline_of(fd, Direction::out);
-    while (done < size) {
-        const Request request{.code = Request::Code::send,
-                              .fd = fd,
-                              .buffer = static_cast<const char*>(data) + done,
-                              .length = clamp(size - done)};
-        const long sent = perform_foreign(use, request, deadline, "write");
-        if (sent == -EPIPE && done == 0) return call(SYS_write, fd, data, size);
-        if (sent < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(sent, EAGAIN);
-        done += static_cast<std::size_t>(sent);
-    }
-    return static_cast<long>(done);
+    return write_other(fd, {&piece, 1}, here, 0);
 }
 
 }  // namespace weft::hooks::detail

@@ -227,20 +227,24 @@ TEST_CASE("hooks: SIGPIPE comes once to a write that waited", "[hooks][signal]")
     ::sigaction(SIGPIPE, &action, &before);
     conforms([](Seen& seen) {
         const std::string much(1'000'000, 'x');
-        for (const bool is_pipe : {true, false}) {
-            Pair pair = is_pipe ? pipe_ends() : sockets();
-            count = 0;
-            Beside closer{[&] {
-                char data[4096];
-                (void)!::read(pair.a, data, sizeof data);
-                pair.a.reset();
-            }};
-            const long written = ::write(pair.b, much.data(), much.size());
-            seen.note("in part", written > 0 && written < 1'000'000);
-            seen.note("signals", count);
-            closer.join();
-            seen.of("again", [&] { return ::write(pair.b, "x", 1); });
-            seen.note("signals", count);
+        for (const bool in_pieces : {false, true}) {
+            for (const bool is_pipe : {true, false}) {
+                Pair pair = is_pipe ? pipe_ends() : sockets();
+                count = 0;
+                Beside closer{[&] {
+                    char data[4096];
+                    (void)!::read(pair.a, data, sizeof data);
+                    pair.a.reset();
+                }};
+                const iovec piece{const_cast<char*>(much.data()), much.size()};
+                const long written = in_pieces ? ::writev(pair.b, &piece, 1)
+                                               : ::write(pair.b, much.data(), much.size());
+                seen.note("in part", written > 0 && written < 1'000'000);
+                seen.note("signals", count);
+                closer.join();
+                seen.of("again", [&] { return ::write(pair.b, "x", 1); });
+                seen.note("signals", count);
+            }
         }
     });
     ::sigaction(SIGPIPE, &before, nullptr);
