@@ -158,7 +158,10 @@ sighandler_t set_in_fiber(FiberCore& fiber, int signal, sighandler_t handler) no
     struct sigaction action {};
     action.sa_handler = handler;
     struct sigaction before {};
-    if (WEFT_ORIGINAL(sigaction)(signal, holds ? nullptr : &action, &before) != 0) return SIG_ERR;
+    // Not on the fiber's stack even once: what is pending comes as soon as it is not blocked.
+    if (install(WEFT_ORIGINAL(sigaction), signal, holds ? nullptr : &action, &before) != 0) {
+        return SIG_ERR;
+    }
     const bool was_blocked = change_blocked(fiber, signal, holds ? SIG_BLOCK : SIG_UNBLOCK);
     return was_blocked ? SIG_HOLD : before.sa_handler;
 }

@@ -150,10 +150,15 @@ void let_in(ThreadSignals& thread, int signal) noexcept {
     const struct sigaction action = action_of(signal);
     Signals& closed = closed_by_handlers(thread);
     const Signals before = closed;
+    const bool on_worker = Worker::current() != nullptr;
     closed |= signals_of(action.sa_mask);
     if ((action.sa_flags & SA_NODEFER) == 0) closed |= bit_of(signal);
     unblock_for_a_moment(signal);
     closed = before;
+    if (!on_worker || Worker::current() != nullptr) return;
+    // In a child that the handler made: the thread, which the kernel has known since then.
+    const sigset_t mask = set_of(thread.mask);
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
 }
 
 /// What is pending for `thread` alone, of those it has open by now, beside `about_to_open`; 0:

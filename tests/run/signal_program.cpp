@@ -414,6 +414,18 @@ int make_child_in_handler() {
     return spawned == 0 && status == 0 ? 1 : 0;
 }
 
+bool is_child = false;
+
+/// Comes back twice.
+int split_in_handler() {
+    const pid_t forked = fork();
+    is_child = forked == 0;
+    if (is_child) return 1;
+    int status = -1;
+    waitpid(forked, &status, 0);
+    return status == 0 ? 1 : 0;
+}
+
 // And of what a handler makes that of the thread as it is there.
 void make_processes_in_handlers() {
     handle_by_acting(SIGUSR1, {}, &make_child_in_handler);
@@ -427,6 +439,11 @@ void make_processes_in_handlers() {
     pthread_kill(waiter.native_handle(), SIGUSR1);
     waiter.join();
     say("made in the handler of another's", seen_in_handler);
+    handle_by_acting(SIGUSR1, {}, &split_in_handler);
+    seen_in_handler = -1;
+    raise(SIGUSR1);
+    if (is_child) _exit(blocks(SIGUSR1) || blocks(SIGTERM) ? 1 : 0);
+    say("made in a handler, and returned", seen_in_handler);
     in_handler = nullptr;
 }
 
