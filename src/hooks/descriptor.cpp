@@ -49,7 +49,7 @@ Deadline deadline_of(int fd, Direction direction) noexcept {
 long wait_ready(ForeignUse& use, std::uint32_t events, Deadline deadline,
                 const char* reason) noexcept {
     const Request request{.code = Request::Code::poll, .fd = use.fd(), .flags = events};
-    return perform_foreign(use, request, deadline, reason);
+    return perform_foreign(use, request, deadline, reason, Interruption::all);
 }
 
 long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) noexcept {

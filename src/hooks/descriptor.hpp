@@ -24,6 +24,8 @@
 namespace weft::hooks::detail {
 
 using weft::detail::ForeignUse;
+using weft::detail::ForeignUses;
+using weft::detail::Interruption;
 using weft::detail::perform_foreign;
 using weft::detail::Request;
 using weft::detail::system_call;
@@ -77,7 +79,8 @@ inline std::uint32_t clamp(std::size_t size) noexcept {
     return size < INT_MAX ? static_cast<std::uint32_t>(size) : INT_MAX;
 }
 
-/// Waits for `events` of `fd`: >= 0, or -errno.
+/// Waits for `events` of `fd`, as calls do that a handler with SA_RESTART does not end: >= 0, or
+/// -errno.
 long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) noexcept;
 /// The same by who has a right to it.
 long wait_ready(ForeignUse& use, std::uint32_t events, Deadline deadline,

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 
 namespace weft::hooks::detail {
 
@@ -20,16 +22,21 @@ namespace {
 /// descriptors whose owners want to wait.
 template <class Move>
 long move_between(int from, int to, Move&& move) noexcept {
-    ForeignUse source{from};
-    // Not waited for: who closes the one may wait for who has a right to both.
-    ForeignUse destination{to, ForeignUse::if_not_closing};
-    while (!source.closing() && !destination.closing()) {
+    const std::array<pollfd, 2> ends{{{from, 0, 0}, {to, 0, 0}}};
+    ForeignUses uses{ends};
+    if (uses.error() == -EBADF) return move_between(from, to, move);  // one was being closed
+    if (uses.error() != 0) return uses.error();
+    const auto wait = [&](int fd, std::uint32_t events) {
+        const Request request{.code = Request::Code::poll, .fd = fd, .flags = events};
+        return perform_foreign(uses, request, Deadline::never(), "splice", Interruption::all);
+    };
+    while (!uses.closing()) {
         const long result = move();
         if (result != -EAGAIN) return result;
-        const long readable = wait_ready(source, POLLIN, Deadline::never(), "splice");
+        const long readable = wait(from, POLLIN);
         // What cannot be polled, such as a file, is ready.
         if (readable < 0 && readable != -EPERM) return readable;
-        const long writable = wait_ready(destination, POLLOUT, Deadline::never(), "splice");
+        const long writable = wait(to, POLLOUT);
         if (writable < 0 && writable != -EPERM) return writable;
     }
     return -EBADF;

@@ -93,7 +93,7 @@ long wait_for_many(std::span<const pollfd> fds, Deadline deadline, const char* r
         if (result < 0) return result;
     }
     const Request request{.code = Request::Code::poll, .fd = gathered.fd(), .flags = POLLIN};
-    return perform_foreign(uses, request, deadline, reason);
+    return perform_foreign(uses, request, deadline, reason, Interruption::never_restarted);
 }
 
 /// Waits until one of `fds` may be ready: >= 0, or -errno. At most most_polled of them.

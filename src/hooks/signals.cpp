@@ -18,6 +18,7 @@
 #include "hooks/caller.hpp"
 #include "hooks/fiber_thread.hpp"
 #include "hooks/thread_signals.hpp"
+#include "io/foreign_use.hpp"
 
 #include <pthread.h>
 #include <spawn.h>
@@ -101,8 +102,15 @@ bool holds_pipe_signal(const FiberCore& fiber) noexcept {
 
 void let_pipe_signal_through() noexcept {
     const sigset_t set = pipe_signal();
+    FiberThread* const own = this_fiber_thread();
     WEFT_ORIGINAL(pthread_sigmask)(SIG_UNBLOCK, &set, nullptr);
-    WEFT_ORIGINAL(pthread_sigmask)(SIG_BLOCK, &set, nullptr);
+    if (weft_current_worker != nullptr) {
+        WEFT_ORIGINAL(pthread_sigmask)(SIG_BLOCK, &set, nullptr);
+        return;
+    }
+    // A child that the handler made came back from it.
+    const sigset_t mask = own == nullptr ? mask_of_program() : set_of(own->signals.mask);
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
 }
 
 /// Of the fiber's SIGPIPE: whether it is blocked after such a call.
@@ -301,7 +309,10 @@ WEFT_DEFINE_SPAWN(posix_spawnp)
 
 pid_t hook__Fork() {
     const pid_t pid = WEFT_ORIGINAL(_Fork)();
-    if (pid == 0) leave_runtime();
+    if (pid == 0) {
+        leave_runtime();
+        weft::detail::forget_foreign_calls();  // fork() does by a handler of its own
+    }
     return pid;
 }
 

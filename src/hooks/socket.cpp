@@ -4,6 +4,8 @@
 #include "hooks/thread_call.hpp"
 #include "io/timespec.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -117,6 +119,36 @@ long accept_one(int fd, sockaddr* address, socklen_t* length, int flags) noexcep
     return timed_out_is(result, EAGAIN);
 }
 
+/// Of one that is under way already, begun by another fiber or before a signal: waits for what
+/// becomes of it. connect() itself is not to begin anew, here.
+long await_connect(ForeignUse& use, const sockaddr* address, socklen_t length,
+                   Deadline deadline) noexcept {
+    const int fd = use.fd();
+    const auto option = [fd](int level, int name, auto& value) {
+        socklen_t size = sizeof value;
+        return call(SYS_getsockopt, fd, level, name, &value, &size) == 0;
+    };
+    for (;;) {
+        const long ready = wait_ready(use, POLLOUT, deadline, "connect");
+        if (ready < 0) return timed_out_is(ready, EALREADY);
+        int error = 0;
+        if (option(SOL_SOCKET, SO_ERROR, error) && error > 0) {
+            const sockaddr nowhere{.sa_family = AF_UNSPEC, .sa_data = {}};  // it is free then
+            call(SYS_connect, fd, &nowhere, sizeof nowhere);
+            return -error;
+        }
+        sockaddr_storage peer;
+        socklen_t room = sizeof peer;
+        if (call(SYS_getpeername, fd, &peer, &room) == 0) {
+            const long result = call(SYS_connect, fd, address, static_cast<unsigned long>(length));
+            return result == -EISCONN ? 0 : result;
+        }
+        tcp_info info{};
+        const bool goes_on = option(IPPROTO_TCP, TCP_INFO, info) && info.tcpi_state == TCP_SYN_SENT;
+        if (!goes_on) return -ECONNABORTED;
+    }
+}
+
 long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
     const auto connect = [=] {
         return call(SYS_connect, fd, address, static_cast<unsigned long>(length));
@@ -132,11 +164,7 @@ long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
         use.give_back();
         return on_own_thread(connect);
     }
-    // It was begun before, by another fiber or before a signal: its end is waited for.
-    if (result == -EALREADY) {
-        const long ready = wait_ready(use, POLLOUT, deadline, "connect");
-        return ready < 0 ? timed_out_is(ready, EALREADY) : connect();
-    }
+    if (result == -EALREADY) return await_connect(use, address, length, deadline);
     return timed_out_is(result, EINPROGRESS);
 }
 
@@ -146,6 +174,11 @@ long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
                       timespec* timeout) noexcept {
     if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
         return call(SYS_recvmmsg, fd, messages, static_cast<long>(count), flags, timeout);
+    }
+    if (takes_all(flags)) {
+        return on_own_thread([=] {
+            return call(SYS_recvmmsg, fd, messages, static_cast<long>(count), flags, timeout);
+        });
     }
     if (timeout != nullptr && !is_readable(timeout, sizeof *timeout)) return -EFAULT;
     if (timeout != nullptr && !weft::detail::is_valid(*timeout)) return -EINVAL;

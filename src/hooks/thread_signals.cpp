@@ -145,6 +145,14 @@ Signals& closed_by_handlers(ThreadSignals& thread) noexcept {
     return Worker::current() == nullptr ? threads.closed_by_handlers : thread.closed_by_handlers;
 }
 
+/// In a child that a handler on a worker made, and that came back from it: the kernel's mask is
+/// the thread's from then on.
+void tell_kernel_in_child(bool was_worker, Signals mask) noexcept {
+    if (!was_worker || Worker::current() != nullptr) return;
+    const sigset_t set = set_of(mask);
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &set, nullptr);
+}
+
 /// Handles `signal`, which is pending on the calling OS thread, or of the process, for `thread`.
 void let_in(ThreadSignals& thread, int signal) noexcept {
     const struct sigaction action = action_of(signal);
@@ -155,10 +163,7 @@ void let_in(ThreadSignals& thread, int signal) noexcept {
     if ((action.sa_flags & SA_NODEFER) == 0) closed |= bit_of(signal);
     unblock_for_a_moment(signal);
     closed = before;
-    if (!on_worker || Worker::current() != nullptr) return;
-    // In a child that the handler made: the thread, which the kernel has known since then.
-    const sigset_t mask = set_of(thread.mask);
-    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
+    tell_kernel_in_child(on_worker, thread.mask);
 }
 
 /// What is pending for `thread` alone, of those it has open by now, beside `about_to_open`; 0:
@@ -437,6 +442,7 @@ void set_mask(ThreadSignals& own, Signals mask) noexcept {
     const Signals opened = own.mask & ~mask;
     const Signals closed = mask & ~own.mask;
     if (opened == 0 && closed == 0) return;
+    const bool on_worker = Worker::current() != nullptr;
     follow_pipe_signal(own, opened, closed);
     HandlerEnd end;
     for (bool done = false; !done;) {
@@ -452,6 +458,7 @@ void set_mask(ThreadSignals& own, Signals mask) noexcept {
         watch_open_ones(open);
         end.ask(own, closed);
     }
+    tell_kernel_in_child(on_worker, mask);
     end.wait();
 }
 

@@ -237,7 +237,10 @@ long write_when_ready(ForeignUse& use, const char* data, std::size_t size,
             if (result == -EPIPE) result = call(SYS_write, fd, piece.iov_base, piece.iov_len);
         }
         // Of a pipe the signal comes even if some was written before.
-        if (result == -EPIPE) deliver_pipe_signal();
+        if (result == -EPIPE) {
+            use.give_back();  // the handler may leave it by a jump
+            deliver_pipe_signal();
+        }
         if (result < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(result, EAGAIN);
         done += static_cast<std::size_t>(result);
     }
@@ -246,13 +249,20 @@ long write_when_ready(ForeignUse& use, const char* data, std::size_t size,
 
 long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     const auto write = [=] { return vector_call(SYS_pwritev2, fd, span, offset, flags); };
+    ForeignUse use{fd};
     struct stat about {};
     const bool file = is_file(fd, about);
-    Guess{fd}.learn(!S_ISSOCK(about.st_mode));
-    if (file && is_for_a_thread(fd, offset, flags)) return on_thread(write);
-    ForeignUse use{fd};
+    const bool socket = S_ISSOCK(about.st_mode);
+    Guess{fd}.learn(!socket);
+    if (file && is_for_a_thread(fd, offset, flags)) {
+        use.give_back();
+        return on_thread(write);
+    }
     const long result = vector_call(SYS_pwritev2, fd, span, offset, flags | RWF_NOWAIT);
-    if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result))) return result;
+    const bool connects = socket && result == -EINPROGRESS;  // TCP fast open
+    if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result) && !connects)) {
+        return result;
+    }
     if (result >= 0 && static_cast<std::size_t>(result) >= span.size()) {
         succeeded();
         return result;
@@ -268,7 +278,7 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
         use.give_back();
         return result > 0 ? result : on_own_thread(write);
     }
-    if (S_ISSOCK(about.st_mode)) {
+    if (socket) {
         msghdr message{};
         message.msg_iov = const_cast<iovec*>(span.pieces);
         message.msg_iovlen = static_cast<std::size_t>(span.count);

@@ -64,11 +64,9 @@ bool is_restarted(int result, Interruption needed) noexcept {
 }  // namespace
 
 template <class AnyUse>
-int perform_foreign_by(AnyUse& use, const Request& request, Deadline deadline,
-                       const char* reason) noexcept {
+int perform_foreign_by(AnyUse& use, const Request& request, Deadline deadline, const char* reason,
+                       Interruption needed) noexcept {
     const this_fiber::Pin pin;
-    const bool polls = request.code == Request::Code::poll;
-    const auto needed = polls ? Interruption::never_restarted : Interruption::all;
     // Made anew after a close has begun it would be made on what gets the number.
     while (!use.closing()) {
         Operation operation{request};
@@ -85,19 +83,20 @@ int perform_foreign_by(AnyUse& use, const Request& request, Deadline deadline,
     return -EBADF;
 }
 
-int perform_foreign(ForeignUse& use, const Request& request, Deadline deadline,
-                    const char* reason) noexcept {
-    return perform_foreign_by(use, request, deadline, reason);
+int perform_foreign(ForeignUse& use, const Request& request, Deadline deadline, const char* reason,
+                    Interruption needed) noexcept {
+    return perform_foreign_by(use, request, deadline, reason, needed);
 }
 
 int perform_foreign(ForeignUses& uses, const Request& request, Deadline deadline,
-                    const char* reason) noexcept {
-    return perform_foreign_by(uses, request, deadline, reason);
+                    const char* reason, Interruption needed) noexcept {
+    return perform_foreign_by(uses, request, deadline, reason, needed);
 }
 
-int perform_foreign(const Request& request, Deadline deadline, const char* reason) noexcept {
+int perform_foreign(const Request& request, Deadline deadline, const char* reason,
+                    Interruption needed) noexcept {
     ForeignUse use{request.fd};
-    return perform_foreign_by(use, request, deadline, reason);
+    return perform_foreign_by(use, request, deadline, reason, needed);
 }
 
 /// Several polls, one wait.
@@ -191,7 +190,7 @@ int wait_any_ready(std::span<const pollfd> fds, Deadline deadline, const char* r
     }
     const auto events = static_cast<std::uint32_t>(static_cast<unsigned short>(first->events));
     const Request request{.code = Request::Code::poll, .fd = first->fd, .flags = events};
-    const int result = perform_foreign(request, deadline, reason);
+    const int result = perform_foreign(request, deadline, reason, Interruption::never_restarted);
     return result < 0 ? result : 1;
 }
 

@@ -26,17 +26,24 @@ namespace weft::detail {
 
 class FiberCore;
 
+/// Which of a fiber's foreign calls a signal ends, with -EINTR.
+enum class Interruption : std::uint8_t {
+    never_restarted,  // poll, select, sleep ..., whatever the handler's SA_RESTART says
+    all,
+};
+
 /// The result of `request`: >= 0, or -errno; -ETIMEDOUT when the deadline ended it, -EBADF when
 /// a close of its number did.
+/// `needed`: the signals that end it.
 /// Blocks: the fiber, until the operation is over.
-WEFT_API int perform_foreign(const Request& request, Deadline deadline,
-                             const char* reason) noexcept;
+WEFT_API int perform_foreign(const Request& request, Deadline deadline, const char* reason,
+                             Interruption needed = Interruption::all) noexcept;
 /// The same by who has a right to the number, or what else must not be closed: a step of a call
 /// that has several.
 WEFT_API int perform_foreign(ForeignUse& use, const Request& request, Deadline deadline,
-                             const char* reason) noexcept;
+                             const char* reason, Interruption needed = Interruption::all) noexcept;
 WEFT_API int perform_foreign(ForeignUses& uses, const Request& request, Deadline deadline,
-                             const char* reason) noexcept;
+                             const char* reason, Interruption needed) noexcept;
 
 /// Waits until one of `fds` has one of its events, or an error: 1, then; else -ETIMEDOUT,
 /// -ECANCELED, -EBADF when one of them was closed, -EPERM or -EINVAL when one of them is nothing
@@ -50,11 +57,6 @@ inline constexpr std::size_t most_polled = 8;
 /// Waits for nothing but the deadline: 0, or -ECANCELED, or -EINTR.
 WEFT_API int sleep_foreign(Deadline deadline, const char* reason) noexcept;
 
-/// Which of a fiber's foreign calls a signal ends, with -EINTR.
-enum class Interruption : std::uint8_t {
-    never_restarted,  // poll, select, sleep ..., whatever the handler's SA_RESTART says
-    all,
-};
 /// `fiber`, which is the caller or has not begun, is one whose calls signals end.
 WEFT_API void take_signals(FiberCore& fiber) noexcept;
 /// Any thread that holds a reference, after a signal was handled: ends the foreign call that

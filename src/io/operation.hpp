@@ -41,6 +41,7 @@ struct statx;
 namespace weft::detail {
 
 class ForeignUse;
+enum class Interruption : std::uint8_t;
 class IoDriver;
 class Use;
 class Worker;
@@ -172,7 +173,7 @@ private:
     friend class Polls;
     template <class AnyUse>
     friend int perform_foreign_by(AnyUse& use, const Request& request, Deadline deadline,
-                                  const char* reason) noexcept;
+                                  const char* reason, Interruption needed) noexcept;
 
     /// In a fiber: gives it to the worker's driver, and ends it at once if its number is closed.
     void begin(IoDriver& driver, ForeignUse& use) noexcept;

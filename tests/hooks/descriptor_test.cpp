@@ -193,13 +193,19 @@ TEST_CASE("descriptors: shutdown() ends a connect", "[hooks][socket]") {
             ::fcntl(filling.back(), F_SETFL, O_NONBLOCK);
             ::connect(filling.back(), sockets.where(), sockets.length);
         }
-        const Fd fd = sockets.connecting();
-        Blocked connector{[&] {
-            seen.of("connect", [&] { return ::connect(fd, sockets.where(), sockets.length); });
-        }};
-        const int shut_down = ::shutdown(fd, SHUT_RDWR);
-        connector.join();
-        seen.note("shutdown", shut_down);
+        for (const bool begun_before : {false, true}) {
+            const Fd fd = sockets.connecting();
+            const auto connect = [&] { return ::connect(fd, sockets.where(), sockets.length); };
+            if (begun_before) {
+                ::fcntl(fd, F_SETFL, O_NONBLOCK);
+                connect();
+                ::fcntl(fd, F_SETFL, 0);
+            }
+            Blocked connector{[&] { seen.of("connect", connect); }};
+            const int shut_down = ::shutdown(fd, SHUT_RDWR);
+            connector.join();
+            seen.note("shutdown", shut_down);
+        }
     });
 }
 
@@ -334,6 +340,29 @@ TEST_CASE("descriptors: a poll of many ends when one of them is closed", "[hooks
         poller.join();
         CHECK(count == 1);
         CHECK(polled[11].revents == POLLNVAL);
+    });
+}
+
+TEST_CASE("descriptors: a splice ends when either end is closed", "[hooks][file]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        for (const bool tees : {false, true}) {
+            for (const bool closes_source : {false, true}) {
+                Pair from = pipe_ends();
+                Pair to = pipe_ends();
+                long moved = 0;
+                int error = 0;
+                Blocked mover{[&, in = int{from.a}, out = int{to.b}] {
+                    moved =
+                        tees ? ::tee(in, out, 100, 0) : ::splice(in, nullptr, out, nullptr, 100, 0);
+                    error = errno;
+                }};
+                (closes_source ? from.a : to.b).reset();
+                mover.join();
+                CHECK(moved == -1);
+                CHECK(error == EBADF);
+            }
+        }
     });
 }
 

@@ -182,7 +182,7 @@ TEST_CASE("cancellation loses no byte", "[os][tcp][cancel]") {
     on_workers_and_io([] {
         auto [client, server] = connection();
         client.no_delay(true);
-        const auto sent = pattern(3000, 3);
+        const auto sent = pattern(under_tsan ? 500 : 3000, 3);
         auto writer = weft::spawn([&, &client = client] {
             for (std::size_t at = 0; at < sent.size(); ++at) {
                 client.write_all(std::span{sent}.subspan(at, 1));

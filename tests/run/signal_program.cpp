@@ -1,6 +1,7 @@
 // A program that knows nothing of weft and does what programs do with signals and threads. It is
 // run as it is and by weft-run, and says the same. (C's and C++'s other threads are in
 // thread_program.cpp.)
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -301,6 +302,49 @@ void interrupt(const char* what, const std::function<long()>& wait) {
     say(what, (handled > 0) * 1000 + error * (result < 0 ? 1 : 0));
 }
 
+/// The same of one that restarts: it has `wait()`'s result all the same, once that was
+/// `released()`.
+void restart(const char* what, const std::function<long()>& wait,
+             const std::function<long()>& released) {
+    handled = 0;
+    std::thread waiter{[&] { say(what, wait()); }};
+    for (int i = 0; i < 20; ++i) {
+        pthread_kill(waiter.native_handle(), SIGUSR1);
+        while (handled <= i) sched_yield();
+    }
+    if (released() < 0) return;
+    waiter.join();
+}
+
+void restart_calls(const int (&ends)[2]) {
+    handle(SIGUSR1, SA_RESTART);
+    char byte = 0;
+    restart(
+        "read", [&] { return read(ends[0], &byte, 1); }, [&] { return write(ends[1], "x", 1); });
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    std::string much(1 << 16, 'x');
+    while (write(ends[1], much.data(), much.size()) > 0) {
+    }
+    fcntl(ends[1], F_SETFL, 0);
+    restart(
+        "write", [&] { return write(ends[1], "x", 1); },
+        [&] { return read(ends[0], much.data(), much.size()); });
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0) return;
+    restart(
+        "recvmsg",
+        [&] {
+            iovec piece{&byte, 1};
+            msghdr message{};
+            message.msg_iov = &piece;
+            message.msg_iovlen = 1;
+            return recvmsg(pair[0], &message, 0);
+        },
+        [&] { return write(pair[1], "x", 1); });
+    close(pair[0]);
+    close(pair[1]);
+}
+
 void interrupt_calls() {
     handle(SIGUSR1);
     int ends[2];
@@ -322,15 +366,7 @@ void interrupt_calls() {
         const sigset_t set = set_of({SIGWINCH});
         return static_cast<long>(sigwaitinfo(&set, nullptr));
     });
-    // One that restarts: the byte is read all the same.
-    handle(SIGUSR1, SA_RESTART);
-    handled = 0;
-    char byte = 0;
-    std::thread reader{[&] { say("restarted", read(ends[0], &byte, 1)); }};
-    pthread_kill(reader.native_handle(), SIGUSR1);
-    while (handled == 0) sched_yield();
-    if (write(ends[1], "x", 1) != 1) return;
-    reader.join();
+    restart_calls(ends);
     close(ends[0]);
     close(ends[1]);
 }
@@ -444,6 +480,14 @@ void make_processes_in_handlers() {
     raise(SIGUSR1);
     if (is_child) _exit(blocks(SIGUSR1) || blocks(SIGTERM) ? 1 : 0);
     say("made in a handler, and returned", seen_in_handler);
+    seen_in_handler = -1;
+    const sigset_t set = set_of({SIGUSR1});
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    raise(SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    // What the kernel itself says.
+    if (is_child) _exit(system("grep -q 'SigBlk:.00*$' /proc/$PPID/status"));
+    say("made in one that was let in, and returned", seen_in_handler);
     in_handler = nullptr;
 }
 
