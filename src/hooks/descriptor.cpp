@@ -52,9 +52,10 @@ long wait_ready(ForeignUse& use, std::uint32_t events, Deadline deadline,
     return perform_foreign(use, request, deadline, reason, Interruption::all);
 }
 
-long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) noexcept {
-    ForeignUse use{fd};
-    return wait_ready(use, events, deadline, reason);
+long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason,
+                Interruption needed) noexcept {
+    const Request request{.code = Request::Code::poll, .fd = fd, .flags = events};
+    return perform_foreign(request, deadline, reason, needed);
 }
 
 }  // namespace weft::hooks::detail

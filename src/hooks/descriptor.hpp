@@ -79,9 +79,10 @@ inline std::uint32_t clamp(std::size_t size) noexcept {
     return size < INT_MAX ? static_cast<std::uint32_t>(size) : INT_MAX;
 }
 
-/// Waits for `events` of `fd`, as calls do that a handler with SA_RESTART does not end: >= 0, or
-/// -errno.
-long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) noexcept;
+/// Waits for `events` of `fd`: >= 0, or -errno. Unless `needed` says otherwise it goes on after a
+/// handler with SA_RESTART, as transfers do.
+long wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason,
+                Interruption needed = Interruption::all) noexcept;
 /// The same by who has a right to it.
 long wait_ready(ForeignUse& use, std::uint32_t events, Deadline deadline,
                 const char* reason) noexcept;

@@ -243,10 +243,8 @@ long suspend(ThreadSignals& own, const sigset_t& mask, const char* reason) noexc
     const MaskedWait masked{&own, &mask};
     if (masked.watch().error() < 0) return masked.watch().error();
     while (!masked.watch().handled()) {
-        const Request request{
-            .code = Request::Code::poll, .fd = masked.watch().fd(), .flags = POLLIN};
-        const long result =
-            perform_foreign(request, Deadline::never(), reason, Interruption::never_restarted);
+        const long result = wait_ready(masked.watch().fd(), POLLIN, Deadline::never(), reason,
+                                       Interruption::never_restarted);
         if (result < 0 && result != -EINTR) return result;
     }
     return -EINTR;
