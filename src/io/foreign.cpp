@@ -78,7 +78,9 @@ int perform_foreign_by(AnyUse& use, const Request& request, Deadline deadline, c
         const bool in_vain = operation.result_ == -ECANCELED || operation.result_ == -EINTR;
         const bool early = in_vain && (wake != Wake::notified || use.closing());
         const int result = early ? reason_of_end(wake) : operation.result_;
-        if (early ? !is_restarted(result, needed) : result != -EINTR) return result;
+        // One with a time limit is never restarted: signal(7).
+        const bool restarted = deadline.is_never() && is_restarted(result, needed);
+        if (early ? !restarted : result != -EINTR) return result;
     }
     return -EBADF;
 }

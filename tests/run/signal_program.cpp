@@ -341,6 +341,10 @@ void restart_calls(const int (&ends)[2]) {
             return recvmsg(pair[0], &message, 0);
         },
         [&] { return write(pair[1], "x", 1); });
+    // With a time limit a call does not restart.
+    const timeval long_time{1000, 0};
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &long_time, sizeof long_time);
+    interrupt("recv in time", [&] { return static_cast<long>(recv(pair[0], &byte, 1, 0)); });
     close(pair[0]);
     close(pair[1]);
 }
