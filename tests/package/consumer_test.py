@@ -57,7 +57,8 @@ def with_meson(work, source, environment, fallback=""):
     if fallback:
         (folder / "subprojects").mkdir()
         (folder / "subprojects/weft").symlink_to(source)
-    options = ["-Dweft:tests=false", "-Dweft:examples=false", "-Dweft:bench=false"] if fallback else []
+    options = (["--buildtype=plain", "-Dweft:tests=false", "-Dweft:examples=false", "-Dweft:bench=false"] if fallback
+               else [])
     run("meson", "setup", folder / "build", folder, *options, env=environment)
     run("ninja", "-C", folder / "build", env=environment)
     check(folder / "build", environment)

@@ -14,7 +14,7 @@ namespace weft::test {
 class Scratch {
 public:
     explicit Scratch(std::string_view where = "/tmp")
-        : directory_{std::string{where} + "/weft-test-XXXXXX"} {
+        : directory_{std::string{where}.append("/weft-test-XXXXXX")} {
         if (::mkdtemp(directory_.data()) == nullptr) {
             throw std::system_error{errno, std::system_category(), "mkdtemp"};
         }
