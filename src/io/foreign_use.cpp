@@ -58,7 +58,9 @@ public:
             const std::lock_guard hold{lock_};
             (use.before_ != nullptr ? use.before_->next_ : uses_) = use.next_;
             if (use.next_ != nullptr) use.next_->before_ = use.before_;
-            if (use.closing()) closers = std::exchange(onlookers_, nullptr);
+            // Each of many would have them look through all the others once more.
+            const bool last = use.closing() && !is_used(use.fd_);
+            if (last) closers = std::exchange(onlookers_, nullptr);
         }
         wake_all(closers);
     }
@@ -77,7 +79,7 @@ public:
         StdSync::heavy_fence();  // pairs with ForeignUse::closing_since_begin()
         held.lock();
         end_uses(closing.fd_);
-        while (mark_uses(closing.fd_)) look_on(held);
+        while (is_used(closing.fd_)) look_on(held);
     }
     void end(ClosingNumber& closing) noexcept {
         Onlooker* openers = nullptr;
@@ -98,8 +100,10 @@ private:
     static unsigned process;  // changed only where nobody else runs
 
     // All of these require lock_.
-    bool is_closing(int fd) const noexcept {
-        const ClosingNumber* each = closings_;
+    bool is_closing(int fd) const noexcept { return has(closings_, fd); }
+    bool is_used(int fd) const noexcept { return has(uses_, fd); }
+    template <class Each>
+    static bool has(const Each* each, int fd) noexcept {
         while (each != nullptr && each->fd_ != fd) each = each->next_;
         return each != nullptr;
     }

@@ -1,6 +1,7 @@
 // What others do to a descriptor that is waited for: shut it down, close it, give its number away.
 #include "hooks/conform.hpp"
 #include "support/fd.hpp"
+#include "support/hooked.hpp"
 
 #include <weft/event.hpp>
 #include <weft/fiber.hpp>
@@ -340,6 +341,55 @@ TEST_CASE("descriptors: a poll of many ends when one of them is closed", "[hooks
         poller.join();
         CHECK(count == 1);
         CHECK(polled[11].revents == POLLNVAL);
+    });
+}
+
+// Their numbers are so high that nobody else is given one of them meanwhile.
+TEST_CASE("descriptors: a poll of few ends when one of them is closed, begun or not",
+          "[hooks][select]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        const Pair pipe = pipe_ends();
+        for (unsigned round = 0; round < 200; ++round) {
+            std::array<Fd, 4> ends;
+            std::array<pollfd, 4> polled{};
+            for (std::size_t i = 0; i < ends.size(); ++i) {
+                ends[i] = Fd{::fcntl(pipe.a, F_DUPFD, 500)};
+                polled[i] = {ends[i], POLLIN, 0};
+            }
+            auto poller = weft::spawn([&] { return ::poll(polled.data(), polled.size(), -1); });
+            auto closer = weft::spawn([&] {
+                for (unsigned turn = 0; turn < round % 8; ++turn) weft::this_fiber::yield();
+                ends[round % 4].reset();
+            });
+            CHECK(poller.get() == 1);
+            CHECK(polled[round % 4].revents == POLLNVAL);
+            closer.join();
+        }
+    });
+}
+
+TEST_CASE("descriptors: two close a number, and what waits for it has ended before",
+          "[hooks][socket]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        const Pair pipe = pipe_ends();
+        for (int round = 0; round < 50; ++round) {
+            const int number = ::fcntl(pipe.a, F_DUPFD, 500);
+            const auto answer_of = [](long result) { return result < 0 ? errno : 0; };
+            std::vector<weft::Fiber<int>> readers;
+            for (int i = 0; i < 5; ++i) {
+                readers.push_back(weft::spawn([&] {
+                    char data[8];
+                    return answer_of(::read(number, data, sizeof data));
+                }));
+            }
+            for (const auto& each : readers) until_doing(weft::FiberRef{each}, "read");
+            auto other = weft::spawn([&] { return answer_of(::close(number)); });
+            const int mine = answer_of(::close(number));
+            CHECK(mine + other.get() == EBADF);
+            for (auto& each : readers) CHECK(each.get() == EBADF);
+        }
     });
 }
 
