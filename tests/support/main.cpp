@@ -2,13 +2,11 @@
 // fibers were doing, and fails. The limit is WEFT_TEST_SECONDS, default 120.
 #if __has_include(<catch2/catch_session.hpp>)
 #include <catch2/catch_session.hpp>
-#include <catch2/reporters/catch_reporter_event_listener.hpp>
-#include <catch2/reporters/catch_reporter_registrars.hpp>
-using Listener = Catch::EventListenerBase;
+#include <catch2/interfaces/catch_interfaces_capture.hpp>
+#include <catch2/internal/catch_context.hpp>
 #else
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
-using Listener = Catch::TestEventListenerBase;
 #endif
 
 #include "support/process.hpp"
@@ -27,18 +25,12 @@ using Listener = Catch::TestEventListenerBase;
 
 namespace {
 
-std::mutex running_mutex;
-std::string running = "no test case";  // guarded by running_mutex
-
-class Names : public Listener {
-public:
-    using Listener::Listener;
-    void testCaseStarting(const Catch::TestCaseInfo& info) override {
-        Listener::testCaseStarting(info);
-        const std::lock_guard hold{running_mutex};
-        running = '"' + info.name + '"';
-    }
-};
+/// By another thread than the test's. (A listener would be told, but with one Catch notes the
+/// assertions that hold as well, which those of two workers at a time do not survive.)
+std::string running_test_case() {
+    const Catch::IResultCapture* const run = Catch::getCurrentContext().getResultCapture();
+    return run == nullptr ? "no test case" : '"' + run->getCurrentTestName() + '"';
+}
 
 class TimeLimit {
 public:
@@ -59,9 +51,8 @@ private:
         if (changed_.wait_for(hold, std::chrono::seconds{limit}, [this] { return over_; })) return;
         weft::dump_fibers(STDERR_FILENO);
         // Last, for it is the end of a log that is shown.
-        const std::lock_guard hold_name{running_mutex};
         std::fprintf(stderr, "\ntime limit of %u s passed in %s; its fibers stand above\n", limit,
-                     running.c_str());
+                     running_test_case().c_str());
         std::fflush(nullptr);
         // Not abort(): a core of a million stacks helps nobody more than the dump.
         _exit(124);
@@ -74,8 +65,6 @@ private:
 };
 
 }  // namespace
-
-CATCH_REGISTER_LISTENER(Names)
 
 int main(int argc, char** argv) {
     if (const auto code = weft::test::Child::requested()) return *code;
