@@ -53,7 +53,10 @@ long try_on(const Use& use, Call&& call) {
     weft::detail::check_interrupt();
     const int fd = use.fd();
     if (fd < 0) return -EBADF;
-    const long result = call(fd);
+    const long result = [&] {
+        const weft::detail::Worker::OutOfTurn apart;
+        return call(fd);
+    }();
     if (result >= 0) weft::detail::Worker::consume_budget();
     return result;
 }

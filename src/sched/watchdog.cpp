@@ -4,6 +4,7 @@
 #include "base/futex.hpp"
 #include "base/own_thread.hpp"
 #include "base/sanitizer.hpp"
+#include "base/thread_state.hpp"
 #include "sched/scheduler.hpp"
 
 #include <sys/prctl.h>
@@ -48,6 +49,7 @@ void Watchdog::run() noexcept {
 
 bool Watchdog::look() noexcept {
     bool any_awake = false;
+    enough_ = CpuTime{next_turn_ns() / 2};
     rescues_now_ = false;
     if (alert_ > 0) --alert_;
     for (std::uint32_t i = 0; i < scheduler_.workers(); ++i) {
@@ -67,24 +69,43 @@ void Watchdog::look_at(Worker& worker, Seen& seen) noexcept {
     const bool running = worker.fiber() != nullptr;
     const std::uint64_t ticks = worker.ticks();
     const std::uint64_t rounds = worker.rounds();
-    const bool no_round = running && seen.was_running && rounds == seen.rounds;
-    const bool stuck = no_round && ticks == seen.ticks;
-    seen = Seen{ticks, rounds, running};
-    if (no_round) alert_ = alert_turns;
-    if (stuck) {
-        rescue(worker);
-    } else if (no_round) {
-        worker.ask_for_attention();
+    const CpuTime used = running ? cpu_time_of_thread(worker.tid()) : CpuTime{};
+    const bool same_round = running && seen.was_running && rounds == seen.rounds;
+    const bool same_fiber = same_round && ticks == seen.ticks;
+    if (!same_round) seen.at_round = used;
+    if (!same_fiber) seen.at_tick = used;
+    seen.ticks = ticks;
+    seen.rounds = rounds;
+    seen.was_running = running;
+    if (!same_round) return;
+    if (!had_its_time(worker, seen, seen.at_round, used)) {
+        if (same_fiber && scheduler_.workers() > 1) relieve(worker);
+        return;
     }
+    alert_ = alert_turns;
+    worker.ask_for_attention();
+    if (same_fiber && had_its_time(worker, seen, seen.at_tick, used)) rescue(worker);
+}
+
+/// Since it had used `since`: it ran, or sleeps in a system call. Else others have its CPU.
+bool Watchdog::had_its_time(const Worker& worker, Seen& seen, CpuTime since,
+                            CpuTime now) const noexcept {
+    if (now - since >= enough_ || now == seen.asleep) return true;
+    if (is_runnable(worker.tid())) return false;
+    seen.asleep = now;
+    return true;
 }
 
 void Watchdog::rescue(Worker& worker) noexcept {
     rescues_now_ = true;
+    relieve(worker);
+    if (worker.driver().rescue(worker.tid())) rescues_.fetch_add(1, std::memory_order_relaxed);
+}
+
+/// Of what others can do for it.
+void Watchdog::relieve(Worker& worker) noexcept {
     worker.set_stuck(true);
-    worker.ask_for_attention();
-    const bool timers = worker.rescue_timers() > 0;
-    const bool completions = worker.driver().rescue(worker.tid());
-    if (timers || completions) rescues_.fetch_add(1, std::memory_order_relaxed);
+    if (worker.rescue_timers() > 0) rescues_.fetch_add(1, std::memory_order_relaxed);
     if (worker.has_stranded_work()) scheduler_.wake_one();
 }
 

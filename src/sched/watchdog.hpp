@@ -7,9 +7,11 @@
 // found stuck: on a server that shares its CPU with the watchdog, turns of 1 ms
 // cost 5 % of the requests. A worker that ran the same fiber for a whole turn is stuck;
 // then the watchdog
-//   1. expires its timers, and 2. delivers its completions (Driver::rescue),
-//      both through the inject queue;
-//   3. opens its LIFO slot and lone fiber to thieves, and wakes one.
+//   1. opens its LIFO slot and lone fiber to thieves, 2. expires its timers, and
+//   3. delivers its completions (Driver::rescue), the latter two through the
+//      inject queue; and wakes somebody.
+// One that did not run, since the kernel gave its CPU to others, is not stuck: there only 1
+// and 2 are done, if there are other workers, and no turn is shortened.
 // A worker that switches fibers but has not been in its loop for a turn is
 // asked to go there. When all have been asleep for a while, Setup::at_rest is
 // asked whether they ever wake; where that cannot tell yet, it is asked again,
@@ -24,6 +26,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -69,16 +72,22 @@ private:
     static constexpr std::int64_t first_patience_ns = 64'000'000;
     static constexpr std::int64_t most_patience_ns = 8'000'000'000;
 
+    using CpuTime = std::chrono::nanoseconds;
     struct Seen {
         std::uint64_t ticks = 0;
         std::uint64_t rounds = 0;
         bool was_running = false;
+        CpuTime at_tick{};   // what its thread had used when it was last seen to change fibers
+        CpuTime at_round{};  // or to be in its loop
+        CpuTime asleep{-1};  // when it was last found asleep in the kernel
     };
 
     void run() noexcept;
     bool look() noexcept;  // whether any worker was awake
     void look_at(Worker& worker, Seen& seen) noexcept;
+    bool had_its_time(const Worker& worker, Seen& seen, CpuTime since, CpuTime now) const noexcept;
     void rescue(Worker& worker) noexcept;
+    void relieve(Worker& worker) noexcept;
     void sleep_for(std::int64_t turn) noexcept;
     std::int64_t next_turn_ns() const noexcept;
     void sleep_until_noticed() noexcept;
@@ -89,6 +98,7 @@ private:
 
     Scheduler& scheduler_;
     std::vector<Seen> seen_;         // own thread only
+    CpuTime enough_{};               // own thread only: half a turn
     bool rescues_now_ = false;       // own thread only: a worker was stuck in this turn
     std::uint32_t alert_ = 0;        // own thread only: turns until all is calm
     StackTrimmer trimmer_;           // own thread only

@@ -122,12 +122,33 @@ public:
     WEFT_NO_TSAN static void consume_budget() noexcept {
         Worker* const worker = current();
         if (worker == nullptr || worker->fiber() == nullptr) return;
-        ++worker->made_at_once_;
         if (--worker->budget_ == 0) [[unlikely]] {
             worker->budget_ = budget_per_turn;
             worker->yield_fiber();
         }
     }
+
+    /// Around a system call that the running fiber makes while others are to run: what it takes
+    /// is no part of this turn, as far as has_company() judges it.
+    class OutOfTurn {
+    public:
+        WEFT_NO_TSAN OutOfTurn() noexcept : worker_{current()} {
+            if (worker_ == nullptr || worker_->most_together_ == 0 || worker_->queue_.empty()) {
+                worker_ = nullptr;
+            } else {
+                began_ = detail::now();
+            }
+        }
+        OutOfTurn(const OutOfTurn&) = delete;
+        OutOfTurn& operator=(const OutOfTurn&) = delete;
+        WEFT_NO_TSAN ~OutOfTurn() {
+            if (worker_ != nullptr) worker_->out_of_turn_ns_ += (detail::now() - began_).count();
+        }
+
+    private:
+        Worker* worker_;
+        TimePoint began_{};
+    };
 
     /// From a fiber: whether a send of `size` bytes that could be made here and now had better
     /// join those that the driver submits together. True while other fibers are to run and the
@@ -216,7 +237,6 @@ private:
     static constexpr int most_spin_credit = 8;
     static constexpr int stack_lines = 8;  // what a fiber that waited for I/O needs to return
     static constexpr std::int64_t brisk_turn_ns = 200'000;
-    static constexpr std::int64_t at_once_ns = 10'000;
 
     static Worker* current_slow() noexcept;
     static void fiber_entry(Arrival arrival) noexcept;
@@ -286,9 +306,9 @@ private:
     bool resting_ = false;
     bool behind_ = false;  // there are more timers due than the queue has room for
     std::uint32_t next_round_ = tick_limit;
-    bool brisk_ = false;              // its fibers took little time before the last serve()
-    std::uint32_t made_at_once_ = 0;  // operations, since then
-    TimePoint served_{};              // when that was over
+    bool brisk_ = false;               // its fibers took little time before the last serve()
+    TimePoint served_{};               // when that was over
+    std::int64_t out_of_turn_ns_ = 0;  // of what they take since then
     int spin_credit_ = 2;
     std::uint64_t next_id_ = 0;
     std::uint64_t id_end_ = 0;

@@ -24,8 +24,8 @@ void Worker::serve() noexcept {
 // What sends made at once took does not count: together they would not have been in the turn,
 // and those who send at once because a turn was long would make all turns long.
 void Worker::judge_turn() noexcept {
-    const std::int64_t own = std::exchange(made_at_once_, 0) * at_once_ns;
-    brisk_ = (detail::now() - served_).count() < brisk_turn_ns + own;
+    const std::int64_t apart = std::exchange(out_of_turn_ns_, 0);
+    brisk_ = (detail::now() - served_).count() < brisk_turn_ns + apart;
 }
 
 // While the queue is crowded only some at a time: what more is due is better off in the

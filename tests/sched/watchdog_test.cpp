@@ -54,6 +54,13 @@ bool all_others_sleep() {
     return true;
 }
 
+void pin_thread_to(int cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<unsigned>(cpu), &one);
+    REQUIRE(::sched_setaffinity(0, sizeof one, &one) == 0);
+}
+
 }  // namespace
 
 TEST_CASE("deadlines on a worker that hogs are served by others", "[watchdog][deadline]") {
@@ -124,6 +131,34 @@ TEST_CASE("on the only worker a deadline is served when its fiber lets go",
             CHECK(over);
         },
         {.workers = 1});
+}
+
+TEST_CASE("a worker that the kernel does not let run is not taken for stuck", "[watchdog]") {
+    // It has one CPU, at the lowest priority, and that is somebody else's.
+    weft::Runtime runtime{{.workers = 1}};
+    std::atomic<int> cpu{-1};
+    std::atomic<bool> over{false};
+    auto starved = runtime.spawn([&] {
+        REQUIRE(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19) == 0);
+        const int here = ::sched_getcpu();
+        pin_thread_to(here);
+        cpu = here;
+        while (!over) weft::this_fiber::yield();
+    });
+    while (cpu < 0) sched_yield();
+    std::thread busy{[&] {
+        pin_thread_to(cpu);
+        while (!over) {
+        }
+    }};
+    auto sleeper = runtime.spawn([] {
+        for (int turn = 0; turn < 10; ++turn) weft::this_fiber::sleep_for(1ms);
+    });
+    sleeper.join();
+    CHECK(runtime.counters().rescues == 0);
+    over = true;
+    busy.join();
+    starved.join();
 }
 
 TEST_CASE("a runtime with nothing to do makes no wake-ups", "[watchdog][idle]") {

@@ -1,0 +1,64 @@
+// What the kernel says of another thread.
+#include "base/thread_state.hpp"
+
+#include "support/catch.hpp"
+#include "support/fd.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+using namespace std::chrono_literals;
+using namespace weft::test;
+using weft::detail::cpu_time_of_thread;
+using weft::detail::is_runnable;
+
+namespace {
+
+constexpr pid_t nobody = 0x3ff'ffff;  // beyond the kernel's largest
+
+std::chrono::nanoseconds own_cpu_time() {
+    timespec used{};
+    REQUIRE(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+    return std::chrono::seconds{used.tv_sec} + std::chrono::nanoseconds{used.tv_nsec};
+}
+
+}  // namespace
+
+TEST_CASE("a thread's CPU time is that of its own clock", "[base]") {
+    const pid_t me = ::gettid();
+    for (int i = 0; i < 100; ++i) {
+        const auto before = own_cpu_time();
+        const auto seen = cpu_time_of_thread(me);
+        CHECK(before <= seen);
+        CHECK(seen <= own_cpu_time());
+    }
+    CHECK(cpu_time_of_thread(nobody) == 0ns);
+}
+
+TEST_CASE("a thread that sleeps in the kernel is not runnable, one that spins is", "[base]") {
+    const Pair pipe = pipe_ends();
+    std::atomic<pid_t> tid{0};
+    std::atomic<bool> awake{false};
+    std::atomic<bool> over{false};
+    std::thread other{[&] {
+        ::pthread_setname_np(::pthread_self(), "a) S (b");
+        tid = ::gettid();
+        char byte;
+        REQUIRE(::read(pipe.a, &byte, 1) == 1);
+        awake = true;
+        while (!over) sched_yield();
+    }};
+    while (tid == 0 || is_runnable(tid)) sched_yield();
+    put(pipe.b);
+    while (!awake) sched_yield();
+    CHECK(is_runnable(tid));
+    over = true;
+    other.join();
+    CHECK(is_runnable(::gettid()));
+    CHECK_FALSE(is_runnable(nobody));
+}
