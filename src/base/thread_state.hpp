@@ -1,16 +1,33 @@
-// What the kernel knows of another thread of the process. Layer: base. Uses: std.
+// ThreadState: what the kernel says of a thread, for another one to ask. Layer: base. Uses: std.
 #pragma once
 
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 
 namespace weft::detail {
 
-/// What `tid` has used; 0 if that is not to be had.
-std::chrono::nanoseconds cpu_time_of_thread(pid_t tid) noexcept;
+/// What `tid`, of this process, has used; empty if that is not to be had.
+std::optional<std::chrono::nanoseconds> cpu_time_of_thread(pid_t tid) noexcept;
 
-/// Whether `tid` runs, or would if it had a CPU. False, too, where there is no /proc to say so.
-bool is_runnable(pid_t tid) noexcept;
+class ThreadState {
+public:
+    ThreadState() noexcept = default;
+    ThreadState(const ThreadState&) = delete;
+    ThreadState& operator=(const ThreadState&) = delete;
+    ~ThreadState();
+
+    /// Of the calling thread from now on. Once. Opens a file, with a high number: the lowest that
+    /// is free is what programs count on.
+    void begin() noexcept;
+
+    /// Any thread, after begin(). Whether it runs, or would if it had a CPU. False, too, where
+    /// nothing says so: without /proc, or a descriptor to read it by.
+    bool is_runnable() const noexcept;
+
+private:
+    int stat_ = -1;
+};
 
 }  // namespace weft::detail

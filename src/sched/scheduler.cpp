@@ -8,6 +8,8 @@
 #include "sched/fault.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <latch>
 #include <new>
 #include <system_error>
 
@@ -60,11 +62,18 @@ Scheduler::~Scheduler() {
 void Scheduler::start() {
     tsan_release(&setup_);  // for the fibers, whatever thread they run on
     threads_.reserve(workers_.size());
+    std::latch begun{static_cast<std::ptrdiff_t>(workers_.size())};
     try {
         for (auto& worker : workers_) {
             running_workers_.fetch_add(1, std::memory_order_relaxed);
-            threads_.push_back(start_own_thread([this, &w = *worker] { run_worker(w); }));
+            threads_.push_back(start_own_thread([this, &begun, &w = *worker] {
+                w.attach();
+                begun.count_down();
+                run_worker(w);
+            }));
         }
+        // None opens anything later, and has for a moment the number a program counts on.
+        begun.wait();
         watchdog_.start();
     } catch (...) {
         stop();

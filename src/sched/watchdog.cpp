@@ -66,47 +66,45 @@ bool Watchdog::look() noexcept {
 }
 
 void Watchdog::look_at(Worker& worker, Seen& seen) noexcept {
-    const bool running = worker.fiber() != nullptr;
-    const std::uint64_t ticks = worker.ticks();
-    const std::uint64_t rounds = worker.rounds();
-    const CpuTime used = running ? cpu_time_of_thread(worker.tid()) : CpuTime{};
-    const bool same_round = running && seen.was_running && rounds == seen.rounds;
-    const bool same_fiber = same_round && ticks == seen.ticks;
-    if (!same_round) seen.at_round = used;
-    if (!same_fiber) seen.at_tick = used;
-    seen.ticks = ticks;
-    seen.rounds = rounds;
-    seen.was_running = running;
+    const Seen before = seen;
+    seen.was_running = worker.fiber() != nullptr;
+    if (!seen.was_running) return;
+    seen.ticks = worker.ticks();
+    seen.rounds = worker.rounds();
+    // Where nobody says what it used, it is taken for all of the time.
+    seen.used = cpu_time_of_thread(worker.tid())
+                    .value_or(std::chrono::steady_clock::now().time_since_epoch());
+    const bool same_round = before.was_running && seen.rounds == before.rounds;
+    const bool same_fiber = same_round && seen.ticks == before.ticks;
+    if (!same_round) seen.at_round = seen.used;
+    if (!same_fiber) seen.at_tick = seen.used;
     if (!same_round) return;
-    if (!had_its_time(worker, seen, seen.at_round, used)) {
-        if (same_fiber && scheduler_.workers() > 1) relieve(worker);
+    worker.ask_for_attention();
+    const bool ran = seen.used != before.used;
+    if (!ran && worker.thread_state().is_runnable()) {
+        // Others have its CPU, and what it has to do they may do.
+        if (same_fiber && scheduler_.workers() > 1 && relieve(worker)) count_rescue();
         return;
     }
+    // It ran, or sleeps in a system call.
+    if (ran && seen.used - seen.at_round < enough_) return;
     alert_ = alert_turns;
-    worker.ask_for_attention();
-    if (same_fiber && had_its_time(worker, seen, seen.at_tick, used)) rescue(worker);
-}
-
-/// Since it had used `since`: it ran, or sleeps in a system call. Else others have its CPU.
-bool Watchdog::had_its_time(const Worker& worker, Seen& seen, CpuTime since,
-                            CpuTime now) const noexcept {
-    if (now - since >= enough_ || now == seen.asleep) return true;
-    if (is_runnable(worker.tid())) return false;
-    seen.asleep = now;
-    return true;
+    if (same_fiber && (!ran || seen.used - seen.at_tick >= enough_)) rescue(worker);
 }
 
 void Watchdog::rescue(Worker& worker) noexcept {
     rescues_now_ = true;
-    relieve(worker);
-    if (worker.driver().rescue(worker.tid())) rescues_.fetch_add(1, std::memory_order_relaxed);
+    const bool timers = relieve(worker);
+    const bool completions = worker.driver().rescue(worker.tid());
+    if (timers || completions) count_rescue();
 }
 
-/// Of what others can do for it.
-void Watchdog::relieve(Worker& worker) noexcept {
+/// Of what others can do for it. Whether there were timers.
+bool Watchdog::relieve(Worker& worker) noexcept {
     worker.set_stuck(true);
-    if (worker.rescue_timers() > 0) rescues_.fetch_add(1, std::memory_order_relaxed);
+    const bool timers = worker.rescue_timers() > 0;
     if (worker.has_stranded_work()) scheduler_.wake_one();
+    return timers;
 }
 
 std::int64_t Watchdog::next_turn_ns() const noexcept {

@@ -11,7 +11,8 @@
 //   3. delivers its completions (Driver::rescue), the latter two through the
 //      inject queue; and wakes somebody.
 // One that did not run, since the kernel gave its CPU to others, is not stuck: there only 1
-// and 2 are done, if there are other workers, and no turn is shortened.
+// and 2 are done, if there are other workers, and no turn is shortened. For that its thread's CPU
+// time counts, not the turn's.
 // A worker that switches fibers but has not been in its loop for a turn is
 // asked to go there. When all have been asleep for a while, Setup::at_rest is
 // asked whether they ever wake; where that cannot tell yet, it is asked again,
@@ -77,17 +78,17 @@ private:
         std::uint64_t ticks = 0;
         std::uint64_t rounds = 0;
         bool was_running = false;
-        CpuTime at_tick{};   // what its thread had used when it was last seen to change fibers
+        CpuTime used{};      // by its thread
+        CpuTime at_tick{};   // the same when it was last seen to change fibers
         CpuTime at_round{};  // or to be in its loop
-        CpuTime asleep{-1};  // when it was last found asleep in the kernel
     };
 
     void run() noexcept;
     bool look() noexcept;  // whether any worker was awake
     void look_at(Worker& worker, Seen& seen) noexcept;
-    bool had_its_time(const Worker& worker, Seen& seen, CpuTime since, CpuTime now) const noexcept;
     void rescue(Worker& worker) noexcept;
-    void relieve(Worker& worker) noexcept;
+    bool relieve(Worker& worker) noexcept;
+    void count_rescue() noexcept { rescues_.fetch_add(1, std::memory_order_relaxed); }
     void sleep_for(std::int64_t turn) noexcept;
     std::int64_t next_turn_ns() const noexcept;
     void sleep_until_noticed() noexcept;

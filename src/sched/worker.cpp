@@ -50,6 +50,7 @@ Worker::~Worker() {
 void Worker::attach() {
     weft_current_worker = this;
     tid_.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
+    thread_state_.begin();
     exceptions_ = exception_state_of_thread();
     errno_ = errno_of_thread();
 #if defined(WEFT_TSAN)
@@ -68,7 +69,6 @@ void Worker::attach() {
 void Worker::detach() noexcept { weft_current_worker = nullptr; }
 
 void Worker::run() noexcept {
-    attach();
     // Timers are late by the thread's slack, 50 us unless told otherwise.
     prctl(PR_SET_TIMERSLACK, 1000);
     fault_stack_.install();

@@ -26,6 +26,7 @@
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "base/sanitizer.hpp"
+#include "base/thread_state.hpp"
 #include "context/stack.hpp"
 #include "context/switch.hpp"
 #include "sched/driver.hpp"
@@ -166,7 +167,7 @@ public:
 
     // --- the thread's side ---
 
-    /// The thread's body: runs fibers until the scheduler stops.
+    /// The body of the thread it was attached to: runs fibers until the scheduler stops.
     void run() noexcept;
     /// The calling thread becomes this worker's, or nobody's again.
     void attach();
@@ -184,6 +185,8 @@ public:
     TimerQueue& timers() noexcept { return timers_; }
     std::uint32_t index() const noexcept { return index_; }
     pid_t tid() const noexcept { return tid_.load(std::memory_order_relaxed); }
+    /// Requires: a fiber ran here.
+    const ThreadState& thread_state() const noexcept { return thread_state_; }
     Random& random() noexcept { return random_; }
     StackCache& stacks() noexcept { return stacks_; }
     FiberCache& fibers() noexcept { return fibers_; }
@@ -332,6 +335,7 @@ private:
     std::atomic<std::uint64_t> ticks_{0};
     Tally rounds_;
     std::atomic<pid_t> tid_{0};
+    ThreadState thread_state_;
 
     // --- any thread ---
     alignas(64) std::atomic<bool> attention_{false};

@@ -15,7 +15,7 @@
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::detail::cpu_time_of_thread;
-using weft::detail::is_runnable;
+using weft::detail::ThreadState;
 
 namespace {
 
@@ -37,28 +37,29 @@ TEST_CASE("a thread's CPU time is that of its own clock", "[base]") {
         CHECK(before <= seen);
         CHECK(seen <= own_cpu_time());
     }
-    CHECK(cpu_time_of_thread(nobody) == 0ns);
+    CHECK_FALSE(cpu_time_of_thread(nobody));
 }
 
 TEST_CASE("a thread that sleeps in the kernel is not runnable, one that spins is", "[base]") {
     const Pair pipe = pipe_ends();
-    std::atomic<pid_t> tid{0};
+    ThreadState state;
+    std::atomic<bool> begun{false};
     std::atomic<bool> awake{false};
     std::atomic<bool> over{false};
     std::thread other{[&] {
         ::pthread_setname_np(::pthread_self(), "a) S (b");
-        tid = ::gettid();
+        state.begin();
+        begun = true;
         char byte;
-        REQUIRE(::read(pipe.a, &byte, 1) == 1);
-        awake = true;
+        awake = ::read(pipe.a, &byte, 1) == 1;
         while (!over) sched_yield();
     }};
-    while (tid == 0 || is_runnable(tid)) sched_yield();
+    while (!begun || state.is_runnable()) sched_yield();
     put(pipe.b);
     while (!awake) sched_yield();
-    CHECK(is_runnable(tid));
+    CHECK(state.is_runnable());
     over = true;
     other.join();
-    CHECK(is_runnable(::gettid()));
-    CHECK_FALSE(is_runnable(nobody));
+    CHECK_FALSE(state.is_runnable());  // it is over
+    CHECK_FALSE(ThreadState{}.is_runnable());
 }

@@ -355,6 +355,7 @@ TEST_CASE("descriptors: a poll of few ends when one of them is closed, begun or 
             std::array<pollfd, 4> polled{};
             for (std::size_t i = 0; i < ends.size(); ++i) {
                 ends[i] = Fd{::fcntl(pipe.a, F_DUPFD, 500)};
+                REQUIRE(ends[i] >= 500);
                 polled[i] = {ends[i], POLLIN, 0};
             }
             auto poller = weft::spawn([&] { return ::poll(polled.data(), polled.size(), -1); });
@@ -376,6 +377,7 @@ TEST_CASE("descriptors: two close a number, and what waits for it has ended befo
         const Pair pipe = pipe_ends();
         for (int round = 0; round < 50; ++round) {
             const int number = ::fcntl(pipe.a, F_DUPFD, 500);
+            REQUIRE(number >= 500);
             const auto answer_of = [](long result) { return result < 0 ? errno : 0; };
             std::vector<weft::Fiber<int>> readers;
             for (int i = 0; i < 5; ++i) {

@@ -6,6 +6,11 @@
 #include "support/runtime.hpp"
 #include "support/tcp.hpp"
 
+#if defined(__GNUC__) && \
+    !defined(__clang__)  // with sanitizers GCC 12 believes it of Boost.Optional
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #include <weft/io/unix.hpp>
 
 #include <boost/asio/buffer.hpp>

@@ -146,11 +146,14 @@ TEST_CASE("a worker that the kernel does not let run is not taken for stuck", "[
         while (!over) weft::this_fiber::yield();
     });
     while (cpu < 0) sched_yield();
+    std::atomic<bool> is_busy{false};
     std::thread busy{[&] {
         pin_thread_to(cpu);
+        is_busy = true;
         while (!over) {
         }
     }};
+    while (!is_busy) sched_yield();
     auto sleeper = runtime.spawn([] {
         for (int turn = 0; turn < 10; ++turn) weft::this_fiber::sleep_for(1ms);
     });
