@@ -80,7 +80,7 @@ struct Counters {
     std::uint64_t switches = 0;    ///< times a worker went on to another fiber
     std::uint64_t stolen = 0;      ///< fibers taken from another worker's queue
     std::uint64_t sleeps = 0;      ///< times a worker slept in the kernel
-    std::uint64_t rescues = 0;     ///< times timers or I/O of a worker that did not get on were served for it
+    std::uint64_t rescues = 0;     ///< times others served a worker's timers or I/O
     std::uint64_t stacks = 0;      ///< stacks in use now
     std::uint64_t operations = 0;  ///< I/O operations in flight now
 };

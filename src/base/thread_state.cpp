@@ -23,14 +23,8 @@ std::optional<std::chrono::nanoseconds> cpu_time_of_thread(pid_t tid) noexcept {
 }
 
 void ThreadState::begin() noexcept {
-    const long low =
-        ::syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
-    if (low < 0) return;
-    for (const long lowest : {900L, 100L}) {
-        if (stat_ < 0)
-            stat_ = static_cast<int>(::syscall(SYS_fcntl, low, long{F_DUPFD_CLOEXEC}, lowest));
-    }
-    ::syscall(SYS_close, low);
+    constexpr int flags = O_RDONLY | O_CLOEXEC;
+    stat_ = static_cast<int>(::syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/stat", flags));
 }
 
 ThreadState::~ThreadState() {

@@ -18,8 +18,7 @@ public:
     ThreadState& operator=(const ThreadState&) = delete;
     ~ThreadState();
 
-    /// Of the calling thread from now on. Once. Opens a file, with a high number: the lowest that
-    /// is free is what programs count on.
+    /// Of the calling thread from now on. Once. Opens a file.
     void begin() noexcept;
 
     /// Any thread, after begin(). Whether it runs, or would if it had a CPU. False, too, where
