@@ -11,8 +11,7 @@
 //   3. delivers its completions (Driver::rescue), the latter two through the
 //      inject queue; and wakes somebody.
 // One that did not run, since the kernel gave its CPU to others, is not stuck: there only 1
-// and 2 are done, if there are other workers, and no turn is shortened. For that its thread's CPU
-// time counts, not the turn's.
+// and 2 are done, if there are other workers, and no turn is shortened.
 // A worker that switches fibers but has not been in its loop for a turn is
 // asked to go there. When all have been asleep for a while, Setup::at_rest is
 // asked whether they ever wake; where that cannot tell yet, it is asked again,
