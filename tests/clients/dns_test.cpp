@@ -11,13 +11,19 @@ using namespace weft::test;
 
 namespace {
 
-/// slow_dns.py holds all questions back.
+/// slow_dns.py holds all questions back. It echoes each command when that is done.
 struct DnsGate : Gate {
-    DnsGate() { line.ask("close\n"); }
+    DnsGate() { tell("close\n"); }
     std::size_t waiting(std::size_t wanted) override {
-        return line.ask(std::to_string(wanted) + "\n").empty() ? 0 : wanted;
+        const auto command = std::to_string(wanted) + "\n";
+        return line.ask(command) == command ? wanted : 0;
     }
-    void open() override { line.ask("open\n"); }
+    void open() override { tell("open\n"); }
+    void tell(const std::string& command) {
+        if (const auto echo = line.ask(command); echo != command) {
+            FAIL("the name server echoed '" << echo << "' to '" << command << "'");
+        }
+    }
     Line line{std::stoi(server("WEFT_TEST_DNS"))};
 };
 
