@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <memory>
 #include <system_error>
+#include <thread>
 
 namespace weft::io::detail {
 
@@ -119,6 +120,8 @@ void SignalDispatcher::install(int number) noexcept {
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | restart;
     sigfillset(&ours.sa_mask);
     struct sigaction& previous = previous_[static_cast<std::size_t>(number)];
+    restored_.fetch_and(~bit_of(number), std::memory_order_relaxed);
+    wanted_now_.fetch_or(bit_of(number), std::memory_order_seq_cst);
     const int result = sigaction(number, &ours, &previous);
     WEFT_ASSERT(result == 0);              // the numbers were looked at
     if (is_ours(previous)) previous = {};  // put back by somebody who had found it before
@@ -128,7 +131,11 @@ void SignalDispatcher::install(int number) noexcept {
 void SignalDispatcher::restore(int number) noexcept {
     struct sigaction now {};
     sigaction(number, nullptr, &now);
-    if (is_ours(now)) sigaction(number, &previous_[static_cast<std::size_t>(number)], nullptr);
+    if (is_ours(now)) {
+        sigaction(number, &previous_[static_cast<std::size_t>(number)], nullptr);
+        restored_.fetch_or(bit_of(number), std::memory_order_relaxed);
+    }
+    wanted_now_.fetch_and(~bit_of(number), std::memory_order_seq_cst);
 }
 
 void SignalDispatcher::forget_in_child() {
@@ -145,23 +152,37 @@ void SignalDispatcher::forget_in_child() {
 
 // --- the handler: async-signal-safe ---
 
-void SignalDispatcher::on_signal(int number, siginfo_t* info, void*) {
+void SignalDispatcher::on_signal(int, siginfo_t* info, void*) {
     const int saved_errno = errno;
     SignalDispatcher* const there = current_.load(std::memory_order_acquire);
     if (there != nullptr && there->process_ == ::getpid()) {
-        there->note(info_of(number, *info));
+        there->take(*info);
     } else if (there != nullptr) {
         there->hand_back(*info);
     }
     errno = saved_errno;
 }
 
-// It comes again when the handler returns, for until then it is blocked.
+void SignalDispatcher::take(siginfo_t& info) noexcept {
+    in_handler_.fetch_add(1, std::memory_order_seq_cst);
+    const SignalSet bit = bit_of(info.si_signo);
+    if ((wanted_now_.load(std::memory_order_seq_cst) & bit) != 0) {
+        note(info_of(info.si_signo, info));
+    } else if ((restored_.load(std::memory_order_relaxed) & bit) != 0) {
+        send_again(info);
+    }  // else: called by a handler that has taken our place. Nobody wants it.
+    in_handler_.fetch_sub(1, std::memory_order_release);
+}
+
 void SignalDispatcher::hand_back(siginfo_t& info) const noexcept {
-    const int number = info.si_signo;
-    sigaction(number, &previous_[static_cast<std::size_t>(number)], nullptr);
+    sigaction(info.si_signo, &previous_[static_cast<std::size_t>(info.si_signo)], nullptr);
+    send_again(info);
+}
+
+// It comes when the handler returns, for until then it is blocked.
+void SignalDispatcher::send_again(siginfo_t& info) noexcept {
     system_call<::syscall>(SYS_rt_tgsigqueueinfo, long{::getpid()}, system_call<::gettid>(),
-                           long{number}, &info);
+                           long{info.si_signo}, &info);
 }
 
 void SignalDispatcher::note(const SignalInfo& info) noexcept {
@@ -197,6 +218,7 @@ void SignalDispatcher::deliver(const SignalInfo& info) noexcept {
 
 // What has come too late for those who left is not for those who come later.
 void SignalDispatcher::stop() noexcept {
+    while (in_handler_.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
     stopping_.store(true, std::memory_order_release);
     push({});
     thread_.join();
