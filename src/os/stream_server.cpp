@@ -123,18 +123,20 @@ void StreamServerBase::start(Acceptor& acceptor, std::size_t worker) {
                                                     : spawn({.name = "acceptor"}, body);
 }
 
-/// Those of one listener take no places of the pool that another needs.
+/// Those of one listener take no places of the pool that another needs. Where each may have fewer
+/// than there are workers, they begin at different ones.
 void StreamServerBase::start_acceptors(Acceptors& acceptors) {
     std::size_t listeners = 0;
     for_each_source([&](Source&) { ++listeners; });
     const std::size_t workers = detail::Worker::current()->scheduler().workers();
     const std::size_t most = options_.accept_on_each_worker ? workers : 1;
     const std::size_t each = std::clamp<std::size_t>(pool_.size() / listeners, 1, most);
+    std::size_t worker = 0;
     for_each_source([&](Source& source) {
-        for (std::size_t worker = 0; worker < each; ++worker) {
+        for (std::size_t i = 0; i < each; ++i, ++worker) {
             Acceptor& acceptor = acceptors.emplace_back(source);
             try {
-                start(acceptor, worker);
+                start(acceptor, worker % workers);
             } catch (...) {
                 acceptors.pop_back();
                 throw;

@@ -20,10 +20,10 @@ struct StreamServerOptions {
     /// How long serve() waits, once it is stopped, for the connections to end by
     /// themselves. nanoseconds::max(): as long as it takes.
     std::chrono::nanoseconds grace = std::chrono::seconds{5};
-    /// Each worker accepts for itself, and begins what it accepted: for many workers, and
-    /// connections that are short. The listener must allow several accept() at once, as
-    /// TcpListener and UnixListener do. A pool with fewer places than that takes lets
-    /// fewer accept.
+    /// Each worker accepts for itself, and begins what it accepted, unless another that has
+    /// nothing to do is faster: for many workers, and connections that are short. The listener must
+    /// allow several accept() at once, as TcpListener and UnixListener do. A pool with fewer places
+    /// than that takes lets fewer accept.
     bool accept_on_each_worker = false;
 };
 
