@@ -21,14 +21,15 @@ bool may_wait_here() noexcept {
 }
 
 /// Blocks: the fiber, as long as the system's close() sleeps.
-void close_on_thread(int fd) noexcept {
+void close_on_thread(int fd, bool waits_for_others) noexcept {
     BlockingCall call{[](void* number) noexcept {
                           close_number(*static_cast<int*>(number));
                           return 0;
                       },
-                      &fd, true};
+                      &fd, waits_for_others};
     Operation operation{Request{.code = Request::Code::call, .extra = &call}};
-    perform(operation, Deadline::never(), Cancellable::no, "close a socket that lingers");
+    perform(operation, Deadline::never(), Cancellable::no,
+            waits_for_others ? "close a socket that lingers" : "close a file");
 }
 
 }  // namespace
@@ -44,10 +45,11 @@ void Descriptor::close() noexcept {
         StdSync::heavy_fence();  // pairs with Use::begin(), closing_since_begin(), end()
         finish_users();
     }
-    const bool sleeps = close_sleeps_.load(std::memory_order_relaxed);
+    const CloseWaits waits = close_waits_.load(std::memory_order_relaxed);
     const int fd = release();
     closing_.store(false, std::memory_order_release);
-    if (sleeps && may_wait_here()) return close_on_thread(fd);
+    const bool sleeps = waits != CloseWaits::not_at_all;
+    if (sleeps && may_wait_here()) return close_on_thread(fd, waits == CloseWaits::for_peer);
     close_number(fd);
 }
 

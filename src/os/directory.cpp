@@ -52,6 +52,13 @@ void Directory::fill(Deadline deadline) {
     taken_ = 0;
 }
 
+void Directory::sync(Deadline deadline) {
+    Use use{descriptor_};
+    const Request request{.code = Request::Code::fsync};
+    const std::int64_t result = detail::perform_on(use, request, deadline, "sync a directory");
+    if (result < 0) detail::throw_path_error(result, detail::describe("sync the directory", path_));
+}
+
 const DirectoryEntry* Directory::next(Deadline deadline) {
     for (;;) {
         if (taken_ == filled_) fill(deadline);

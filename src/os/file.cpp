@@ -4,14 +4,15 @@
 // system call, without a detour (measured: 0.8 us against 1.1 us through the
 // ring); what is not, through the driver. Writes, which may wait for memory or a
 // journal, always go through the driver, as does all else but what is known to be
-// in memory: position and status. Past the page cache RWF_NOWAIT waits for the disk
-// all the same, so those reads are not tried.
+// in memory: position and status, and closing but for what close_waits_for_file() says. Past the
+// page cache RWF_NOWAIT waits for the disk all the same, so those reads are not tried.
 //
 // A lock is tried again and again, less and less often. Rejected: a thread for each
 // that waits in flock(2), which nothing but a signal ends.
 #include <weft/io/file.hpp>
 
 #include "io/attempt.hpp"
+#include "io/closing.hpp"
 #include "os/call.hpp"
 #include "os/fifo.hpp"
 #include "os/file_status.hpp"
@@ -23,6 +24,7 @@
 #include <linux/fs.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -331,13 +333,41 @@ void File::pwrite_all(std::span<const std::byte> data, std::uint64_t offset, Dea
     write_all_at(one, checked_offset(offset), deadline);
 }
 
+// --- closing ---
+
+void File::close() noexcept {
+    using Waits = Descriptor::CloseWaits;
+    if (is_open() && weft::detail::close_waits_for_file(fd())) {
+        descriptor_.set_close_waits(Waits::for_disk);
+    }
+    descriptor_.close();
+}
+
+File& File::operator=(File&& other) noexcept {
+    if (this == &other) return *this;
+    close();
+    descriptor_ = std::move(other.descriptor_);
+    path_ = std::move(other.path_);
+    flags_ = other.flags_;
+    return *this;
+}
+
 // --- position and size ---
 
 std::uint64_t File::seek(std::int64_t offset, SeekFrom from) {
     constexpr int origins[] = {SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE};
-    const Use use{descriptor_};
     const int origin = origins[static_cast<std::size_t>(from)];
-    return check(system_call<::lseek>(use.fd(), off_t{offset}, origin), "seek in");
+    Use use{descriptor_};
+    std::int64_t position = 0;  // what a thread returns is an int
+    auto move = [&]() noexcept {
+        position = system_call<::lseek>(use.fd(), off_t{offset}, origin);
+        return std::min<std::int64_t>(position, 0);
+    };
+    const bool asks_disk = from == SeekFrom::data || from == SeekFrom::hole;
+    const std::int64_t result =
+        asks_disk ? perform_on(use, Blocking{move}.request(), Deadline::never(), "seek in a file")
+                  : move();
+    return check(result < 0 ? result : position, "seek in");
 }
 
 std::uint64_t File::tell() const {
@@ -476,7 +506,38 @@ bool File::try_lock(FileLock kind) { return lock(kind, Deadline::Clock::time_poi
 
 void File::unlock() {
     Use use{descriptor_};
-    check(system_call<::flock>(use.fd(), LOCK_UN), "unlock");
+    auto unlock = [&]() noexcept { return system_call<::flock>(use.fd(), LOCK_UN); };
+    Blocking call{unlock};
+    if (use.fd() < 0) fail(-EBADF, "unlock");
+    Operation operation{call.request(), &use};
+    check(perform(operation, Deadline::never(), Cancellable::no, "unlock a file"), "unlock");
+}
+
+// --- who may, whose, when ---
+
+void File::permissions(std::uint32_t mode, Deadline deadline) {
+    Use use{descriptor_};
+    auto set = [&]() noexcept { return system_call<::fchmod>(use.fd(), mode_t{mode}); };
+    check(perform_on(use, Blocking{set}.request(), deadline, "set a file's permissions"),
+          "set the permissions of");
+}
+
+void File::owner(std::int64_t user, std::int64_t group, Deadline deadline) {
+    Use use{descriptor_};
+    auto set = [&]() noexcept {
+        return system_call<::fchown>(use.fd(), static_cast<uid_t>(user), static_cast<gid_t>(group));
+    };
+    check(perform_on(use, Blocking{set}.request(), deadline, "set a file's owner"),
+          "set the owner of");
+}
+
+void File::times(std::optional<FileStatus::Time> accessed, std::optional<FileStatus::Time> modified,
+                 Deadline deadline) {
+    const detail::FileTimes times{accessed, modified};
+    Use use{descriptor_};
+    auto set = [&]() noexcept { return system_call<::futimens>(use.fd(), times.values()); };
+    check(perform_on(use, Blocking{set}.request(), deadline, "set a file's times"),
+          "set the times of");
 }
 
 void File::link(std::string_view path, Deadline deadline) {

@@ -15,6 +15,14 @@ FileStatus::Time to_time(const struct statx_timestamp& from) noexcept {
     return Clock::time_point{std::chrono::duration_cast<Clock::duration>(time)};
 }
 
+timespec to_utimensat(const std::optional<FileStatus::Time>& time) noexcept {
+    if (!time) return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
+    const auto since = time->time_since_epoch();
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(since);  // also before 1970
+    return {.tv_sec = seconds.count(),
+            .tv_nsec = std::chrono::nanoseconds{since - seconds}.count()};
+}
+
 }  // namespace
 
 FileType to_type(unsigned mode) noexcept {
@@ -29,6 +37,9 @@ FileType to_type(unsigned mode) noexcept {
         default: return FileType::unknown;
     }
 }
+
+FileTimes::FileTimes(Time accessed, Time modified) noexcept
+    : values_{to_utimensat(accessed), to_utimensat(modified)} {}
 
 FileStatus to_status(const struct statx& from) noexcept {
     constexpr std::uint64_t block = 512;  // the unit of stx_blocks, whatever the file system's

@@ -1,9 +1,12 @@
-// What statx(2) says, as a FileStatus. Layer: os. Uses: Linux.
+// What statx(2) says, as a FileStatus, and what utimensat(2) is told. Layer: os. Uses: Linux.
 #pragma once
 
 #include <weft/io/file_status.hpp>
 
 #include <sys/stat.h>
+#include <time.h>
+
+#include <optional>
 
 namespace weft::io::detail {
 
@@ -14,5 +17,16 @@ FileStatus to_status(const struct statx& from) noexcept;
 
 /// From the S_IFMT bits of a mode.
 FileType to_type(unsigned mode) noexcept;
+
+/// Both times, for utimensat(2); one that is not given stays as it is.
+class FileTimes {
+public:
+    using Time = std::optional<FileStatus::Time>;
+    FileTimes(Time accessed, Time modified) noexcept;
+    const timespec* values() const noexcept { return values_; }
+
+private:
+    timespec values_[2];
+};
 
 }  // namespace weft::io::detail

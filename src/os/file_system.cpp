@@ -11,6 +11,8 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -85,6 +87,31 @@ bool exists(std::string_view path, Deadline deadline) {
         if (code == ENOENT || code == ENOTDIR) return false;
         throw;
     }
+}
+
+void permissions(std::string_view path, std::uint32_t mode, Deadline deadline) {
+    const std::string name = checked_path(path);
+    auto set = [&]() noexcept { return system_call<::chmod>(name.c_str(), mode_t{mode}); };
+    perform_on_path(detail::Blocking{set}.request(), path, "set the permissions of", deadline);
+}
+
+void owner(std::string_view path, std::int64_t user, std::int64_t group, Deadline deadline) {
+    const std::string name = checked_path(path);
+    auto set = [&]() noexcept {
+        return system_call<::chown>(name.c_str(), static_cast<uid_t>(user),
+                                    static_cast<gid_t>(group));
+    };
+    perform_on_path(detail::Blocking{set}.request(), path, "set the owner of", deadline);
+}
+
+void times(std::string_view path, std::optional<FileStatus::Time> accessed,
+           std::optional<FileStatus::Time> modified, Deadline deadline) {
+    const std::string name = checked_path(path);
+    const detail::FileTimes times{accessed, modified};
+    auto set = [&]() noexcept {
+        return system_call<::utimensat>(AT_FDCWD, name.c_str(), times.values(), 0);
+    };
+    perform_on_path(detail::Blocking{set}.request(), path, "set the times of", deadline);
 }
 
 void rename(std::string_view from, std::string_view to, Rename how, Deadline deadline) {

@@ -6,9 +6,12 @@
 
 #include "os/socket_call.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <string>
 #include <system_error>
 
 namespace weft::io {
@@ -24,7 +27,6 @@ AcceptFailure judge_accept(int error) noexcept {
     switch (error) {
         // The connection broke while it was queued: accept(2) tells its error.
         case ECONNABORTED:
-        case EAGAIN:
         case EPROTO:
         case ENETDOWN:
         case ENOPROTOOPT:
@@ -41,6 +43,15 @@ AcceptFailure judge_accept(int error) noexcept {
     }
 }
 
+/// Connections found broken one after the other: from then on it may be that every accept fails
+/// so, as by a filter of system calls that says EPERM.
+constexpr unsigned most_broken = 64;
+
+const char* reason_to_pause(AcceptFailure failure) noexcept {
+    return failure == AcceptFailure::shortage ? "out of descriptors for accept"
+                                              : "every accept fails";
+}
+
 int accept_one(Use& use, Deadline deadline, const char* what) {
     constexpr int flags = detail::socket_flags;
     const long result = detail::try_on(use, [](int fd) {
@@ -53,21 +64,42 @@ int accept_one(Use& use, Deadline deadline, const char* what) {
 
 }  // namespace
 
+int detail::listening(int fd, std::initializer_list<int> families, const char* what) {
+    const auto option = [&](int name) {
+        int value = 0;
+        socklen_t size = sizeof value;
+        const long result = system_call<::getsockopt>(fd, SOL_SOCKET, name, &value, &size);
+        return result < 0 ? result : value;
+    };
+    const auto judge = [&]() -> long {
+        const long family = option(SO_DOMAIN);
+        if (family < 0) return family;
+        const bool fits = std::find(families.begin(), families.end(), family) != families.end();
+        if (!fits || option(SO_TYPE) != SOCK_STREAM) return -EPROTOTYPE;
+        if (option(SO_ACCEPTCONN) == 0) return -EINVAL;
+        const long flags = system_call<::fcntl>(fd, F_GETFL);
+        return flags < 0 ? flags : system_call<::fcntl>(fd, F_SETFL, flags | O_NONBLOCK);
+    };
+    if (const long result = judge(); result < 0) {
+        throw_error(result, ("take descriptor " + std::to_string(fd) + " over as " + what).c_str());
+    }
+    return fd;
+}
+
 int ListenerSocket::take(Deadline deadline, const char* what) {
     using namespace std::chrono_literals;
     Use use{descriptor()};
-    for (std::chrono::milliseconds pause = 5ms; use.fd() >= 0;) {
+    std::chrono::milliseconds pause = 5ms;
+    for (unsigned broken = 0; use.fd() >= 0;) {
         const int result = accept_one(use, deadline, what);
         if (result >= 0) return result;
-        switch (judge_accept(-result)) {
-            case AcceptFailure::connection: break;
-            case AcceptFailure::shortage:
-                if (deadline.passed()) value_or_throw(-ETIMEDOUT, what);
-                use.sleep(std::min(deadline, Deadline{pause}), "out of descriptors for accept");
-                pause = std::min<std::chrono::milliseconds>(2 * pause, 1s);
-                break;
-            case AcceptFailure::other: value_or_throw(result, what);
-        }
+        if (result == -EAGAIN) continue;  // another was faster
+        const AcceptFailure failure = judge_accept(-result);
+        if (failure == AcceptFailure::other) value_or_throw(result, what);
+        if (failure == AcceptFailure::connection && ++broken % most_broken != 0) continue;
+        if (deadline.passed()) value_or_throw(-ETIMEDOUT, what);
+        use.sleep(std::min(deadline, Deadline{pause}), reason_to_pause(failure));
+        pause = std::min<std::chrono::milliseconds>(2 * pause, 1s);
     }
     throw std::system_error(EBADF, std::system_category(), what);
 }

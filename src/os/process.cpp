@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <mutex>
@@ -77,13 +78,16 @@ std::optional<ExitStatus> Process::wait(Deadline deadline) {
     }
 }
 
-// Under the lock: once it was reaped the numbers may be another's.
+/// Requires: the lock, and that it was not reaped: else the numbers may be another's.
+long Process::State::send(int number, bool group) const noexcept {
+    return group ? system_call<::syscall>(SYS_kill, long{-pid}, long{number})
+                 : system_call<::syscall>(SYS_pidfd_send_signal, pidfd.get(), number, nullptr, 0L);
+}
+
 bool Process::State::signal(int number, bool group) {
     const std::lock_guard hold{lock};
     if (status || lost) return false;
-    const long result =
-        group ? system_call<::syscall>(SYS_kill, long{-pid}, long{number})
-              : system_call<::syscall>(SYS_pidfd_send_signal, pidfd.get(), number, nullptr, 0L);
+    const long result = send(number, group);
     if (result == -ESRCH) return false;
     value_or_throw(result, "send a signal to a process");
     return true;
@@ -96,19 +100,22 @@ bool Process::signal_group(int signal) {
     return state_->signal(signal, true);
 }
 
-void Process::State::kill() noexcept {
-    try {
-        signal(SIGKILL, leads_group);
-    } catch (const std::system_error&) {
-        // EPERM: it is another user's by now, and goes on.
-    }
+/// 0, or -EPERM: it is another user's by now, and goes on. To the group that says nothing of
+/// one alone.
+long Process::State::kill() noexcept {
+    const std::lock_guard hold{lock};
+    if (status || lost) return 0;
+    if (leads_group) send(SIGKILL, true);
+    const long result = send(SIGKILL, false);
+    return result == -ESRCH ? 0 : result;
 }
 
 void Process::State::end() noexcept {
     if (pid < 0 || status || lost) return;
-    kill();
+    const bool refused = kill() != 0;
     ExitStatus how = ExitStatus::exited(0);
     while (detail::reap(pidfd.get(), how) == -EAGAIN) {
+        if (refused) return;
         Operation ended{Request{.code = Request::Code::poll, .fd = pidfd.get(), .flags = POLLIN}};
         perform(ended, Deadline::never(), Cancellable::no, "the end of a killed process");
     }
@@ -187,16 +194,29 @@ void Process::State::feed() {
     input.close();
 }
 
-void Process::State::collect(PipeReader& from, Collected& into) {
-    if (!from.is_open()) return;
+/// Once. Returns how much was there.
+std::size_t Process::State::collect(PipeReader& from, Collected& into) {
+    if (!from.is_open()) return 0;
     if (buffer.empty()) buffer.resize(pipe_size);
     const long result = system_call<::syscall>(SYS_read, from.fd(), buffer.data(), buffer.size());
-    if (result == -EAGAIN) return;
+    if (result == -EAGAIN) return 0;
     const std::size_t count = value_or_throw(result, "read from a process");
     if (count == 0) from.close();
     const std::size_t kept = std::min(count, most - into.text.size());
     into.text.append(buffer, 0, kept);
     into.truncated |= kept < count;
+    return count;
+}
+
+/// What is there now: others may go on writing.
+void Process::State::collect_rest(PipeReader& from, Collected& into) {
+    int left = 0;
+    if (!from.is_open() || system_call<::ioctl>(from.fd(), FIONREAD, &left) < 0) return;
+    while (left > 0) {
+        const std::size_t count = collect(from, into);
+        if (count == 0) return;
+        left -= static_cast<int>(count);
+    }
 }
 
 Completed Process::State::completed(ExitStatus how) {
@@ -218,11 +238,12 @@ std::optional<Completed> Process::communicate(std::string_view input, Deadline d
 
 std::optional<Completed> Process::kill_and_collect(Deadline deadline) {
     State& state = *state_;
-    state.kill();
-    const auto how = wait(deadline);
+    const long refused = state.kill();
+    const auto how = refused != 0 ? state.poll() : wait(deadline);
+    if (!how && refused != 0) value_or_throw(refused, "kill a process");
     if (!how) return std::nullopt;
-    state.collect(state.output, state.from_output);
-    state.collect(state.errors, state.from_errors);
+    state.collect_rest(state.output, state.from_output);
+    state.collect_rest(state.errors, state.from_errors);
     return state.completed(*how);
 }
 

@@ -24,11 +24,13 @@ struct Process::State {
 
     std::optional<ExitStatus> poll();
     bool signal(int number, bool group);
-    void kill() noexcept;
+    long send(int number, bool group) const noexcept;
+    long kill() noexcept;
     void end() noexcept;
     bool exchange(Deadline deadline);
     void feed();
-    void collect(PipeReader& from, Collected& into);
+    std::size_t collect(PipeReader& from, Collected& into);
+    void collect_rest(PipeReader& from, Collected& into);
     int open_ends() const noexcept;
     Completed completed(ExitStatus how);
 

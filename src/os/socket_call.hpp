@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -57,6 +58,10 @@ T get_option(Descriptor& descriptor, int level, int option, const char* what) {
     return value;
 }
 
+/// `fd`, which never waits from now on. Throws std::system_error, and leaves it to the caller,
+/// when it is no stream socket of one of these families or does not listen.
+int listening(int fd, std::initializer_list<int> families, const char* what);
+
 /// An option that has a name for each family.
 struct IpOption {
     struct Name {
@@ -76,18 +81,18 @@ inline bool is_v6(Descriptor& descriptor) {
     return get_option<int>(descriptor, SOL_SOCKET, SO_DOMAIN, "SO_DOMAIN") == AF_INET6;
 }
 
-/// The one of the socket's family.
-inline const IpOption::Name& name_for(Descriptor& descriptor, const IpOption& option) {
-    return is_v6(descriptor) ? option.v6 : option.v4;
-}
-
+/// An IPv6 socket gets both: what it sends to ::ffff:a.b.c.d are IPv4 packets.
 inline void set_option(Descriptor& descriptor, const IpOption& option, int value) {
-    const IpOption::Name& name = name_for(descriptor, option);
-    set_option(descriptor, name.level, name.option, value, name.what);
+    const auto set = [&](const IpOption::Name& name) {
+        set_option(descriptor, name.level, name.option, value, name.what);
+    };
+    if (is_v6(descriptor)) set(option.v6);
+    set(option.v4);
 }
 
+/// The one of the socket's family.
 inline int get_option(Descriptor& descriptor, const IpOption& option) {
-    const IpOption::Name& name = name_for(descriptor, option);
+    const IpOption::Name& name = is_v6(descriptor) ? option.v6 : option.v4;
     return get_option<int>(descriptor, name.level, name.option, name.what);
 }
 

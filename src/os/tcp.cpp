@@ -44,7 +44,9 @@ using detail::set_option;
 // --- TcpStream ---
 
 TcpStream::TcpStream(int fd) noexcept : StreamSocket{fd} {
-    if (fd >= 0) descriptor().set_close_sleeps(weft::detail::lingers(fd));
+    if (fd >= 0 && weft::detail::lingers(fd)) {
+        descriptor().set_close_waits(Descriptor::CloseWaits::for_peer);
+    }
 }
 
 TcpStream TcpStream::connect(const Address& peer, Deadline deadline) {
@@ -103,6 +105,22 @@ std::chrono::milliseconds TcpStream::user_timeout() const {
         get_option<int>(descriptor(), IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT")};
 }
 
+void TcpStream::not_sent_low_water(int bytes) {
+    set_option(descriptor(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes, "TCP_NOTSENT_LOWAT");
+}
+
+int TcpStream::not_sent_low_water() const {
+    return get_option<int>(descriptor(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT");
+}
+
+void TcpStream::quick_ack(bool on) {
+    set_option(descriptor(), IPPROTO_TCP, TCP_QUICKACK, on ? 1 : 0, "TCP_QUICKACK");
+}
+
+bool TcpStream::quick_ack() const {
+    return get_option<int>(descriptor(), IPPROTO_TCP, TCP_QUICKACK, "TCP_QUICKACK") != 0;
+}
+
 void TcpStream::type_of_service(int value) {
     set_option(descriptor(), detail::type_of_service, value);
 }
@@ -116,7 +134,8 @@ int TcpStream::time_to_live() const { return get_option(descriptor(), detail::ti
 void TcpStream::linger(int seconds) {
     const ::linger value{.l_onoff = seconds >= 0 ? 1 : 0, .l_linger = std::max(0, seconds)};
     set_option(descriptor(), SOL_SOCKET, SO_LINGER, value, "SO_LINGER");
-    descriptor().set_close_sleeps(seconds > 0);
+    using Waits = Descriptor::CloseWaits;
+    descriptor().set_close_waits(seconds > 0 ? Waits::for_peer : Waits::not_at_all);
 }
 
 Address TcpStream::local_address() const {
@@ -137,9 +156,19 @@ TcpListener::TcpListener(const Address& local, const ListenOptions& options)
     if (local.is_v6()) {
         set_option(descriptor(), IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0, "IPV6_V6ONLY");
     }
+    if (const auto time = options.defer_accept.count(); time != 0) {
+        const int seconds = detail::to_int(time, "TCP_DEFER_ACCEPT");
+        set_option(descriptor(), IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds, "TCP_DEFER_ACCEPT");
+    }
+    if (options.fast_open != 0) {
+        set_option(descriptor(), IPPROTO_TCP, TCP_FASTOPEN, options.fast_open, "TCP_FASTOPEN");
+    }
     detail::bind_to(fd(), "listen on", local);
     check(system_call<::listen>(fd(), options.backlog), "listen on", local);
 }
+
+TcpListener::TcpListener(int fd)
+    : ListenerSocket{detail::listening(fd, {AF_INET, AF_INET6}, "a TCP listener")} {}
 
 Address TcpListener::local_address() const {
     return name_of<::getsockname, Address>(descriptor(), "local address of a TCP listener");

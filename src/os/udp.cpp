@@ -33,6 +33,80 @@ namespace {
 constexpr const char* sending = "send a datagram";
 constexpr const char* receiving = "receive a datagram";
 constexpr std::size_t most_at_once = 32;
+// An IPv6 socket may tell of an IPv4 datagram in both ways.
+constexpr std::size_t room_for_control =
+    CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(in_pktinfo));
+
+template <class T>
+Address wrap(const T& address) {
+    return Address::from(reinterpret_cast<const sockaddr*>(&address), sizeof address);
+}
+
+void tell(ReceivedFrom& received, const in_pktinfo& info) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr = info.ipi_addr;
+    received.destination = wrap(address);
+    received.interface = static_cast<std::uint32_t>(info.ipi_ifindex);
+}
+
+void tell(ReceivedFrom& received, const in6_pktinfo& info) {
+    const in6_addr& host = info.ipi6_addr;
+    sockaddr_in6 address{};
+    address.sin6_family = AF_INET6;
+    address.sin6_addr = host;
+    // As the kernel does it for the sender's.
+    const bool has_scope = IN6_IS_ADDR_LINKLOCAL(&host) || IN6_IS_ADDR_MC_LINKLOCAL(&host) ||
+                           IN6_IS_ADDR_MC_NODELOCAL(&host);
+    if (has_scope) address.sin6_scope_id = info.ipi6_ifindex;
+    received.destination = wrap(address);
+    received.interface = info.ipi6_ifindex;
+}
+
+template <class Info>
+void unpack(ReceivedFrom& received, const cmsghdr& from) {
+    Info info{};
+    std::memcpy(&info, CMSG_DATA(&from), sizeof info);
+    tell(received, info);
+}
+
+/// The destination, if it is told; of two that of IPv6, which is like the sender's.
+void unpack(ReceivedFrom& received, msghdr& head) {
+    for (cmsghdr* each = CMSG_FIRSTHDR(&head); each != nullptr; each = CMSG_NXTHDR(&head, each)) {
+        if (each->cmsg_level == IPPROTO_IPV6 && each->cmsg_type == IPV6_PKTINFO) {
+            return unpack<in6_pktinfo>(received, *each);
+        }
+        if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO) {
+            unpack<in_pktinfo>(received, *each);
+        }
+    }
+}
+
+/// The address to send from, in the words of both families: a socket overlooks those of the other,
+/// instead of refusing them. To the family it is not of, it is one that nobody sends from.
+struct Source {
+    explicit Source(const Address& from) noexcept {
+        if (!from.is_v6()) {
+            v4.ipi_spec_dst = reinterpret_cast<const sockaddr_in*>(from.data())->sin_addr;
+            v6.ipi6_addr.s6_addr[10] = v6.ipi6_addr.s6_addr[11] = 0xff;
+            std::memcpy(v6.ipi6_addr.s6_addr + 12, &v4.ipi_spec_dst, sizeof v4.ipi_spec_dst);
+            is_any = v4.ipi_spec_dst.s_addr == INADDR_ANY;
+            return;
+        }
+        const auto& address = *reinterpret_cast<const sockaddr_in6*>(from.data());
+        v6.ipi6_addr = address.sin6_addr;
+        v6.ipi6_ifindex = address.sin6_scope_id;
+        v4.ipi_spec_dst.s_addr = INADDR_BROADCAST;
+        if (IN6_IS_ADDR_V4MAPPED(&v6.ipi6_addr)) {
+            std::memcpy(&v4.ipi_spec_dst, v6.ipi6_addr.s6_addr + 12, sizeof v4.ipi_spec_dst);
+        }
+        is_any = IN6_IS_ADDR_UNSPECIFIED(&v6.ipi6_addr);
+    }
+
+    in_pktinfo v4{};
+    in6_pktinfo v6{};
+    bool is_any = false;
+};
 
 /// One datagram, as the system sees it. Not to be moved: it names its own parts.
 class Message {
@@ -41,9 +115,10 @@ public:
     Message(const Message&) = delete;
     Message& operator=(const Message&) = delete;
 
-    void take(std::span<const std::byte> data, const Address* to) noexcept {
+    void take(std::span<const std::byte> data, const Address* to, const Address* from) noexcept {
         // const is cast away for the system's structures only; sends do not write.
         set_piece(const_cast<std::byte*>(data.data()), data.size());
+        if (from != nullptr) set_source(Source{*from});
         if (to == nullptr) return;
         head_.msg_name = const_cast<sockaddr*>(to->data());
         head_.msg_namelen = static_cast<socklen_t>(to->size());
@@ -53,16 +128,20 @@ public:
         set_piece(buffer.data(), buffer.size());
         head_.msg_name = &sender_;
         head_.msg_namelen = sizeof sender_;
+        head_.msg_control = control_;
+        head_.msg_controllen = sizeof control_;
     }
 
     msghdr& head() noexcept { return head_; }
 
     /// The same for another copy of head().
-    ReceivedFrom received(const msghdr& head, std::size_t size) const {
+    ReceivedFrom received(msghdr& head, std::size_t size) const {
         const auto* sender = reinterpret_cast<const sockaddr*>(&sender_);
-        return {.size = size,
-                .truncated = (head.msg_flags & MSG_TRUNC) != 0,
-                .sender = Address::from(sender, head.msg_namelen)};
+        ReceivedFrom result{.size = size,
+                            .truncated = (head.msg_flags & MSG_TRUNC) != 0,
+                            .sender = Address::from(sender, head.msg_namelen)};
+        unpack(result, head);
+        return result;
     }
 
 private:
@@ -72,16 +151,35 @@ private:
         head_.msg_iovlen = 1;
     }
 
+    void set_source(const Source& source) noexcept {
+        if (source.is_any) return;
+        std::memset(control_, 0, sizeof control_);
+        head_.msg_control = control_;
+        add_control(IPPROTO_IPV6, IPV6_PKTINFO, source.v6);
+        add_control(IPPROTO_IP, IP_PKTINFO, source.v4);
+    }
+
+    template <class Info>
+    void add_control(int level, int type, const Info& info) noexcept {
+        auto& part = *reinterpret_cast<cmsghdr*>(control_ + head_.msg_controllen);
+        part.cmsg_level = level;
+        part.cmsg_type = type;
+        part.cmsg_len = CMSG_LEN(sizeof info);
+        std::memcpy(CMSG_DATA(&part), &info, sizeof info);
+        head_.msg_controllen += CMSG_SPACE(sizeof info);
+    }
+
     sockaddr_in6 sender_{};
     iovec piece_{};
     msghdr head_{};
+    alignas(cmsghdr) std::byte control_[room_for_control];  // written before it is read
 };
 
 /// >= 0, or -errno. Throws Cancelled.
 std::int64_t send_one(Descriptor& descriptor, std::span<const std::byte> data, const Address* to,
-                      Deadline deadline) {
+                      const Address* from, Deadline deadline) {
     Message message;
-    message.take(data, to);
+    message.take(data, to, from);
     Use use{descriptor};
     const std::int64_t sent = detail::try_send_message(use, message.head());
     if (sent != -EAGAIN) return sent;
@@ -150,11 +248,17 @@ void UdpSocket::disconnect() {
 }
 
 void UdpSocket::send(std::span<const std::byte> data, Deadline deadline) {
-    value_or_throw(send_one(descriptor(), data, nullptr, deadline), sending);
+    value_or_throw(send_one(descriptor(), data, nullptr, nullptr, deadline), sending);
 }
 
 void UdpSocket::send_to(std::span<const std::byte> data, const Address& to, Deadline deadline) {
-    check(send_one(descriptor(), data, &to, deadline), "send a datagram to", to);
+    check(send_one(descriptor(), data, &to, nullptr, deadline), "send a datagram to", to);
+}
+
+void UdpSocket::send_from(std::span<const std::byte> data, const Address& from, const Address& to,
+                          Deadline deadline) {
+    const std::int64_t sent = send_one(descriptor(), data, &to, &from, deadline);
+    if (sent < 0) check(sent, ("send a datagram from " + from.host() + " to").c_str(), to);
 }
 
 Received UdpSocket::receive(std::span<std::byte> buffer, Deadline deadline) {
@@ -182,7 +286,7 @@ std::size_t UdpSocket::receive_many(std::span<IncomingDatagram> datagrams, Deadl
                                       long{MSG_DONTWAIT}, nullptr);
     });
     for (std::size_t i = 0; i < count; ++i) {
-        const mmsghdr& head = messages.heads[i];
+        mmsghdr& head = messages.heads[i];
         datagrams[i].received = messages.each[i].received(head.msg_hdr, head.msg_len);
     }
     return count;
@@ -191,7 +295,7 @@ std::size_t UdpSocket::receive_many(std::span<IncomingDatagram> datagrams, Deadl
 std::size_t UdpSocket::send_many(std::span<const OutgoingDatagram> datagrams, Deadline deadline) {
     if (datagrams.empty()) return 0;
     Messages messages{datagrams, [](Message& message, const OutgoingDatagram& datagram) {
-                          message.take(datagram.data, datagram.to);
+                          message.take(datagram.data, datagram.to, datagram.from);
                       }};
     Use use{descriptor()};
     return many(use, POLLOUT, deadline, sending, [&](int fd) {
@@ -204,6 +308,8 @@ std::size_t UdpSocket::send_many(std::span<const OutgoingDatagram> datagrams, De
 
 namespace {
 
+constexpr IpOption destination_option{{IPPROTO_IP, IP_PKTINFO, "IP_PKTINFO"},
+                                      {IPPROTO_IPV6, IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"}};
 constexpr IpOption multicast_loop_option{
     {IPPROTO_IP, IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP"},
     {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP"}};
@@ -240,6 +346,10 @@ void set_membership(Descriptor& descriptor, int v4_option, int v6_option, const 
 }
 
 }  // namespace
+
+void UdpSocket::tell_destination(bool on) {
+    set_option(descriptor(), destination_option, on ? 1 : 0);
+}
 
 void UdpSocket::broadcast(bool on) {
     set_option(descriptor(), SOL_SOCKET, SO_BROADCAST, on ? 1 : 0, "SO_BROADCAST");

@@ -123,13 +123,16 @@ void bind_listener(int fd, const UnixAddress& local, ExistingPath existing) {
 }  // namespace
 
 UnixListener::UnixListener(const UnixAddress& local, const UnixListenOptions& options)
-    : UnixListener{detail::open_socket(SOCK_STREAM, "listen on", local)} {
+    : UnixListener{Own{detail::open_socket(SOCK_STREAM, "listen on", local)}} {
     // The mode that bind(2) gives the path, so that it never has another.
     value_or_throw(system_call<::fchmod>(fd(), mode_t{options.permissions}), "fchmod of a socket");
     bind_listener(fd(), local, options.existing);
     if (local.is_path()) remember_path(local);
     check(system_call<::listen>(fd(), options.backlog), "listen on", local);
 }
+
+UnixListener::UnixListener(int fd)
+    : UnixListener{Own{detail::listening(fd, {AF_UNIX}, "a Unix listener")}} {}
 
 void UnixListener::remember_path(const UnixAddress& local) {
     struct stat made {};

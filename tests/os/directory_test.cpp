@@ -93,6 +93,19 @@ TEST_CASE("a directory with more entries than asked for is refused", "[os][direc
     });
 }
 
+TEST_CASE("the names in a directory are brought to the disk", "[os][directory]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        Directory all{scratch.directory()};
+        weft::io::write_file(scratch.path("new"), "1");
+        all.sync();
+        REQUIRE(all.next() != nullptr);
+        all.sync();
+        all.close();
+        REQUIRE(is(error_of([&] { all.sync(); }), std::errc::bad_file_descriptor));
+    });
+}
+
 TEST_CASE("what is no directory, or closed, is an error by name", "[os][directory]") {
     on_workers_and_io([] {
         const Scratch scratch;

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -69,6 +70,30 @@ TEST_CASE("names are added and removed", "[os][file_system]") {
         io::remove_directory(file);
         REQUIRE_FALSE(io::exists(file));
         REQUIRE_FALSE(io::exists("/proc/version/below a file"));
+    });
+}
+
+TEST_CASE("what a name stands for is given permissions, an owner and times", "[os][file_system]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string path = scratch.path();
+        io::write_file(path, "1");
+        io::permissions(path, 0604);
+        REQUIRE(io::status(path).mode == 0604);
+        const auto user = io::status(path).user;
+        io::owner(path, -1, -1);
+        REQUIRE(io::status(path).user == user);
+        const io::FileStatus::Time then{std::chrono::seconds{1'000'000'000}};
+        const auto accessed = io::status(path).accessed;
+        io::times(path, std::nullopt, then);
+        REQUIRE(io::status(path).modified == then);
+        REQUIRE(io::status(path).accessed == accessed);
+        const std::string gone = scratch.path("gone");
+        for (const auto& set : {std::function<void()>{[&] { io::permissions(gone, 0600); }},
+                                std::function<void()>{[&] { io::owner(gone, -1, -1); }},
+                                std::function<void()>{[&] { io::times(gone, then, then); }}}) {
+            REQUIRE(is(error_of(set), std::errc::no_such_file_or_directory));
+        }
     });
 }
 

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -408,6 +409,62 @@ TEST_CASE("a file without a name gets one when it is complete", "[os][file]") {
         file.link(scratch.path());
         REQUIRE(weft::io::read_file(scratch.path()) == "complete");
         REQUIRE(is(error_of([&] { file.link(scratch.path()); }), std::errc::file_exists));
+    });
+}
+
+TEST_CASE("who closes the last of a large file lets others run meanwhile", "[os][file][close]") {
+    for (const auto io : available_io()) {
+        weft::run(
+            [] {
+                const Scratch scratch;
+                const auto others_run_while_closing = [&](std::size_t size, bool by_destructor) {
+                    auto file =
+                        File::open(scratch.directory(), OpenMode::write | OpenMode::nameless);
+                    const auto data = pattern(size);
+                    file.write_all(std::span{data});
+                    bool ran = false;
+                    auto other = weft::spawn([&] { ran = true; });
+                    by_destructor ? void(file = File{}) : file.close();
+                    const bool ran_meanwhile = ran;
+                    other.join();
+                    return ran_meanwhile;
+                };
+                // The thread may be done before its fiber is about to wait, but not each time.
+                while (!others_run_while_closing(4 << 20, false)) {
+                }
+                while (!others_run_while_closing(4 << 20, true)) {
+                }
+                REQUIRE_FALSE(others_run_while_closing(4 << 10, false));
+            },
+            {.workers = 1, .io = io});
+    }
+}
+
+TEST_CASE("permissions, owner and times of an open file are set", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh);
+        file.permissions(0640);
+        REQUIRE(file.status().mode == 0640);
+        const auto before = file.status();
+        file.owner(-1, -1);
+        REQUIRE(file.status().user == before.user);
+        if (::geteuid() == 0) {
+            file.owner(65'533, 65'534);
+            REQUIRE(file.status().user == 65'533);
+            REQUIRE(file.status().group == 65'534);
+        }
+        using Time = weft::io::FileStatus::Time;
+        const Time before_1970{-1500ms};
+        const Time later{std::chrono::seconds{1'000'000'000} + 7ns};
+        file.times(before_1970, later);
+        REQUIRE(file.status().accessed == before_1970);
+        REQUIRE(file.status().modified == later);
+        file.times(std::nullopt, before_1970);
+        REQUIRE(file.status().modified == before_1970);
+        REQUIRE(file.status().accessed == before_1970);
+        file.close();
+        REQUIRE(is(error_of([&] { file.permissions(0600); }), std::errc::bad_file_descriptor));
     });
 }
 

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <signal.h>
 
 using namespace std::chrono_literals;
@@ -111,6 +112,16 @@ TEST_CASE("a process tells its exit code or the signal that killed it", "[os][pr
         REQUIRE(ExitStatus::killed(SIGSEGV, true).describe() == "killed by SIGSEGV (core dumped)");
         REQUIRE(ExitStatus::killed(40).describe() == "killed by signal 40");
     });
+}
+
+TEST_CASE("a core that was not dumped is not told", "[os][process]") {
+    on_workers_and_io([] {
+        const auto status = run_shell("ulimit -c 0; kill -SEGV $$").status;
+        REQUIRE(status == ExitStatus::killed(SIGSEGV));
+        REQUIRE_FALSE(status.dumped_core());
+    });
+    REQUIRE(ExitStatus::killed(SIGSEGV, true).dumped_core());
+    REQUIRE(ExitStatus::killed(SIGSEGV, true).describe() == "killed by SIGSEGV (core dumped)");
 }
 
 TEST_CASE("a program that is not there or cannot run is told by name", "[os][process]") {
@@ -624,6 +635,20 @@ TEST_CASE("of a killed process what it wrote is kept, and nobody else is waited 
         REQUIRE(done.errors == "err\n");
         const int orphan = std::stoi(done.output);
         REQUIRE(::kill(orphan, SIGKILL) == 0);
+    });
+}
+
+TEST_CASE("of a killed process all that is in its pipes is kept, however large they are",
+          "[os][process]") {
+    on_workers_and_threads([] {
+        Process process =
+            shell("read go; head -c 900000 /dev/zero; echo ready >&2; exec sleep 1000", piped());
+        REQUIRE(::fcntl(process.output().fd(), F_SETPIPE_SZ, 1 << 20) == 1 << 20);
+        process.input().write_all("go\n");
+        REQUIRE(text_of(process.errors()) == "ready\n");
+        const Completed done = process.kill_and_collect();
+        REQUIRE(done.output == std::string(900'000, '\0'));
+        REQUIRE_FALSE(done.truncated);
     });
 }
 

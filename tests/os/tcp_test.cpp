@@ -340,6 +340,47 @@ TEST_CASE("two listeners share a port if they ask to", "[os][tcp]") {
     });
 }
 
+TEST_CASE("a connection that says nothing is not accepted, if asked", "[os][tcp]") {
+    on_workers_and_io([] {
+        TcpListener listener{Address::loopback_v4(0), {.defer_accept = 60s}};
+        auto client = TcpStream::connect(listener.local_address());
+        REQUIRE(is(error_of([&] { listener.accept(0ms); }), std::errc::timed_out));
+        client.write_all("hello");
+        auto server = listener.accept();
+        REQUIRE(read_text(server) == "hello");
+    });
+}
+
+TEST_CASE("a listener is made with the options it is given", "[os][tcp]") {
+    for (const auto& here : {Address::loopback_v4(0), Address::loopback_v6(0)}) {
+        const TcpListener plain{here};
+        const TcpListener listener{here, {.defer_accept = 5s, .fast_open = 16}};
+        const auto value_of = [](const TcpListener& of, int option) {
+            int value = -1;
+            socklen_t size = sizeof value;
+            REQUIRE(::getsockopt(of.fd(), IPPROTO_TCP, option, &value, &size) == 0);
+            return value;
+        };
+        REQUIRE(value_of(plain, TCP_DEFER_ACCEPT) == 0);
+        REQUIRE(value_of(listener, TCP_DEFER_ACCEPT) == 7);
+        REQUIRE(value_of(listener, TCP_FASTOPEN) == 16);
+    }
+    const std::size_t before = open_fds();
+    const auto refused = [&](const weft::io::ListenOptions& options, const std::string& name) {
+        try {
+            TcpListener{Address::loopback_v4(0), options};
+        } catch (const std::system_error& error) {
+            INFO(error.what());
+            REQUIRE(is(error.code(), std::errc::invalid_argument));
+            REQUIRE(std::string{error.what()}.find(name) != std::string::npos);
+            return open_fds() == before;
+        }
+        return false;
+    };
+    REQUIRE(refused({.defer_accept = 1h * 1'000'000}, "TCP_DEFER_ACCEPT"));
+    REQUIRE(refused({.fast_open = -1}, "TCP_FASTOPEN"));
+}
+
 TEST_CASE("a foreign socket that blocks suspends only its fiber", "[os][tcp]") {
     on_workers_and_io([] {
         auto [left, right] = socket_pair();
@@ -416,6 +457,13 @@ TEST_CASE("options that are set are what the system says", "[os][tcp]") {
         REQUIRE(stream.send_buffer() == 2 * 8192);
         stream.user_timeout(1500ms);
         REQUIRE(stream.user_timeout() == 1500ms);
+        REQUIRE(stream.not_sent_low_water() == 0);
+        stream.not_sent_low_water(16384);
+        REQUIRE(stream.not_sent_low_water() == 16384);
+        for (const bool on : {false, true}) {
+            stream.quick_ack(on);
+            REQUIRE(stream.quick_ack() == on);
+        }
         stream.type_of_service(0x20);
         REQUIRE(stream.type_of_service() == 0x20);
         stream.time_to_live(7);

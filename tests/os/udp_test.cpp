@@ -23,6 +23,7 @@ using weft::io::Address;
 using weft::io::IncomingDatagram;
 using weft::io::interface_index;
 using weft::io::OutgoingDatagram;
+using weft::io::ReceivedFrom;
 using weft::io::UdpSocket;
 
 namespace {
@@ -55,6 +56,30 @@ std::vector<std::function<void(UdpSocket&, Deadline)>> receives() {
         },
     };
 }
+
+/// A socket bound to all addresses, and at which of them it is asked.
+struct Asked {
+    Address server;
+    Address at;
+    Address told;  ///< what the server is told
+};
+
+std::vector<Asked> asked() {
+    const Address second{"127.0.0.2", 0};
+    const Address six = Address::loopback_v6(0);
+    return {{.server = Address::any_v4(0), .at = second, .told = second},
+            {.server = Address::any_v6(0), .at = second, .told = Address{"::ffff:127.0.0.2", 0}},
+            {.server = Address::any_v6(0), .at = six, .told = six}};
+}
+
+struct Meeting {
+    explicit Meeting(const Asked& asked)
+        : server{asked.server},
+          client{UdpSocket::connected({asked.at.host(), server.local_address().port()})} {}
+
+    UdpSocket server;
+    UdpSocket client;
+};
 
 /// Two on the ends of a wire have joined a group, that at the near one is sent to. What one does
 /// not get is known by what it gets next.
@@ -97,6 +122,30 @@ void send_along_wire(Expectations& all) {
     expect(far, "by the far end");
 }
 
+/// Asked by a group, the far end answers; the near one thanks from where it got that. All are
+/// addresses that mean nothing without an interface.
+void answer_along_wire(Expectations& all) {
+    const Address group{"ff02::77:2%far", 0};
+    UdpSocket far{Address::any_v6(0)};
+    UdpSocket near{Address::any_v6(0)};
+    for (auto* socket : {&far, &near}) socket->tell_destination(true);
+    far.join(group);
+    near.multicast_interface(interface_index("near"));
+    std::array<std::byte, 10> buffer;
+    near.send_to(bytes_of("who?"), Address{"ff02::77:2", far.local_address().port()});
+    const auto question = far.receive_from(buffer);
+    all.expect(question.destination == group,
+               "the group is told, not " + question.destination.to_string());
+    all.expect(question.interface == interface_index("far"), "it came by the far end");
+    far.send_to(bytes_of("I"), question.sender);
+    const auto answer = near.receive_from(buffer);
+    all.expect(answer.interface == interface_index("near"), "the answer came by the near end");
+    near.send_from(bytes_of("thanks"), answer.destination, answer.sender);
+    const auto thanks = far.receive_from(buffer);
+    all.expect(thanks.sender == question.sender, "thanks come from " + question.sender.to_string() +
+                                                     ", not " + thanks.sender.to_string());
+}
+
 const Child child_with_wire{
     "wire", [] {
         if (!enter_namespaces(CLONE_NEWNET) || !bring_loopback_up() || !Wire::lay("near", "far")) {
@@ -104,7 +153,12 @@ const Child child_with_wire{
         }
         Expectations all;
         for (const weft::Io io : available_io()) {
-            weft::run([&] { send_along_wire(all); }, {.workers = 2, .io = io});
+            weft::run(
+                [&] {
+                    send_along_wire(all);
+                    answer_along_wire(all);
+                },
+                {.workers = 2, .io = io});
         }
         return all.wrong();
     }};
@@ -252,6 +306,112 @@ TEST_CASE("several datagrams go out and come in at once, in order", "[os][udp]")
         }
         REQUIRE(two.a.send_many({}) == 0);
         REQUIRE(two.b.receive_many({}) == 0);
+    });
+}
+
+TEST_CASE("a datagram tells where it was sent to, if asked", "[os][udp][destination]") {
+    on_all_io([] {
+        for (const Asked& each : asked()) {
+            Meeting two{each};
+            two.server.tell_destination(true);
+            const auto is_told = [&](const ReceivedFrom& got) {
+                return got.destination == each.told && got.interface == interface_index("lo");
+            };
+            std::array<std::byte, 4> buffers[2];
+            auto receiving = waiting([&] { return two.server.receive_from(buffers[0]); });
+            two.client.send(bytes_of("four"));
+            auto got = receiving.get();
+            REQUIRE_FALSE(got.truncated);
+            REQUIRE(is_told(got));
+            two.client.send(bytes_of("longer"));
+            got = two.server.receive_from(buffers[0]);
+            REQUIRE(got.truncated);
+            REQUIRE(is_told(got));
+
+            const auto passed = Deadline::Clock::now();
+            REQUIRE(is(error_of([&] { two.server.receive_from(buffers[0], passed); }),
+                       std::errc::timed_out));
+            for (int i = 0; i < 2; ++i) two.client.send(bytes_of("many"));
+            IncomingDatagram in[] = {{.buffer = buffers[0]}, {.buffer = buffers[1]}};
+            std::size_t count = 0;
+            while (count < 2) count += two.server.receive_many(std::span{in}.subspan(count));
+            for (const auto& datagram : in) REQUIRE(is_told(datagram.received));
+        }
+    });
+}
+
+TEST_CASE("an answer comes from the address that was asked", "[os][udp][destination]") {
+    on_all_io([] {
+        for (const Asked& each : asked()) {
+            Meeting two{each};
+            two.server.tell_destination(true);
+            two.client.send(bytes_of("who?"));
+            std::array<std::byte, 4> buffer;
+            const auto got = two.server.receive_from(buffer);
+            // It comes from 127.0.0.1, which is not the client's peer.
+            if (!each.at.is_v6()) two.server.send_to(bytes_of("not heard"), got.sender);
+            two.server.send_from(bytes_of("heard"), got.destination, got.sender);
+            REQUIRE(receive_text(two.client) == "heard");
+            const OutgoingDatagram one[] = {
+                {.data = bytes_of("one"), .to = &got.sender, .from = &got.destination}};
+            REQUIRE(two.server.send_many(one) == 1);
+            REQUIRE(receive_text(two.client) == "one");
+        }
+    });
+}
+
+TEST_CASE("who does not ask is told no destination, and may answer all the same",
+          "[os][udp][destination]") {
+    on_workers_and_io([] {
+        for (const Asked& each : asked()) {
+            UdpSocket server{each.server};
+            const Address at{each.at.host(), server.local_address().port()};
+            UdpSocket client{each.at.is_v6() ? Address::loopback_v6(0) : Address::loopback_v4(0)};
+            for (const bool asked_once : {false, true}) {
+                if (asked_once) server.tell_destination(true);
+                server.tell_destination(false);
+                client.send_to(bytes_of("who?"), at);
+                std::array<std::byte, 10> buffer;
+                const auto got = server.receive_from(buffer);
+                REQUIRE(got.sender.port() == client.local_address().port());
+                REQUIRE(got.destination == Address{});
+                REQUIRE(got.interface == 0);
+                server.send_from(bytes_of("answer"), got.destination, got.sender);
+                REQUIRE(client.receive_from(buffer).sender.host() == client.local_address().host());
+            }
+        }
+    });
+}
+
+TEST_CASE("a datagram is sent from this machine's addresses alone", "[os][udp][destination]") {
+    on_workers_and_io([] {
+        UdpSocket four{Address::any_v4(0)};
+        UdpSocket six{Address::any_v6(0)};
+        const auto refused = [](UdpSocket& socket, const char* from, const char* to) {
+            const Address source{from, 0};
+            const Address target{to, socket.local_address().port()};
+            try {
+                socket.send_from(bytes_of("forged"), source, target);
+            } catch (const std::system_error& error) {
+                INFO(error.what());
+                const std::string what = error.what();
+                REQUIRE(what.find(from) != std::string::npos);
+                REQUIRE(what.find(target.to_string()) != std::string::npos);
+                return is(error.code(), std::errc::invalid_argument) ||
+                       is(error.code(), std::errc::network_unreachable);
+            }
+            return false;
+        };
+        for (const char* from : {"192.0.2.1", "239.255.77.1", "::1", "::ffff:192.0.2.1"}) {
+            REQUIRE(refused(four, from, "127.0.0.1"));
+            REQUIRE(refused(six, from, "::ffff:127.0.0.1"));
+        }
+        for (const char* from : {"2001:db8::1", "ff02::1", "127.0.0.1", "::ffff:127.0.0.1"}) {
+            REQUIRE(refused(six, from, "::1"));
+        }
+        for (auto* socket : {&four, &six}) {
+            REQUIRE(is(error_of([&] { receive_text(*socket, 0ms); }), std::errc::timed_out));
+        }
     });
 }
 

@@ -33,7 +33,7 @@ public:
     /// Gives the number up, unclosed. Requires: nobody uses it.
     int release() noexcept {
         serial_.store(0, std::memory_order_relaxed);
-        close_sleeps_.store(false, std::memory_order_relaxed);
+        set_close_waits(CloseWaits::not_at_all);
         return fd_.exchange(-1, std::memory_order_relaxed);
     }
 
@@ -41,9 +41,11 @@ public:
     /// at the same time returns at once.
     void close() noexcept;
 
-    /// Whether closing the number waits for a peer (SO_LINGER): then a thread does it.
-    void set_close_sleeps(bool sleeps) noexcept {
-        close_sleeps_.store(sleeps, std::memory_order_relaxed);
+    /// What closing the number waits for. If for anything, a thread does it: one of a few for a
+    /// disk, one of its own for a peer (SO_LINGER).
+    enum class CloseWaits : std::uint8_t { not_at_all, for_disk, for_peer };
+    void set_close_waits(CloseWaits for_what) noexcept {
+        close_waits_.store(for_what, std::memory_order_relaxed);
     }
 
 private:
@@ -51,9 +53,9 @@ private:
     static constexpr unsigned seat_count = 2;  // one who reads, one who writes
 
     void take(Descriptor& other) noexcept {
-        const bool sleeps = other.close_sleeps_.load(std::memory_order_relaxed);
+        const CloseWaits for_what = other.close_waits_.load(std::memory_order_relaxed);
         fd_.store(other.release(), std::memory_order_relaxed);
-        set_close_sleeps(sleeps);
+        set_close_waits(for_what);
     }
     bool mark_seats() noexcept;
     void end_early(const Use& use) noexcept;
@@ -61,7 +63,7 @@ private:
 
     std::atomic<int> fd_{-1};           // written under users_.lock() once it is shared
     std::atomic<bool> closing_{false};  // the same
-    std::atomic<bool> close_sleeps_{false};
+    std::atomic<CloseWaits> close_waits_{CloseWaits::not_at_all};
     // Of what is open here, no other's ever; 0: nobody asked yet. See Use::serial().
     std::atomic<std::uint64_t> serial_{0};
     // Those under way: in a seat the address of a Use, 0 when it is free, with a mark once

@@ -41,6 +41,11 @@ public:
     /// Throws std::system_error; then it may be called again.
     const DirectoryEntry* next(Deadline deadline = Deadline::never());
 
+    /// Waits until the names in it are on the disk: those that were made, renamed or removed
+    /// before. Cancellation point. Thread safety: also beside next().
+    /// Throws std::system_error that names it.
+    void sync(Deadline deadline = Deadline::never());
+
     /// Idempotent. Never throws; not a cancellation point.
     void close() noexcept { descriptor_.close(); }
 

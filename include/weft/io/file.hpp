@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -83,7 +84,8 @@ public:
     /// Takes over an open file, whether O_NONBLOCK is set or not; -1 for none.
     explicit File(int fd) noexcept;
     File(File&&) noexcept = default;
-    File& operator=(File&&) noexcept = default;
+    File& operator=(File&& other) noexcept;
+    ~File() { close(); }
 
     /// Opens `path`. `permissions` are those of a file that is created, less
     /// the process's umask.
@@ -132,7 +134,9 @@ public:
     void pwrite_all(std::span<const std::byte> data, std::uint64_t offset,
                     Deadline deadline = Deadline::never());
 
-    /// Sets the current position. Never blocks. Returns it, from the beginning.
+    /// Sets the current position. Returns it, from the beginning.
+    /// Blocks: from `data` and `hole`, for the disk; these are cancellation points and take no
+    /// Deadline. Else never.
     /// Throws std::system_error: no_such_device_or_address when there is no more data.
     std::uint64_t seek(std::int64_t offset, SeekFrom from = SeekFrom::begin);
     /// The current position. Never blocks.
@@ -148,7 +152,7 @@ public:
     void advise(Advice advice, std::uint64_t offset = 0, std::uint64_t length = 0,
                 Deadline deadline = Deadline::never());
 
-    /// Does not wait for a disk.
+    /// Does not wait for a disk; the thread may wait for another machine if that has the file.
     FileStatus status() const;
     std::uint64_t size() const { return status().size; }
 
@@ -183,18 +187,27 @@ public:
     /// Does not wait for others, only for a thread that tries: as lock() with a deadline that
     /// has passed. Cancellation point.
     bool try_lock(FileLock kind = FileLock::exclusive);
-    /// As does closing it. Not a cancellation point. Throws std::system_error:
-    /// bad_file_descriptor when it is closed.
+    /// As does closing it. Blocks: for a thread that does it. Not a cancellation point.
+    /// Throws std::system_error: bad_file_descriptor when it is closed.
     void unlock();
+
+    /// Sets its permissions: 0644 and the like.
+    void permissions(std::uint32_t mode, Deadline deadline = Deadline::never());
+    /// Gives it to another user, another group; -1: as it is.
+    void owner(std::int64_t user, std::int64_t group, Deadline deadline = Deadline::never());
+    /// Says when it was used and changed last; without a time: as it is.
+    void times(std::optional<FileStatus::Time> accessed, std::optional<FileStatus::Time> modified,
+               Deadline deadline = Deadline::never());
 
     /// Gives it another name; for a nameless one, its first.
     /// Throws std::system_error: file_exists.
     void link(std::string_view path, Deadline deadline = Deadline::never());
 
     /// Closes. What other fibers have in flight here ends with EBADF first.
-    /// Blocks: for what a disk is doing of it; takes no Deadline, for a close cannot be taken
-    /// back. Idempotent. Never throws; not a cancellation point.
-    void close() noexcept { descriptor_.close(); }
+    /// Blocks: for what a disk is doing of it, for another machine if that has the file, while
+    /// what was in it is given back if this was its end; takes no Deadline, for a close cannot
+    /// be taken back. Idempotent. Never throws; not a cancellation point.
+    void close() noexcept;
 
     bool is_open() const noexcept { return descriptor_.get() >= 0; }
     /// -1 when it is closed.

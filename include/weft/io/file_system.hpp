@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,17 @@ WEFT_API FileStatus symlink_status(std::string_view path, Deadline deadline = De
 /// Whether there is something by that name, a symbolic link that leads nowhere not counted.
 /// What keeps it from telling throws: permission_denied, timed_out, ...
 WEFT_API bool exists(std::string_view path, Deadline deadline = Deadline::never());
+
+/// Sets what `path` names, symbolic links followed, to these permissions: 0644 and the like.
+WEFT_API void permissions(std::string_view path, std::uint32_t mode,
+                          Deadline deadline = Deadline::never());
+/// Gives it to another user, another group; -1: as it is.
+WEFT_API void owner(std::string_view path, std::int64_t user, std::int64_t group,
+                    Deadline deadline = Deadline::never());
+/// Says when it was used and changed last; without a time: as it is.
+WEFT_API void times(std::string_view path, std::optional<FileStatus::Time> accessed,
+                    std::optional<FileStatus::Time> modified,
+                    Deadline deadline = Deadline::never());
 
 /// In one step: nobody sees neither or half of it. Both in one file system.
 WEFT_API void rename(std::string_view from, std::string_view to, Rename how = Rename::replace,

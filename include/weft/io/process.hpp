@@ -196,8 +196,10 @@ struct Completed {
 /// else uses those.
 /// Lifetime: the destructor kills a process that nobody has waited for (with its group, if
 /// it has its own) and waits for its end: no zombie, and nothing goes on running that nobody
-/// knows of. A process that is killed ends at once, but for a disk that does not answer.
-/// release() lets it live. The destructor and a move must not race with other calls.
+/// knows of. A process that is killed ends at once, but for a disk that does not answer. One
+/// that may not be killed, for it has become another user's, runs on, and is a zombie from its
+/// end to that of this process. release() lets it live. The destructor and a move must not race
+/// with other calls.
 class WEFT_API Process {
 public:
     /// Starts it.
@@ -261,7 +263,8 @@ public:
     ///
     /// Blocks: until it has ended, at once but for a disk that does not answer. Cancellation
     /// point. Returns nothing if `deadline` passes first; then, and when it was cancelled, the
-    /// process is killed, and the next call goes on. Throws as wait().
+    /// process is killed, and the next call goes on. Throws as wait(); and
+    /// std::system_error(operation_not_permitted) if it runs on, for it is another user's.
     std::optional<Completed> kill_and_collect(Deadline deadline);
     Completed kill_and_collect() { return *kill_and_collect(Deadline::never()); }
 
@@ -301,7 +304,7 @@ private:
 /// Blocks: until it has ended, as Process::communicate() does. Cancellation point: then it is
 /// killed, and waited for. At `deadline`, or after the time limit, it is killed as well (with
 /// its group, if it has its own), and what it has written is returned, with `timed_out`.
-/// Throws as Process::start(); CommandFailed, if asked to.
+/// Throws as Process::start() and Process::kill_and_collect(); CommandFailed, if asked to.
 WEFT_API Completed run(const Arguments& arguments, const RunOptions& options = {},
                        Deadline deadline = Deadline::never());
 

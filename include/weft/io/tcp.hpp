@@ -67,6 +67,19 @@ public:
     void user_timeout(std::chrono::milliseconds time);
     std::chrono::milliseconds user_timeout() const;
 
+    /// How many bytes may wait in the send buffer that were not sent even once: with more, writes
+    /// wait, so that what the peer cannot take yet stays with the program. 0, the default: the
+    /// system's limit (net.ipv4.tcp_notsent_lowat), as a rule none; negative: none.
+    void not_sent_low_water(int bytes);
+    int not_sent_low_water() const;
+
+    /// Whether what comes in is acknowledged at once, instead of with an answer or some 40 ms
+    /// later. Not for good: the system judges anew as bytes come and go, so it is to be set
+    /// again, as after each read.
+    void quick_ack(bool on);
+    /// Whether it is for now.
+    bool quick_ack() const;
+
     /// How long close() and the destructor wait for the peer to have what was sent, while other
     /// fibers run; that cannot be cancelled, and takes a thread of its own. So it is for a
     /// descriptor with SO_LINGER that is taken over; set by other means afterwards they block the
@@ -99,6 +112,12 @@ struct ListenOptions {
     int backlog = 4096;       ///< capped by the system (net.core.somaxconn)
     bool reuse_port = false;  ///< several listeners share one port
     bool v6_only = false;     ///< for an IPv6 address
+    /// Connections are accepted when their first bytes have come, or after about so long, which
+    /// the system rounds up to 1, 3, 7, 15, ... s. 0: at once.
+    std::chrono::seconds defer_accept{0};
+    /// How many connections may wait whose first bytes came with their SYN; such bytes may come
+    /// twice. Takes bit 2 of net.ipv4.tcp_fastopen, too. 0: none.
+    int fast_open = 0;
 };
 
 /// Accepts TCP connections.
@@ -106,8 +125,13 @@ class WEFT_API TcpListener : public ListenerSocket {
 public:
     TcpListener() noexcept = default;
     /// Binds and listens. Port 0 picks a free one: see local_address().
-    /// Never blocks. Throws std::system_error that names the address.
+    /// Never blocks. Throws std::system_error that names the address, or the option.
     explicit TcpListener(const Address& local, const ListenOptions& options = {});
+    /// Takes over a TCP socket that listens already, and closes it: one that a service manager
+    /// or another process passed on. Sets O_NONBLOCK, for all copies of it.
+    /// Never blocks. Throws std::system_error that names the descriptor: invalid_argument when
+    /// it does not listen, wrong_protocol_type when it is not TCP's; then it stays the caller's.
+    explicit TcpListener(int fd);
     TcpListener(TcpListener&&) noexcept = default;
     TcpListener& operator=(TcpListener&&) noexcept = default;
 

@@ -23,6 +23,9 @@ struct ReceivedFrom {
     std::size_t size = 0;
     bool truncated = false;
     Address sender;
+    // These two are told if UdpSocket::tell_destination() asked for them.
+    Address destination{};        ///< where it was sent to, port 0; not told: 0.0.0.0
+    std::uint32_t interface = 0;  ///< by which it came in; not told: 0
 };
 
 /// One of several datagrams to receive.
@@ -34,7 +37,8 @@ struct IncomingDatagram {
 /// One of several datagrams to send.
 struct OutgoingDatagram {
     std::span<const std::byte> data;
-    const Address* to = nullptr;  ///< null: the connected peer
+    const Address* to = nullptr;    ///< null: the connected peer
+    const Address* from = nullptr;  ///< as of send_from(); null: the system's choice
 };
 
 /// How a UdpSocket is made.
@@ -80,6 +84,12 @@ public:
     void send(std::span<const std::byte> data, Deadline deadline = Deadline::never());
     void send_to(std::span<const std::byte> data, const Address& to,
                  Deadline deadline = Deadline::never());
+    /// The same from `from`, one of this machine's addresses; its port does not count. For an
+    /// answer that is ReceivedFrom::destination. 0.0.0.0 and :: leave it to the system, as
+    /// send_to() does. Throws as that; invalid_argument or network_unreachable: `from` is none of
+    /// the machine's, such as a group's or a broadcast address, or of another family than `to`.
+    void send_from(std::span<const std::byte> data, const Address& from, const Address& to,
+                   Deadline deadline = Deadline::never());
 
     /// Receives one datagram. What does not fit into `buffer` is gone, and said to be.
     ///
@@ -102,6 +112,13 @@ public:
     /// send(), for the first: the error of a later one is that of the call that begins there.
     std::size_t send_many(std::span<const OutgoingDatagram> datagrams,
                           Deadline deadline = Deadline::never());
+
+    /// Whether receive_from() and receive_many() tell the address that a datagram was sent to, and
+    /// the interface by which it came in; they do not by default. So a socket bound to all
+    /// addresses knows which one was asked, and answers from there: see send_from(). That may be
+    /// a group's or a broadcast address; one of IPv4 is ::ffff:a.b.c.d to an IPv6 socket, as the
+    /// sender's is. Of what had arrived before this call the interface may not be told.
+    void tell_destination(bool on);
 
     /// Whether it may send to a broadcast address; it may not by default.
     void broadcast(bool on);

@@ -111,6 +111,9 @@ public:
     /// Binds and listens. Never blocks. Throws std::system_error that names the
     /// address; address_in_use also tells whether somebody listens there.
     explicit UnixListener(const UnixAddress& local, const UnixListenOptions& options = {});
+    /// Takes over a Unix stream socket that listens already, as TcpListener(int) does. Its
+    /// path stays when it is closed.
+    explicit UnixListener(int fd);
     UnixListener(UnixListener&& other) noexcept;
     UnixListener& operator=(UnixListener&& other) noexcept;
     ~UnixListener() { remove_path(); }
@@ -134,7 +137,11 @@ public:
     UnixAddress local_address() const;
 
 private:
-    explicit UnixListener(int fd) noexcept : ListenerSocket{fd} {}
+    /// Of our own making: not looked at.
+    struct Own {
+        int fd;
+    };
+    explicit UnixListener(Own socket) noexcept : ListenerSocket{socket.fd} {}
     void remember_path(const UnixAddress& local);
     void remove_path() noexcept;
 
