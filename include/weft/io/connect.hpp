@@ -26,7 +26,8 @@ struct ConnectOptions {
 /// Connects to the first of a host's addresses that answers: "Happy Eyeballs", RFC 8305.
 /// They are tried in the order of resolve(), IPv6 and IPv4 by turns, each
 /// `attempt_delay` after the one before, or as soon as one fails. When one is connected,
-/// all others are given up.
+/// all others are given up. Of that RFC section 3 is not done: both families are looked up before
+/// the first attempt, and a name server that never answers for one of them delays it.
 ///
 /// Blocks: until one is connected, all have failed, or `deadline`. Cancellation point.
 /// Throws std::system_error as resolve() does; with the error of the address that failed
