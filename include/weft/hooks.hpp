@@ -14,7 +14,9 @@
 /// it is loaded, or what WEFT_HOOKS lists: "socket,time", or "none".
 ///
 /// What is patched acts on calls from fibers; plain threads, and calls before main() and
-/// after the runtime's end, are libc's as ever. Results, errno, O_NONBLOCK and SO_RCVTIMEO
+/// after the runtime's end, are libc's as ever. (With threads patched plain threads wait at
+/// conditions beside fibers, in the same queues: it means what it means in libc, and costs more.)
+/// Results, errno, O_NONBLOCK and SO_RCVTIMEO
 /// mean what they mean in libc. A call that a cancellation or a Timeout ends answers
 /// ECANCELED, since no exception may pass through C code; it is thrown at the fiber's next
 /// native cancellation point. What waits for a lock, for "any child" or in another call
@@ -39,7 +41,13 @@
 ///   seen.
 /// - On epoll, connect() sets O_NONBLOCK for the moment of the call; nothing else does. And
 ///   shutdown() of a Unix socket ends what waits to write there only when its peer reads.
-/// - Children waited for with __WNOTHREAD are those of another thread.
+/// - Children waited for with __WNOTHREAD are those of another thread. A child of fork() whose
+///   fiber's body ends there exits with 0.
+/// - What libc keeps for each thread all fibers of a worker share: the locale of uselocale(), the
+///   resolver's _res, which res_query() overlooks, the owner of a FILE (flockfile()).
+/// - On a stack that is not weft's, as that of another library's coroutine, and under a Bypass all
+///   calls are libc's and hold the worker; a recursive or error-checking mutex that the fiber has
+///   locked is another's there.
 ///
 /// A fiber stays on its worker from its first hooked call on, for foreign code keeps things in
 /// thread-local variables; see allow_migration().

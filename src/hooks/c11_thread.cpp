@@ -20,8 +20,7 @@ int hook_thrd_create(thrd_t* thread, int (*body)(void*), void* argument) {
 int hook_thrd_detach(thrd_t thread) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own == nullptr) return WEFT_ORIGINAL(thrd_detach)(thread);
-    detach_fiber_thread(*own);
-    return thrd_success;
+    return detach_fiber_thread(*own) == 0 ? thrd_success : thrd_error;
 }
 
 thrd_t hook_thrd_current() {

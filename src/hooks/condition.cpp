@@ -63,9 +63,14 @@ int wait_by_thread(const FiberCore& fiber, pthread_cond_t& condition, pthread_mu
     return static_cast<int>(-(made == -EAGAIN ? wait() : made));
 }
 
+/// When the clock was set back meanwhile it wakes up for nothing, as it may.
+bool has_timed_out(Parked parked, Moment& until) noexcept {
+    return parked == Parked::timed_out && until.came();
+}
+
 int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
          const Until& when) noexcept {
-    const Moment until{when};
+    Moment until{when};
     if (!until.is_valid()) return EINVAL;
     if (!may_unlock(fiber, mutex)) return EPERM;
     if (processes_share(condition)) return wait_by_thread(fiber, condition, mutex, when);
@@ -80,14 +85,14 @@ int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
     if (!is_unlocked) unlock_it();
     const int error = lock(fiber, mutex, {});
     if (error != 0) return error;
-    return parked == Parked::timed_out ? ETIMEDOUT : 0;
+    return has_timed_out(parked, until) ? ETIMEDOUT : 0;
 }
 
 /// The same on a plain thread. libc would unlock the mutex where no hook sees it, and leave a
 /// fiber that waits for it parked; so once locks are patched, threads wait in the table, too.
 /// Cancellation point, of libc's kind.
 int wait_as_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Until& when) {
-    const Moment until{when};
+    Moment until{when};
     if (!until.is_valid()) return EINVAL;
     const bool may = kind_of(mutex) == MutexKind::normal || mutex.__data.__owner == ::gettid();
     if (!may) return EPERM;
@@ -107,7 +112,7 @@ int wait_as_thread(pthread_cond_t& condition, pthread_mutex_t& mutex, const Unti
     const int error = WEFT_ORIGINAL(pthread_mutex_lock)(&mutex);
     if (error != 0) return error;
     if (waiting.is_cancelled()) ::pthread_testcancel();
-    return parked == Parked::timed_out ? ETIMEDOUT : 0;
+    return has_timed_out(parked, until) ? ETIMEDOUT : 0;
 }
 
 bool threads_wait_here(pthread_cond_t& condition, const pthread_mutex_t& mutex) noexcept {

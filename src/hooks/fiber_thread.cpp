@@ -63,6 +63,17 @@ void drop(FiberThread& thread) noexcept {
     delete &thread;
 }
 
+/// Whether it was neither detached nor joined so far: its handle's reference is the caller's.
+bool take(FiberThread& thread) noexcept {
+    const auto before = thread.state.fetch_or(FiberThread::is_taken, std::memory_order_acq_rel);
+    return (before & FiberThread::is_taken) == 0;
+}
+
+void untake(FiberThread& thread) noexcept {
+    thread.state.fetch_and(static_cast<std::uint8_t>(~FiberThread::is_taken),
+                           std::memory_order_acq_rel);
+}
+
 /// Whatever else leaves it ends the process, as it would have from a thread.
 void* call_body(FiberThread& thread) noexcept {
     try {
@@ -99,6 +110,8 @@ void run_thread(FiberThread* thread) noexcept {
     own_thread().get() = thread;
     begin_to_be_cancelled(*thread);
     thread->result.store(call_body(*thread), std::memory_order_release);
+    // The only thread of a child of fork(): nobody waits, and the process ends with it.
+    if (Worker::current() == nullptr) std::exit(EXIT_SUCCESS);
     end_key_values();
     leave_program(*thread);
     own_thread().get() = nullptr;  // other locals may be destroyed after it
@@ -219,7 +232,7 @@ int start_fiber_thread(Runtime& runtime, pthread_t* thread, const ThreadWishes& 
         begin_signals(own->signals, *core, wishes.mask.value_or(signals_of(mask_of_caller())));
         // All before it runs: it may detach itself at once.
         *thread = reinterpret_cast<pthread_t>(own);
-        if (wishes.detached) own->references.store(1, std::memory_order_relaxed);
+        if (wishes.detached) (void)detach_fiber_thread(*own);
         weft::detail::start_fiber(core);
         return 0;
     } catch (const std::exception&) {
@@ -251,7 +264,11 @@ void cancel_fiber_thread(FiberThread& thread) noexcept {
     if ((before & FiberThread::has_begun) != 0) thread.fiber.cancel();
 }
 
-void detach_fiber_thread(FiberThread& thread) noexcept { drop(thread); }
+int detach_fiber_thread(FiberThread& thread) noexcept {
+    if (!take(thread)) return EINVAL;
+    drop(thread);
+    return 0;
+}
 
 ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept {
     FiberThread* const own = fiber == nullptr ? nullptr : this_fiber_thread();
@@ -273,10 +290,17 @@ FiberThread* fiber_thread_of(pthread_t thread) noexcept {
 }
 
 int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) noexcept {
-    if (this_fiber_thread() == &thread) return EDEADLK;
+    if (!take(thread)) return EINVAL;
+    if (this_fiber_thread() == &thread) {
+        untake(thread);
+        return EDEADLK;
+    }
     {
         const this_fiber::Shield shield;  // pthread_join() does not fail
-        if (!thread.fiber.join(deadline)) return ETIMEDOUT;
+        if (!thread.fiber.join(deadline)) {
+            untake(thread);
+            return ETIMEDOUT;
+        }
     }
     if (result != nullptr) *result = thread.result.load(std::memory_order_acquire);
     drop(thread);
@@ -323,8 +347,7 @@ int hook_pthread_tryjoin_np(pthread_t thread, void** result) {
 int hook_pthread_detach(pthread_t thread) {
     FiberThread* const own = fiber_thread_of(thread);
     if (own == nullptr) return WEFT_ORIGINAL(pthread_detach)(thread);
-    detach_fiber_thread(*own);
-    return 0;
+    return detach_fiber_thread(*own);
 }
 
 void hook_pthread_exit(void* result) {

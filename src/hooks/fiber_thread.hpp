@@ -29,9 +29,10 @@ namespace weft::hooks::detail {
 
 struct FiberThread {
     static constexpr std::uint64_t is_one = 0x7765'6674'6669'6265;
-    // Of its state, both for good.
+    // Of its state, for good, but for a join that is given up.
     static constexpr std::uint8_t has_begun = 1;
     static constexpr std::uint8_t is_cancelled = 2;
+    static constexpr std::uint8_t is_taken = 4;  // detached, or somebody joins it
 
     std::uint64_t mark = is_one;
     void* (*body)(void*) = nullptr;
@@ -73,15 +74,16 @@ FiberThread* fiber_thread_of(pthread_t thread) noexcept;
 /// pthread_cancel(). One that has not begun is cancelled as it begins: a fiber would never run.
 void cancel_fiber_thread(FiberThread& thread) noexcept;
 
-/// Takes leave of it.
-void detach_fiber_thread(FiberThread& thread) noexcept;
+/// Takes leave of it: 0, or EINVAL if it is detached or joined.
+int detach_fiber_thread(FiberThread& thread) noexcept;
 
 /// Of `fiber`, the caller, if it is a thread; else null.
 ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept;
 /// With what mask a process begins that the caller makes.
 sigset_t mask_of_caller() noexcept;
 
-/// Joins it until `deadline`: 0, ETIMEDOUT, or EDEADLK for the caller itself.
+/// Joins it until `deadline`: 0, ETIMEDOUT, EDEADLK for the caller itself, or EINVAL if it is
+/// detached or another joins it.
 int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) noexcept;
 
 /// From the start of the library: threads become fibers once main() is about to run.

@@ -1,6 +1,8 @@
 // Hooks on files: opening, closing, locks, the disk. Layer: hooks. Uses: io.
 #include "hooks/descriptor.hpp"
 #include "hooks/thread_call.hpp"
+#include "io/closing.hpp"
+#include "io/foreign_use.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -8,6 +10,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+
+#include <optional>
 
 namespace weft::hooks::detail {
 
@@ -184,7 +188,11 @@ ssize_t hook_copy_file_range(int from, off64_t* from_offset, int to, off64_t* to
     if (WEFT_TAKEN(copy_file_range) == nullptr) {
         return WEFT_ORIGINAL(copy_file_range)(from, from_offset, to, to_offset, size, flags);
     }
-    return answer([=] {
+    return answer([=]() -> long {
+        const ForeignUse use{from};
+        std::optional<ForeignUse> other;
+        if (to != from) other.emplace(to, ForeignUse::if_not_closing);
+        if (other && other->closing()) return -EBADF;
         return on_thread([=] {
             return call(SYS_copy_file_range, from, from_offset, to, to_offset, size, flags);
         });
@@ -231,6 +239,16 @@ void close_by_thread(int fd) noexcept {
     if (on_own_thread(close) < 0) close();  // there is none
 }
 
+template <class Change>
+long change_on_thread(Change&& change) noexcept {
+    bool made = false;
+    const long result = on_thread([&] {
+        made = true;
+        return change();
+    });
+    return made ? result : change();  // there is no thread
+}
+
 /// `change()` of the number `fd`, which is another's afterwards.
 template <class Change>
 int close_number_by(int fd, Change&& change) noexcept {
@@ -240,13 +258,14 @@ int close_number_by(int fd, Change&& change) noexcept {
         return result < 0 ? -errno : result;
     };
     return answer<int>([&]() -> long {
-        // The number is another's at once; what sleeps is the close of a second one.
+        // The number is another's at once; what sleeps is the close of a second one. That does
+        // not help with a file, of which every close may be told to its server.
         const long kept =
             weft::detail::lingers(fd) ? call(SYS_fcntl, fd, long{F_DUPFD_CLOEXEC}, 0L) : -1;
         long result = 0;
         {
             const weft::detail::ClosingNumber closing{fd};
-            result = changed();
+            result = weft::detail::close_waits_for_file(fd) ? change_on_thread(changed) : changed();
         }
         if (kept >= 0) close_by_thread(static_cast<int>(kept));
         return result;

@@ -60,6 +60,14 @@ public:
         if (key >= values_.size()) values_.resize(key + 1);
         values_[key] = {serial_of(key), value};
     }
+    /// Calls `take(key, value)` for each.
+    template <class Take>
+    void for_each(Take&& take) const noexcept {
+        for (std::size_t i = 0; i < values_.size(); ++i) {
+            const auto key = static_cast<pthread_key_t>(i);
+            if (void* const value = get(key); value != nullptr) take(key, value);
+        }
+    }
     bool empty() const noexcept {
         for (std::size_t i = 0; i < values_.size(); ++i) {
             if (get(static_cast<pthread_key_t>(i)) != nullptr) return false;
@@ -119,6 +127,14 @@ Values* find_values() noexcept {
 
 void end_key_values() noexcept {
     if (find_values() != nullptr) weft::detail::reset_local(local_key());
+}
+
+void hand_key_values_to_thread() noexcept {
+    const Values* const values = find_values();
+    if (values == nullptr) return;
+    values->for_each([](pthread_key_t key, void* value) {
+        WEFT_ORIGINAL(pthread_setspecific)(key, value);
+    });
 }
 
 namespace {

@@ -50,7 +50,7 @@ long wait_for_child(int options, Attempt&& attempt, Wait&& wait_for_one) noexcep
     const long at_once = attempt(WNOHANG);
     if (at_once != 0 || (options & WNOHANG) != 0) return at_once;
     const long ended = wait_for_one();
-    if (ended == -ECANCELED || ended == -EBADF) return ended;
+    if (ended == -ECANCELED || ended == -EBADF || ended == -EAGAIN) return ended;
     // Somebody else may have taken it away: then there is no such child.
     if (const long result = attempt(WNOHANG); result != 0) return result;
     return on_own_thread([&] { return attempt(0); });
@@ -79,6 +79,7 @@ long wait_for_id(int kind, id_t id, siginfo_t* info, int options) noexcept {
     const bool ends = (options & (WSTOPPED | WCONTINUED)) == 0;
     const auto wait = [=]() -> long {
         if (ends && kind == P_PID) return wait_for_end(static_cast<pid_t>(id));
+        if (kind == P_PIDFD && has_nonblock(static_cast<int>(id))) return -EAGAIN;
         if (!ends || kind != P_PIDFD) return 0;
         return wait_ready(static_cast<int>(id), POLLIN, Deadline::never(), "waitid");
     };

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -47,11 +48,29 @@ bool is_socket(int fd) noexcept {
     return call(SYS_fstat, fd, &about) == 0 && S_ISSOCK(about.st_mode);
 }
 
+bool is_of_internet(int fd) noexcept {
+    int family = 0;
+    socklen_t size = sizeof family;
+    const long result = call(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
+    return result == 0 && (family == AF_INET || family == AF_INET6);
+}
+
+/// O_NONBLOCK of a pipe need not be about a socket at the other end.
+bool splice_returns_at_once(int from, int to) noexcept {
+    const bool one = returns_at_once(from);
+    const bool other = returns_at_once(to);
+    const bool both_open = one == has_nonblock(from) && other == has_nonblock(to);
+    if (!both_open || (one && other)) return true;
+    return (one || other) && !is_socket(from) && !is_socket(to);
+}
+
 /// SPLICE_F_NONBLOCK is about pipes: a socket waits all the same. A thread does not wait long,
 /// though, for what there is to be read.
 template <class Move>
-long splice_on_thread(int from, Move&& move) noexcept {
-    const long readable = wait_ready(from, POLLIN, Deadline::never(), "splice");
+long splice_on_thread(int from, int to, Move&& move) noexcept {
+    // A Unix socket does as its pipe says, one of TCP by its own flag.
+    const bool waits = !has_nonblock(from) && (!has_nonblock(to) || is_of_internet(from));
+    const long readable = waits ? wait_ready(from, POLLIN, Deadline::never(), "splice") : 0;
     if (readable < 0 && readable != -EPERM) return readable;  // a file is never waited for
     const long result = on_own_thread(move);
     if (result == -EPIPE) raise_pipe_signal();  // that thread had it
@@ -191,7 +210,7 @@ WEFT_DEFINE_SENDFILE(sendfile64)
 ssize_t hook_splice(int from, off_t* from_offset, int to, off_t* to_offset, size_t size,
                     unsigned flags) {
     const bool waits = (flags & SPLICE_F_NONBLOCK) == 0;
-    if (!waits || WEFT_TAKEN(splice) == nullptr || returns_at_once(from) || returns_at_once(to)) {
+    if (!waits || WEFT_TAKEN(splice) == nullptr || splice_returns_at_once(from, to)) {
         return WEFT_ORIGINAL(splice)(from, from_offset, to, to_offset, size, flags);
     }
     return answer_writing(0, [=] {
@@ -201,7 +220,7 @@ ssize_t hook_splice(int from, off_t* from_offset, int to, off_t* to_offset, size
         if (!is_socket(from) && !is_socket(to)) {
             return move_between(from, to, [=] { return move(SPLICE_F_NONBLOCK); });
         }
-        return splice_on_thread(from, [=] { return move(0); });
+        return splice_on_thread(from, to, [=] { return move(0); });
     });
 }
 

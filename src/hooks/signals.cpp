@@ -17,6 +17,7 @@
 
 #include "hooks/caller.hpp"
 #include "hooks/fiber_thread.hpp"
+#include "hooks/keys.hpp"
 #include "hooks/thread_signals.hpp"
 #include "io/foreign_use.hpp"
 
@@ -180,6 +181,7 @@ sighandler_t set_in_fiber(FiberCore& fiber, int signal, sighandler_t handler) no
 void leave_runtime() noexcept {
     if (weft_current_worker == nullptr && this_fiber_thread() == nullptr) return;
     const sigset_t mask = mask_of_caller();
+    if (running_fiber() != nullptr) hand_key_values_to_thread();
     weft_current_worker = nullptr;
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
 }

@@ -24,6 +24,7 @@
 #include <pwd.h>
 #include <resolv.h>
 #include <semaphore.h>
+#include <shadow.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -213,7 +214,11 @@ inline constexpr Category c_always = 127;
     HOOK(c_dns, int, getpwnam_r, (const char* wanted, passwd* into, char* room, size_t size, passwd** found)) \
     HOOK(c_dns, int, getpwuid_r, (uid_t wanted, passwd* into, char* room, size_t size, passwd** found)) \
     HOOK(c_dns, int, getgrnam_r, (const char* wanted, group* into, char* room, size_t size, group** found)) \
-    HOOK(c_dns, int, getgrgid_r, (gid_t wanted, group* into, char* room, size_t size, group** found))
+    HOOK(c_dns, int, getgrgid_r, (gid_t wanted, group* into, char* room, size_t size, group** found)) \
+    HOOK(c_dns, spwd*, getspnam, (const char* wanted)) \
+    HOOK(c_dns, int, getspnam_r, (const char* wanted, spwd* into, char* room, size_t size, spwd** found)) \
+    HOOK(c_dns, int, getgrouplist, (const char* user, gid_t also, gid_t* groups, int* count)) \
+    HOOK(c_dns, int, initgroups, (const char* user, gid_t also))
 
 #define WEFT_PROCESS_HOOKS(HOOK) \
     HOOK(c_process, pid_t, wait, (int* status)) \

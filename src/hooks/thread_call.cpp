@@ -10,4 +10,9 @@ ThreadPool& call_threads() {
     return threads.get();
 }
 
+ThreadPool& leavable_call_threads() {
+    static constinit weft::detail::PoolOfProcess threads{most_thread_calls, "hooks", 0};
+    return threads.get();
+}
+
 }  // namespace weft::hooks::detail

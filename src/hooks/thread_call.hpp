@@ -1,8 +1,8 @@
 // Calls that no operation can do: a thread that may sleep makes them. Layer: hooks.
 // Uses: park, task.
 //
-// Those that end by themselves (a disk, a name server) share a pool of the hooks' own. Those that
-// last until somebody does something (a lock, a child) must not: see own_thread_call.hpp.
+// Those that end by themselves share pools of the hooks' own: of a disk, of a name server. Those
+// that last until somebody does something (a lock, a child) must not: see own_thread_call.hpp.
 #pragma once
 
 #include "park/completion.hpp"
@@ -28,6 +28,8 @@ inline constexpr std::size_t most_thread_calls = 512;
 
 /// Started as they are needed, never destroyed: a call may last longer than main().
 ThreadPool& call_threads();
+/// Of those that are worth leaving: others, lest a silent name server keep files waiting.
+ThreadPool& leavable_call_threads();
 
 /// `body()`, which ends by itself and returns >= 0 or -errno, made by a thread, while the calling
 /// fiber waits, whatever comes: body works with what lies on the caller's stack. -EAGAIN without
@@ -73,7 +75,7 @@ std::shared_ptr<Call> run_leavable(std::shared_ptr<Call> call) noexcept {
         shared = std::make_shared<Shared>();
         shared->call = call;
         const this_fiber::Shield shield;
-        call_threads().submit([shared] {
+        leavable_call_threads().submit([shared] {
             shared->call->run();
             shared->done.happen();
             shared->told.store(true, std::memory_order_release);

@@ -164,7 +164,6 @@ long read_rest_of_file(ForeignUse& use, Span span, off_t offset, long result,
                        (call(SYS_fcntl, fd, F_GETFL, 0L) & O_DIRECT) == 0;
     if (offset == here) return read_on_here(use, span, done, plain);
     if (!plain && done == 0) {
-        use.give_back();
         return on_thread([=] {
             return call(SYS_preadv, fd, span.pieces, static_cast<long>(span.count),
                         static_cast<long>(offset), 0L);
@@ -254,10 +253,8 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
     const bool file = is_file(fd, about);
     const bool socket = S_ISSOCK(about.st_mode);
     Guess{fd}.learn(!socket);
-    if (file && is_for_a_thread(fd, offset, flags)) {
-        use.give_back();
-        return on_thread(write);
-    }
+    // It ends by itself, so a close() can wait, and the number is this file's until then.
+    if (file && is_for_a_thread(fd, offset, flags)) return on_thread(write);
     const long result = vector_call(SYS_pwritev2, fd, span, offset, flags | RWF_NOWAIT);
     const bool connects = socket && result == -EINPROGRESS;  // TCP fast open
     if ((flags & RWF_NOWAIT) != 0 || (result < 0 && !not_answered(result) && !connects)) {

@@ -12,12 +12,13 @@
 
 #include <grp.h>
 #include <pwd.h>
+#include <shadow.h>
 
 namespace weft::hooks::detail {
 
 namespace {
 
-/// What `call()` returns, which is an error's number; errno is as it leaves it.
+/// What `call()` returns; errno is as it leaves it.
 template <class Call>
 int by_thread(Call&& call) noexcept {
     int number = 0;
@@ -91,3 +92,14 @@ WEFT_DEFINE_LOOK_UP(getpwnam, passwd, const char*)
 WEFT_DEFINE_LOOK_UP(getpwuid, passwd, uid_t)
 WEFT_DEFINE_LOOK_UP(getgrnam, group, const char*)
 WEFT_DEFINE_LOOK_UP(getgrgid, group, gid_t)
+WEFT_DEFINE_LOOK_UP(getspnam, spwd, const char*)
+
+int hook_getgrouplist(const char* user, gid_t also, gid_t* groups, int* count) {
+    const auto by_libc = [=] { return WEFT_ORIGINAL(getgrouplist)(user, also, groups, count); };
+    return WEFT_TAKEN(getgrouplist) == nullptr ? by_libc() : by_thread(by_libc);
+}
+
+int hook_initgroups(const char* user, gid_t also) {
+    const auto by_libc = [=] { return WEFT_ORIGINAL(initgroups)(user, also); };
+    return WEFT_TAKEN(initgroups) == nullptr ? by_libc() : by_thread(by_libc);
+}

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 
 // `used`: read by assembler alone, of which a link-time optimiser knows nothing.
 [[gnu::used]] constinit thread_local weft::detail::Worker* weft_current_worker = nullptr;
@@ -229,6 +230,9 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
         if (fiber.interrupt_pending()) fiber.scheduler->setup().throw_interrupt();
         fiber.routine->run(fiber.storage());
         fiber.has_result = true;
+        // The only thread of a child of fork(), which has no runtime: the process ends with it.
+        if (current() == nullptr) [[unlikely]]
+            std::exit(EXIT_SUCCESS);
     } catch (...) {
         // Also Cancelled: what ended the fiber is for whoever joins it.
         fiber.error = std::current_exception();

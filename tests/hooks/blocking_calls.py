@@ -22,6 +22,9 @@ HOOKED = {
         flock lockf lockf64 fcntl fcntl64'''),
     'readiness': _names('''
         poll __poll_chk ppoll __ppoll_chk select pselect epoll_wait epoll_pwait epoll_pwait2'''),
+    'users and groups': _names('''
+        getpwnam getpwuid getgrnam getgrgid getpwnam_r getpwuid_r getgrnam_r getgrgid_r
+        getspnam getspnam_r getgrouplist initgroups'''),
     'time': _names('sleep usleep nanosleep clock_nanosleep thrd_sleep'),
     'names': _names('''
         getaddrinfo getnameinfo gethostbyname gethostbyname2 gethostbyaddr gai_suspend
@@ -67,9 +70,12 @@ WITHOUT = {
         getlogin
         getservbyname getservbyname_r getservbyport getservbyport_r getservent
         getprotobyname getprotobyname_r getprotobynumber getprotobynumber_r getnetent getnetbyname'''),
-    'the kernel answers at once': _names('''
+    'the kernel answers at once, but for an ioctl of some devices': _names('''
         getifaddrs if_nameindex if_nametoindex if_indextoname ioctl socketpair eventfd dup
         tcgetattr'''),
+    'all users and groups, one after the other, by a place that is the process\'s': _names('''
+        getpwent getpwent_r getgrent getgrent_r getspent innetgr'''),
+    'of a FILE\'s lock the owner is a thread': _names('flockfile'),
     'waits only while the machine starts': _names('getrandom getentropy arc4random arc4random_buf'),
     'reads a program from the disk, under the lock of the dynamic linker': _names('dlopen dlsym dlclose'),
     'a datagram to the machine\'s own logger, inside of libc': _names('syslog vsyslog __syslog_chk __vsyslog_chk openlog'),

@@ -1,4 +1,5 @@
 // Children, sleeping and names in fibers, as libc has them.
+#include "support/process.hpp"
 #include "hooks/conform.hpp"
 #include "support/fd.hpp"
 
@@ -82,6 +83,22 @@ TEST_CASE("process: waiting for children of every kind", "[hooks][process]") {
         seen.of("no such options", [&] { return ::waitid(P_PID, 1, &info, 0); });
         seen.of("no such kind", [&] { return ::waitid(idtype_t(77), 1, &info, WEXITED); });
 
+        {
+            const Pair until = pipe_ends(O_CLOEXEC);
+            pid = ::fork();
+            if (pid == 0) {
+                char byte = 0;
+                (void)!::read(until.a, &byte, 1);
+                ::_exit(9);
+            }
+            const Fd at_once{static_cast<int>(::syscall(SYS_pidfd_open, pid, O_NONBLOCK))};
+            seen.of("O_NONBLOCK pidfd",
+                    [&] { return ::waitid(P_PIDFD, static_cast<id_t>(at_once), &info, WEXITED); });
+            put(until.b);
+            ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
+            seen.of("O_NONBLOCK pidfd, ended",
+                    [&] { return ::waitid(P_PIDFD, static_cast<id_t>(at_once), &info, WEXITED); });
+        }
         pid = child_that_ends_with(5);
         const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
         seen.of("pidfd",
@@ -216,6 +233,37 @@ TEST_CASE("process: a child of a fiber calls libc", "[hooks][process]") {
         ::waitpid(pid, &status, 0);
         seen.note("status", status);
     });
+}
+
+/// 0 if a child of a fiber found the fiber's value of a key, and ended when that body did.
+int child_returns() {
+    weft::hooks::patch_all();
+    int status = -1;
+    weft::run(
+        [&] {
+            weft::spawn([&] {
+                pthread_key_t key;
+                ::pthread_key_create(&key, nullptr);
+                ::pthread_setspecific(key, &status);
+                const pid_t pid = ::fork();
+                if (pid == 0) {
+                    if (::pthread_getspecific(key) != &status) ::_exit(3);
+                    return;
+                }
+                ::waitpid(pid, &status, 0);
+            }).get();
+        },
+        {.workers = 2});
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
+}
+
+const Child returning{"a child of fork() that returns", &child_returns};
+
+TEST_CASE("process: a child of a fiber has its keys, and ends when its body returns",
+          "[hooks][process]") {
+    const Outcome outcome = returning.run();
+    INFO(outcome.describe());
+    REQUIRE(outcome.exited_with(0));
 }
 
 // What the parent's fibers do at that moment, and the threads that do it for them, are not there.

@@ -33,6 +33,7 @@ res_query res_search res_send res_nquery res_nsearch res_nsend
 __res_query __res_search __res_send __res_nquery __res_nsearch __res_nsend
 res_querydomain res_nquerydomain __res_querydomain __res_nquerydomain gai_suspend
 getpwnam getpwuid getgrnam getgrgid getpwnam_r getpwuid_r getgrnam_r getgrgid_r
+getspnam getspnam_r getgrouplist initgroups
 wait __wait waitpid __waitpid wait3 wait4 waitid system popen _IO_popen pclose
 pause sigsuspend __sigsuspend sigpause __sigpause __xpg_sigpause sigwait sigwaitinfo sigtimedwait
 mq_send mq_timedsend mq_receive mq_timedreceive msgsnd msgrcv semop semtimedop

@@ -4,6 +4,7 @@
 #include "support/scratch.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace weft::test;
@@ -214,6 +216,52 @@ TEST_CASE("transfers: writers of one file do not write over each other", "[hooks
     });
 }
 
+TEST_CASE("transfers: what waits for a thread goes to its own file, whoever closes the number",
+          "[hooks][file]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const std::string data(5000, 'x');
+        for (int i = 0; i < 50; ++i) {
+            const int number = file_of(scratch.path("own"), "").release();
+            auto writer = weft::spawn([&] { return ::write(number, data.data(), data.size()); });
+            weft::this_fiber::yield();
+            ::close(number);
+            const Fd other = file_of(scratch.path("other"), "");
+            const auto written = writer.get();  // or -1: it had not begun
+            CHECK((written == 5000 || written == -1));
+            CHECK(whole(scratch.path("other")).empty());
+            CHECK(whole(scratch.path("own")).size() == (written == 5000 ? 5000 : 0));
+        }
+    });
+}
+
+TEST_CASE("transfers: who closes the last of a large file lets others run meanwhile",
+          "[hooks][file]") {
+    weft::hooks::patch_all();
+    for (const auto io : available_io()) {
+        weft::run(
+            [] {
+                const auto others_run_while_closing = [](std::size_t size) {
+                    const int file = ::memfd_create("large", MFD_CLOEXEC);
+                    const std::string data(size, 'x');
+                    CHECK(::write(file, data.data(), size) == static_cast<ssize_t>(size));
+                    bool ran = false;
+                    auto other = weft::spawn([&] { ran = true; });
+                    CHECK(::close(file) == 0);
+                    const bool ran_meanwhile = ran;
+                    other.join();
+                    return ran_meanwhile;
+                };
+                // The thread may be done before its fiber is about to wait, but not each time.
+                while (!others_run_while_closing(4 << 20)) {
+                }
+                CHECK_FALSE(others_run_while_closing(4 << 10));
+            },
+            {.workers = 1, .io = io});
+    }
+}
+
 TEST_CASE("transfers: pipes and FIFOs", "[hooks][file]") {
     conforms([](Seen& seen) {
         const Scratch scratch;
@@ -262,6 +310,47 @@ TEST_CASE("transfers: pipes and FIFOs", "[hooks][file]") {
         const long wrote = ::write(end, "abc", 3);
         reader.join();
         seen.note("wrote", wrote);
+    });
+}
+
+Pair tcp_sockets() {
+    sockaddr_in here{};
+    here.sin_family = AF_INET;
+    here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof here;
+    auto* const address = reinterpret_cast<sockaddr*>(&here);
+    const Fd listener{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    REQUIRE(::bind(listener, address, size) == 0);
+    REQUIRE(::listen(listener, 1) == 0);
+    REQUIRE(::getsockname(listener, address, &size) == 0);
+    Fd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    REQUIRE(::connect(client, address, size) == 0);
+    return {Fd{::accept(listener, nullptr, nullptr)}, std::move(client)};
+}
+
+TEST_CASE("transfers: of a splice each end waits by its own O_NONBLOCK", "[hooks][file]") {
+    conforms([](Seen& seen) {
+        const Pair waits = tcp_sockets();
+        const Pair of_unix = sockets();
+        const Pair pipe_at_once = pipe_ends(O_NONBLOCK);
+        const Pair at_once = sockets(SOCK_STREAM | SOCK_NONBLOCK);
+        const Pair pipe_waits = pipe_ends();
+        const auto move = [](int from, int to) {
+            return ::splice(from, nullptr, to, nullptr, 16, 0);
+        };
+        {
+            Beside other{[&] { put(waits.b, "hello"); }};
+            seen.of("socket to O_NONBLOCK pipe", [&] { return move(waits.a, pipe_at_once.b); });
+        }
+        {
+            Beside other{[&] { put(pipe_waits.b, "hello"); }};
+            seen.of("pipe to O_NONBLOCK socket", [&] { return move(pipe_waits.a, at_once.a); });
+        }
+        seen.of("Unix socket to O_NONBLOCK pipe", [&] { return move(of_unix.a, pipe_at_once.b); });
+        seen.of("O_NONBLOCK socket to pipe", [&] { return move(at_once.a, pipe_waits.b); });
+        seen.of("O_NONBLOCK pipe to socket", [&] { return move(pipe_at_once.a, waits.a); });
+        seen.of("empty O_NONBLOCK pipe to socket", [&] { return move(pipe_at_once.a, waits.a); });
+        seen.of("closed", [&] { return move(waits.a, 987); });
     });
 }
 

@@ -218,6 +218,38 @@ void cancel_threads() {
     sem_destroy(&told);
 }
 
+void* wait_until_told(void* told) {
+    sem_wait(static_cast<sem_t*>(told));
+    return nullptr;
+}
+
+/// What a server does whose threads are detached already.
+void* detach_myself(void* told) {
+    say("detached by itself", pthread_detach(pthread_self()));
+    sem_post(static_cast<sem_t*>(told));
+    return nullptr;
+}
+
+void detach_threads() {
+    static sem_t told;  // these outlive the threads
+    static sem_t other;
+    sem_init(&told, 0, 0);
+    pthread_t thread;
+    pthread_create(&thread, nullptr, &wait_until_told, &told);
+    say("detached", pthread_detach(thread));
+    say("detached twice", pthread_detach(thread));
+    say("joined though detached", pthread_join(thread, nullptr));
+    say("tried though detached", pthread_tryjoin_np(thread, nullptr));
+    sem_post(&told);
+    pthread_attr_t detached;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    sem_init(&other, 0, 0);
+    pthread_create(&thread, &detached, &detach_myself, &other);
+    sem_wait(&other);
+    pthread_attr_destroy(&detached);
+}
+
 void* cancel_and_join(void* thread) {
     void* result = nullptr;
     pthread_t its;
@@ -336,6 +368,7 @@ int main(int argc, char** argv) {
     keep_for_each_thread();
     name_and_leave();
     cancel_threads();
+    detach_threads();
     produce_and_consume();
     pass_exceptions_on();
     use_c11_threads();

@@ -76,6 +76,7 @@ struct State {
 };
 
 std::string text_of(const passwd* user) { return user == nullptr ? "nobody" : user->pw_dir; }
+std::string text_of(const spwd* user) { return user == nullptr ? "nobody" : user->sp_namp; }
 std::string text_of(const group* found) { return found == nullptr ? "none" : found->gr_name; }
 
 template <class Entry, class Call>
@@ -198,5 +199,19 @@ WEFT_ENTRY_ROW(getpwnam, passwd, "root", "no such name")
 WEFT_ENTRY_ROW(getpwuid, passwd, 0, 12'345'678)
 WEFT_ENTRY_ROW(getgrnam, group, "root", "no such name")
 WEFT_ENTRY_ROW(getgrgid, group, 0, 12'345'678)
+WEFT_ENTRY_ROW(getspnam, spwd, "root", "no such name")
+
+WEFT_ROW(getgrouplist) {
+    for (const int room : {8, 1, 0}) {
+        gid_t groups[8] = {};
+        int count = room;
+        seen.of("groups", [&] { return row_getgrouplist("root", 7, groups, &count); });
+        seen.note("all", count);
+        seen.note("first", groups[0]);
+    }
+}
+WEFT_ROW(initgroups) {
+    seen.of("result", [] { return row_initgroups("root", 0); });
+}
 
 }  // namespace weft::test
