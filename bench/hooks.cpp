@@ -9,6 +9,8 @@
 //
 //   mutex      lock and unlock a pthread_mutex_t that nobody else wants
 //   getspecific, once, semaphore (post and wait), read of 0 bytes, getppid by syscall()
+//   signal     pthread_cond_signal() while nobody waits
+//   turns      two plain threads hand a turn to each other by conditions, there and back
 //   read64     read 64 bytes that are there, from a pipe: hooked against weft's PipeReader
 #include "common/arguments.hpp"
 #include "common/json.hpp"
@@ -23,6 +25,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -113,6 +116,45 @@ void mutex(std::string_view where, const Settings& settings) {
         "mutex", where, settings, libc_and_hook,
         [&](long count) { repeat(count, pair(lock, unlock)); },
         [&](long count) { repeat(count, pair(hooked_lock, hooked_unlock)); });
+}
+
+/// Plain threads' conditions, which with threads patched are in the queues that fibers wait in.
+struct ConditionCalls {
+    decltype(&pthread_cond_wait) wait;
+    decltype(&pthread_cond_signal) signal;
+};
+
+/// Two threads hand a turn to each other, `count` times there and back.
+void take_turns(long count, ConditionCalls calls) {
+    struct {
+        pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+        pthread_cond_t changed[2] = {PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER};
+        std::size_t turn = 0;
+    } shared;
+    const auto play = [&, calls, count](std::size_t me) {
+        pthread_mutex_lock(&shared.mutex);
+        for (long i = 0; i < count; ++i) {
+            while (shared.turn != me) calls.wait(&shared.changed[me], &shared.mutex);
+            shared.turn = 1 - me;
+            calls.signal(&shared.changed[1 - me]);
+        }
+        pthread_mutex_unlock(&shared.mutex);
+    };
+    std::thread other{[&] { play(1); }};
+    play(0);
+    other.join();
+}
+
+void conditions(std::string_view where, const Settings& settings) {
+    pthread_cond_t nobody_waits = PTHREAD_COND_INITIALIZER;
+    line("signal", where, settings, &pthread_cond_signal, [&](auto* f) { f(&nobody_waits); });
+    const ConditionCalls libc{weft::hooks::original(&pthread_cond_wait),
+                              weft::hooks::original(&pthread_cond_signal)};
+    const ConditionCalls hooked{&pthread_cond_wait, &pthread_cond_signal};
+    const Settings few{settings.rounds, settings.calls / 100};
+    compare(
+        "turns", where, few, libc_and_hook, [&](long count) { take_turns(count, libc); },
+        [&](long count) { take_turns(count, hooked); });
 }
 
 void everything(std::string_view where, const Settings& settings) {
@@ -221,8 +263,10 @@ int main(int argc, char** argv) {
     // glibc takes short cuts while there is but one thread.
     weft::Runtime other{{.workers = 1}};
     everything("thread, unpatched", settings);
+    conditions("thread, unpatched", settings);
     weft::hooks::patch_all();
     everything("thread, patched", settings);
+    conditions("thread, patched", settings);
     weft::run(
         [&] {
             everything("fiber", settings);
