@@ -10,6 +10,7 @@
 // that is destroyed after that, as a static object, is left as it lies.
 #include <weft/runtime.hpp>
 
+#include "base/own_thread.hpp"
 #include "io/epoll_driver.hpp"
 #include "io/offload.hpp"
 #include "io/probe.hpp"
@@ -25,10 +26,11 @@
 
 #include <weft/deadlock.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <exception>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -51,11 +53,10 @@ struct RuntimeParts {
 namespace {
 
 void warn_once_about_epoll(const std::string& reason) {
-    static std::once_flag once;
-    std::call_once(once, [&] {
-        std::fprintf(stderr, "weft: warning: io_uring cannot be used (%s); using epoll\n",
-                     reason.c_str());
-    });
+    static constinit std::atomic<bool> warned{false};
+    if (warned.exchange(true)) return;
+    std::fprintf(stderr, "weft: warning: io_uring cannot be used (%s); using epoll\n",
+                 reason.c_str());
 }
 
 // Decides between io_uring and epoll, and says so where it was not asked for.
@@ -110,6 +111,24 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
     return std::make_unique<Scheduler>(setup, make);
 }
 
+/// The same by a thread that ends with it, where rings may be made. The kernel ties a ring to the
+/// thread that made it, too, and some 20 ms after it was closed interrupts that thread: EINTR for
+/// a call of the program's, long after the runtime's end.
+std::unique_ptr<Scheduler> make_scheduler_apart(RuntimeParts& parts, Runtime* runtime) {
+    if (parts.settings.io == Io::epoll) return make_scheduler(parts, runtime);
+    std::unique_ptr<Scheduler> made;
+    std::exception_ptr error;
+    start_own_thread([&] {
+        try {
+            made = make_scheduler(parts, runtime);
+        } catch (...) {
+            error = std::current_exception();
+        }
+    }).join();
+    if (error != nullptr) std::rethrow_exception(error);
+    return made;
+}
+
 }  // namespace
 }  // namespace detail
 
@@ -117,7 +136,7 @@ Runtime::Runtime(const Options& options) : parts_{new detail::RuntimeParts{optio
     try {
         if (parts_->settings.detect_cycles) detail::watch_cycles();
         if (parts_->settings.watch_lock_order) detail::watch_lock_order();
-        parts_->scheduler = detail::make_scheduler(*parts_, this);
+        parts_->scheduler = detail::make_scheduler_apart(*parts_, this);
         parts_->scheduler->start();
     } catch (...) {
         delete parts_;

@@ -19,6 +19,8 @@
 
 #include <alloca.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 using namespace std::chrono_literals;
 using weft::test::Child;
@@ -127,6 +129,19 @@ TEST_CASE("a runtime within a fiber of another works", "[runtime]") {
             {.workers = 2});
         CHECK(inner == 2);
     });
+}
+
+// The kernel interrupts whom it ties to a ring, some 20 ms after that was closed.
+TEST_CASE("a thread is not interrupted after the end of its runtime", "[runtime]") {
+    const int nothing = ::epoll_create1(EPOLL_CLOEXEC);
+    for (const auto io : weft::test::available_io()) {
+        for (int i = 0; i < 5; ++i) {
+            weft::run([] { weft::this_fiber::sleep_for(100us); }, {.workers = 2, .io = io});
+            epoll_event event{};
+            REQUIRE(::epoll_wait(nothing, &event, 1, 60) == 0);
+        }
+    }
+    ::close(nothing);
 }
 
 TEST_CASE("the destructor waits for fibers spawned from outside", "[runtime]") {

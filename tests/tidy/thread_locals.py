@@ -29,8 +29,7 @@ ALLOWED = {
     "weft::detail::perform_on_thread(weft::detail::Operation&, weft::Deadline)": "plain threads only",
 }
 # std::call_once has thread-locals of its own, and its callers do not suspend inside.
-CALL_ONCE = ("weft::detail::install_fault_handlers()", "weft::Runtime::Runtime(weft::Options const&)",
-             "std::once_flag::")
+CALL_ONCE = ("weft::detail::install_fault_handlers()", "std::once_flag::")
 
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
 ADDRESS = re.compile(r"call.*<__tls_get_addr|%fs:0x0,")
