@@ -120,7 +120,6 @@ void SignalDispatcher::install(int number) noexcept {
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | restart;
     sigfillset(&ours.sa_mask);
     struct sigaction& previous = previous_[static_cast<std::size_t>(number)];
-    restored_.fetch_and(~bit_of(number), std::memory_order_relaxed);
     wanted_now_.fetch_or(bit_of(number), std::memory_order_seq_cst);
     const int result = sigaction(number, &ours, &previous);
     WEFT_ASSERT(result == 0);              // the numbers were looked at
@@ -131,10 +130,7 @@ void SignalDispatcher::install(int number) noexcept {
 void SignalDispatcher::restore(int number) noexcept {
     struct sigaction now {};
     sigaction(number, nullptr, &now);
-    if (is_ours(now)) {
-        sigaction(number, &previous_[static_cast<std::size_t>(number)], nullptr);
-        restored_.fetch_or(bit_of(number), std::memory_order_relaxed);
-    }
+    if (is_ours(now)) sigaction(number, &previous_[static_cast<std::size_t>(number)], nullptr);
     wanted_now_.fetch_and(~bit_of(number), std::memory_order_seq_cst);
 }
 
@@ -152,25 +148,27 @@ void SignalDispatcher::forget_in_child() {
 
 // --- the handler: async-signal-safe ---
 
-void SignalDispatcher::on_signal(int, siginfo_t* info, void*) {
+void SignalDispatcher::on_signal(int number, siginfo_t* info, void*) {
     const int saved_errno = errno;
     SignalDispatcher* const there = current_.load(std::memory_order_acquire);
     if (there != nullptr && there->process_ == ::getpid()) {
-        there->take(*info);
+        there->take(number, *info);
     } else if (there != nullptr) {
         there->hand_back(*info);
     }
     errno = saved_errno;
 }
 
-void SignalDispatcher::take(siginfo_t& info) noexcept {
+void SignalDispatcher::take(int number, siginfo_t& info) noexcept {
     in_handler_.fetch_add(1, std::memory_order_seq_cst);
-    const SignalSet bit = bit_of(info.si_signo);
-    if ((wanted_now_.load(std::memory_order_seq_cst) & bit) != 0) {
-        note(info_of(info.si_signo, info));
-    } else if ((restored_.load(std::memory_order_relaxed) & bit) != 0) {
-        send_again(info);
-    }  // else: called by a handler that has taken our place. Nobody wants it.
+    if ((wanted_now_.load(std::memory_order_seq_cst) & bit_of(number)) != 0) {
+        note(info_of(number, info));
+    } else {
+        // Ours: put back by somebody who had found it before. Nobody wants the signal.
+        struct sigaction now {};
+        sigaction(number, nullptr, &now);
+        if (!is_ours(now)) send_again(info);
+    }
     in_handler_.fetch_sub(1, std::memory_order_release);
 }
 

@@ -10,10 +10,10 @@
 //     sender, and then the pipe is tried again: if it is full still, the thread has yet to
 //     come to its end, and looks at unnamed_ after each signal that it reads.
 //  2. The handler is installed for a number while somebody subscribes to it, and the thread
-//     runs while anybody does. A handler that was begun before and looks later finds the number
-//     in restored_, and sends the signal again, to what was there before; who leaves waits for
-//     those that have looked (Dekker's protocol: in_handler_, then wanted_now_, and the other
-//     way round).
+//     runs while anybody does. A handler that was begun before and finds that nobody wants the
+//     number any more sends the signal again, to what is there now; who leaves waits for those
+//     that found the other (Dekker's protocol: in_handler_, then wanted_now_, and the other way
+//     round).
 //
 // Locking: membership_ before list_lock_. The thread takes list_lock_ alone.
 // fork(): the child has no such thread. There what was before is restored, the pipe closed,
@@ -82,7 +82,7 @@ private:
     static void on_signal(int number, siginfo_t* info, void*);
     static void forget_in_child();
     static bool is_ours(const struct sigaction& action) noexcept;
-    void take(siginfo_t& info) noexcept;
+    void take(int number, siginfo_t& info) noexcept;
     void hand_back(siginfo_t& info) const noexcept;
     static void send_again(siginfo_t& info) noexcept;
 
@@ -106,7 +106,6 @@ private:
     std::atomic<SignalSet> unnamed_{0};
     std::atomic<unsigned> in_handler_{0};
     std::atomic<SignalSet> wanted_now_{0};  // somebody subscribes to
-    std::atomic<SignalSet> restored_{0};    // nobody does any more; what was before is back
     std::atomic<bool> stopping_{false};
     // --- guarded by membership_ ---
     Lock membership_;
