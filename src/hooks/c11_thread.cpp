@@ -5,6 +5,9 @@
 
 #include "hooks/c11.hpp"
 #include "hooks/caller.hpp"
+#include "hooks/signals.hpp"
+
+#include <cstdlib>
 
 using namespace weft::hooks::detail;
 
@@ -29,6 +32,7 @@ thrd_t hook_thrd_current() {
 }
 
 void hook_thrd_exit(int result) {
+    if (is_child_that_was_fiber()) std::exit(EXIT_SUCCESS);
     const std::intptr_t wide = result;
     if (!leave_fiber(reinterpret_cast<void*>(wide))) WEFT_ORIGINAL(thrd_exit)(result);
 }

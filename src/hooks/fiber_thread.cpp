@@ -63,14 +63,18 @@ void drop(FiberThread& thread) noexcept {
     delete &thread;
 }
 
-/// Whether it was neither detached nor joined so far: its handle's reference is the caller's.
-bool take(FiberThread& thread) noexcept {
-    const auto before = thread.state.fetch_or(FiberThread::is_taken, std::memory_order_acq_rel);
-    return (before & FiberThread::is_taken) == 0;
+/// Gives it `bit`, is_detached or is_joined, if it has neither; returns which it had.
+std::uint8_t mark(FiberThread& thread, std::uint8_t bit) noexcept {
+    constexpr std::uint8_t either = FiberThread::is_detached | FiberThread::is_joined;
+    std::uint8_t before = thread.state.load(std::memory_order_acquire);
+    while ((before & either) == 0 &&
+           !thread.state.compare_exchange_weak(before, before | bit, std::memory_order_acq_rel)) {
+    }
+    return before & either;
 }
 
-void untake(FiberThread& thread) noexcept {
-    thread.state.fetch_and(static_cast<std::uint8_t>(~FiberThread::is_taken),
+void give_join_up(FiberThread& thread) noexcept {
+    thread.state.fetch_and(static_cast<std::uint8_t>(~FiberThread::is_joined),
                            std::memory_order_acq_rel);
 }
 
@@ -265,8 +269,11 @@ void cancel_fiber_thread(FiberThread& thread) noexcept {
 }
 
 int detach_fiber_thread(FiberThread& thread) noexcept {
-    if (!take(thread)) return EINVAL;
-    drop(thread);
+    switch (mark(thread, FiberThread::is_detached)) {
+        case FiberThread::is_detached: return EINVAL;
+        case 0: drop(thread); break;
+        default: break;
+    }
     return 0;
 }
 
@@ -290,15 +297,14 @@ FiberThread* fiber_thread_of(pthread_t thread) noexcept {
 }
 
 int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) noexcept {
-    if (!take(thread)) return EINVAL;
-    if (this_fiber_thread() == &thread) {
-        untake(thread);
-        return EDEADLK;
-    }
+    const bool is_detached =
+        (thread.state.load(std::memory_order_acquire) & FiberThread::is_detached) != 0;
+    if (!is_detached && this_fiber_thread() == &thread) return EDEADLK;
+    if (mark(thread, FiberThread::is_joined) != 0) return EINVAL;
     {
         const this_fiber::Shield shield;  // pthread_join() does not fail
         if (!thread.fiber.join(deadline)) {
-            untake(thread);
+            give_join_up(thread);
             return ETIMEDOUT;
         }
     }
@@ -351,6 +357,7 @@ int hook_pthread_detach(pthread_t thread) {
 }
 
 void hook_pthread_exit(void* result) {
+    if (is_child_that_was_fiber()) std::exit(EXIT_SUCCESS);  // the last thread's ends the process
     if (!leave_fiber(result)) WEFT_ORIGINAL(pthread_exit)(result);
 }
 

@@ -32,7 +32,8 @@ struct FiberThread {
     // Of its state, for good, but for a join that is given up.
     static constexpr std::uint8_t has_begun = 1;
     static constexpr std::uint8_t is_cancelled = 2;
-    static constexpr std::uint8_t is_taken = 4;  // detached, or somebody joins it
+    static constexpr std::uint8_t is_detached = 4;
+    static constexpr std::uint8_t is_joined = 8;  // or about to be
 
     std::uint64_t mark = is_one;
     void* (*body)(void*) = nullptr;
@@ -74,7 +75,7 @@ FiberThread* fiber_thread_of(pthread_t thread) noexcept;
 /// pthread_cancel(). One that has not begun is cancelled as it begins: a fiber would never run.
 void cancel_fiber_thread(FiberThread& thread) noexcept;
 
-/// Takes leave of it: 0, or EINVAL if it is detached or joined.
+/// Takes leave of it: 0, or EINVAL if it is detached. Changes nothing while somebody joins it.
 int detach_fiber_thread(FiberThread& thread) noexcept;
 
 /// Of `fiber`, the caller, if it is a thread; else null.

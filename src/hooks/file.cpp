@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include <optional>
-
 namespace weft::hooks::detail {
 
 namespace {
@@ -189,13 +187,20 @@ ssize_t hook_copy_file_range(int from, off64_t* from_offset, int to, off64_t* to
         return WEFT_ORIGINAL(copy_file_range)(from, from_offset, to, to_offset, size, flags);
     }
     return answer([=]() -> long {
-        const ForeignUse use{from};
-        std::optional<ForeignUse> other;
-        if (to != from) other.emplace(to, ForeignUse::if_not_closing);
-        if (other && other->closing()) return -EBADF;
-        return on_thread([=] {
-            return call(SYS_copy_file_range, from, from_offset, to, to_offset, size, flags);
-        });
+        const auto copy = [=] {
+            return on_thread([=] {
+                return call(SYS_copy_file_range, from, from_offset, to, to_offset, size, flags);
+            });
+        };
+        for (;;) {
+            {
+                const ForeignUse use{from};
+                if (to == from) return copy();
+                const ForeignUse other{to, ForeignUse::if_not_closing};
+                if (!other.closing()) return copy();
+            }
+            const ForeignUse until_closed{to};
+        }
     });
 }
 
@@ -239,14 +244,16 @@ void close_by_thread(int fd) noexcept {
     if (on_own_thread(close) < 0) close();  // there is none
 }
 
-template <class Change>
-long change_on_thread(Change&& change) noexcept {
-    bool made = false;
-    const long result = on_thread([&] {
-        made = true;
-        return change();
+/// Has a second descriptor of a file closed, so that its server is told before the number is given
+/// up, and there is less to tell it by then. (To have a thread give the number up would not do:
+/// while it waits the number may be another's already.)
+void tell_machine(int fd) noexcept {
+    (void)on_own_thread([fd]() -> long {
+        weft::detail::learn_file_system(fd);
+        const long second = call(SYS_fcntl, fd, long{F_DUPFD_CLOEXEC}, 0L);
+        if (second >= 0) weft::detail::close_number(static_cast<int>(second));
+        return 0;
     });
-    return made ? result : change();  // there is no thread
 }
 
 /// `change()` of the number `fd`, which is another's afterwards.
@@ -258,14 +265,16 @@ int close_number_by(int fd, Change&& change) noexcept {
         return result < 0 ? -errno : result;
     };
     return answer<int>([&]() -> long {
-        // The number is another's at once; what sleeps is the close of a second one. That does
-        // not help with a file, of which every close may be told to its server.
-        const long kept =
-            weft::detail::lingers(fd) ? call(SYS_fcntl, fd, long{F_DUPFD_CLOEXEC}, 0L) : -1;
+        using weft::detail::FileClose;
+        const FileClose how = weft::detail::close_of_file(fd);
+        if (how == FileClose::tells_machine) tell_machine(fd);
+        // The number is another's at once; what sleeps is the close of a second one.
+        const bool sleeps = how == FileClose::frees_much || weft::detail::lingers(fd);
+        const long kept = sleeps ? call(SYS_fcntl, fd, long{F_DUPFD_CLOEXEC}, 0L) : -1;
         long result = 0;
         {
             const weft::detail::ClosingNumber closing{fd};
-            result = weft::detail::close_waits_for_file(fd) ? change_on_thread(changed) : changed();
+            result = changed();
         }
         if (kept >= 0) close_by_thread(static_cast<int>(kept));
         return result;

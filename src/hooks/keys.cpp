@@ -98,6 +98,8 @@ private:
 void end_values(void* values) noexcept;
 constexpr LocalType values_type{&end_values, nullptr};
 
+constinit std::atomic<bool> has_local_key{false};
+
 LocalKey& local_key() {
     static auto* const key = new LocalKey{values_type};
     return *key;
@@ -130,6 +132,7 @@ void end_key_values() noexcept {
 }
 
 void hand_key_values_to_thread() noexcept {
+    if (!has_local_key.load(std::memory_order_acquire)) return;
     const Values* const values = find_values();
     if (values == nullptr) return;
     values->for_each([](pthread_key_t key, void* value) {
@@ -170,6 +173,7 @@ void note(pthread_key_t key, void (*destroy)(void*), const void* maker) noexcept
     if (key >= keys.size() || hooks_text.end == 0 || allocator_text.has(maker)) return;
     try {
         local_key();  // made here: who asks for a value may be an allocator
+        has_local_key.store(true, std::memory_order_release);
     } catch (const std::exception&) {
         return;
     }

@@ -48,6 +48,12 @@ bool is_socket(int fd) noexcept {
     return call(SYS_fstat, fd, &about) == 0 && S_ISSOCK(about.st_mode);
 }
 
+bool is_ready(int fd, short events) noexcept {
+    pollfd one{fd, events, 0};
+    const timespec at_once{};
+    return call(SYS_ppoll, &one, 1L, &at_once, nullptr, 0L) > 0;
+}
+
 bool is_of_internet(int fd) noexcept {
     int family = 0;
     socklen_t size = sizeof family;
@@ -69,7 +75,8 @@ bool splice_returns_at_once(int from, int to) noexcept {
 template <class Move>
 long splice_on_thread(int from, int to, Move&& move) noexcept {
     // A Unix socket does as its pipe says, one of TCP by its own flag.
-    const bool waits = !has_nonblock(from) && (!has_nonblock(to) || is_of_internet(from));
+    const bool of_unix = is_socket(from) && !is_of_internet(from);
+    const bool waits = !has_nonblock(from) && !(of_unix && has_nonblock(to));
     const long readable = waits ? wait_ready(from, POLLIN, Deadline::never(), "splice") : 0;
     if (readable < 0 && readable != -EPERM) return readable;  // a file is never waited for
     const long result = on_own_thread(move);
@@ -219,6 +226,10 @@ ssize_t hook_splice(int from, off_t* from_offset, int to, off_t* to_offset, size
         };
         if (!is_socket(from) && !is_socket(to)) {
             return move_between(from, to, [=] { return move(SPLICE_F_NONBLOCK); });
+        }
+        if (has_nonblock(from) && !is_socket(to)) {
+            const long at_once = move(SPLICE_F_NONBLOCK);
+            if (at_once != -EAGAIN || is_ready(to, POLLOUT)) return at_once;  // nothing to read
         }
         return splice_on_thread(from, to, [=] { return move(0); });
     });

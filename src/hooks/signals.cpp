@@ -177,13 +177,22 @@ sighandler_t set_in_fiber(FiberCore& fiber, int signal, sighandler_t handler) no
 
 // --- processes ---
 
+constinit bool was_fiber = false;  // the only thread of this process, a child
+
 /// The one thread of a child, if it is a fiber's or runs a handler for one, becomes a plain one.
 void leave_runtime() noexcept {
     if (weft_current_worker == nullptr && this_fiber_thread() == nullptr) return;
     const sigset_t mask = mask_of_caller();
-    if (running_fiber() != nullptr) hand_key_values_to_thread();
+    was_fiber = running_fiber() != nullptr;
     weft_current_worker = nullptr;
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
+}
+
+/// The same after fork(), which, other than _Fork(), leaves an allocator as it has to be.
+void leave_runtime_after_fork() noexcept {
+    const FiberCore* const fiber = running_fiber();
+    if (fiber != nullptr && runs_on_its_stack(*fiber)) hand_key_values_to_thread();
+    leave_runtime();
 }
 
 using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
@@ -217,10 +226,12 @@ void forget_pipe_signal() noexcept {
 
 void note_mask_of_program() noexcept {
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, nullptr, &mask_at_start);
-    ::pthread_atfork(nullptr, nullptr, &leave_runtime);
+    ::pthread_atfork(nullptr, nullptr, &leave_runtime_after_fork);
 }
 
 const sigset_t& mask_of_program() noexcept { return mask_at_start; }
+
+bool is_child_that_was_fiber() noexcept { return was_fiber && ::gettid() == ::getpid(); }
 
 void move_handlers_off_fibers() noexcept {
     const int before = errno;

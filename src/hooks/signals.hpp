@@ -12,6 +12,9 @@ void note_mask_of_program() noexcept;
 /// The signals that the program began with blocked: its children begin with those.
 const sigset_t& mask_of_program() noexcept;
 
+/// Whether the caller is the first thread of a child of fork(), and was a fiber before that.
+bool is_child_that_was_fiber() noexcept;
+
 /// While it lives the thread takes the signals that the program began with, or those of `mask`:
 /// a child made meanwhile inherits that.
 class MaskOfProgram {

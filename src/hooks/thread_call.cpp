@@ -10,7 +10,7 @@ ThreadPool& call_threads() {
     return threads.get();
 }
 
-ThreadPool& leavable_call_threads() {
+ThreadPool& look_up_threads() {
     static constinit weft::detail::PoolOfProcess threads{most_thread_calls, "hooks", 0};
     return threads.get();
 }

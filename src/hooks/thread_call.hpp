@@ -28,19 +28,19 @@ inline constexpr std::size_t most_thread_calls = 512;
 
 /// Started as they are needed, never destroyed: a call may last longer than main().
 ThreadPool& call_threads();
-/// Of those that are worth leaving: others, lest a silent name server keep files waiting.
-ThreadPool& leavable_call_threads();
+/// Of those that ask a server: others, lest a silent one keep files waiting.
+ThreadPool& look_up_threads();
 
 /// `body()`, which ends by itself and returns >= 0 or -errno, made by a thread, while the calling
 /// fiber waits, whatever comes: body works with what lies on the caller's stack. -EAGAIN without
 /// a thread.
 template <class Body>
-long on_thread(Body&& body) noexcept {
+long on_thread(Body&& body, ThreadPool& threads = call_threads()) noexcept {
     weft::detail::Completion done;
     long result = 0;
     try {
         const this_fiber::Shield shield;
-        call_threads().submit([&] {
+        threads.submit([&] {
             result = body();
             done.happen();
         });
@@ -75,7 +75,7 @@ std::shared_ptr<Call> run_leavable(std::shared_ptr<Call> call) noexcept {
         shared = std::make_shared<Shared>();
         shared->call = call;
         const this_fiber::Shield shield;
-        leavable_call_threads().submit([shared] {
+        look_up_threads().submit([shared] {
             shared->call->run();
             shared->done.happen();
             shared->told.store(true, std::memory_order_release);

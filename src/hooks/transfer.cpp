@@ -164,6 +164,7 @@ long read_rest_of_file(ForeignUse& use, Span span, off_t offset, long result,
                        (call(SYS_fcntl, fd, F_GETFL, 0L) & O_DIRECT) == 0;
     if (offset == here) return read_on_here(use, span, done, plain);
     if (!plain && done == 0) {
+        use.give_back();  // one of /proc's may have nothing to tell for long
         return on_thread([=] {
             return call(SYS_preadv, fd, span.pieces, static_cast<long>(span.count),
                         static_cast<long>(offset), 0L);

@@ -23,12 +23,13 @@ template <class Call>
 int by_thread(Call&& call) noexcept {
     int number = 0;
     int error = errno;
-    const long made = on_thread([&]() -> long {
+    const auto made_there = [&]() -> long {
         errno = error;
         number = call();
         error = errno;
         return 0;
-    });
+    };
+    const long made = on_thread(made_there, look_up_threads());
     if (made < 0) return call();
     errno = error;
     return number;

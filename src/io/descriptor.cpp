@@ -2,6 +2,7 @@
 #include "io/descriptor.hpp"
 
 #include "base/sync.hpp"
+#include "io/closing.hpp"
 #include "io/operation.hpp"
 #include "io/system_call.hpp"
 #include "sched/scheduler.hpp"
@@ -23,13 +24,15 @@ bool may_wait_here() noexcept {
 /// Blocks: the fiber, as long as the system's close() sleeps.
 void close_on_thread(int fd, bool waits_for_others) noexcept {
     BlockingCall call{[](void* number) noexcept {
-                          close_number(*static_cast<int*>(number));
+                          const int closed = *static_cast<int*>(number);
+                          learn_file_system(closed);
+                          close_number(closed);
                           return 0;
                       },
                       &fd, waits_for_others};
     Operation operation{Request{.code = Request::Code::call, .extra = &call}};
     perform(operation, Deadline::never(), Cancellable::no,
-            waits_for_others ? "close a socket that lingers" : "close a file");
+            waits_for_others ? "close what another machine is told of" : "close a large file");
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 // system call, without a detour (measured: 0.8 us against 1.1 us through the
 // ring); what is not, through the driver. Writes, which may wait for memory or a
 // journal, always go through the driver, as does all else but what is known to be
-// in memory: position and status, and closing but for what close_waits_for_file() says. Past the
+// in memory: position and status, and closing but for what close_of_file() says. Past the
 // page cache RWF_NOWAIT waits for the disk all the same, so those reads are not tried.
 //
 // A lock is tried again and again, less and less often. Rejected: a thread for each
@@ -43,6 +43,7 @@ using detail::clamp_length;
 using detail::perform_on;
 using detail::Pieces;
 using weft::detail::current_position;
+using weft::detail::FileClose;
 using weft::detail::sleeps_for_disk;
 
 namespace {
@@ -337,8 +338,10 @@ void File::pwrite_all(std::span<const std::byte> data, std::uint64_t offset, Dea
 
 void File::close() noexcept {
     using Waits = Descriptor::CloseWaits;
-    if (is_open() && weft::detail::close_waits_for_file(fd())) {
-        descriptor_.set_close_waits(Waits::for_disk);
+    switch (is_open() ? weft::detail::close_of_file(fd()) : FileClose::quick) {
+        case FileClose::quick: break;
+        case FileClose::frees_much: descriptor_.set_close_waits(Waits::for_disk); break;
+        case FileClose::tells_machine: descriptor_.set_close_waits(Waits::for_peer); break;
     }
     descriptor_.close();
 }
@@ -523,10 +526,10 @@ void File::permissions(std::uint32_t mode, Deadline deadline) {
 }
 
 void File::owner(std::int64_t user, std::int64_t group, Deadline deadline) {
+    const uid_t to_user = detail::to_id(user);
+    const gid_t to_group = detail::to_id(group);
     Use use{descriptor_};
-    auto set = [&]() noexcept {
-        return system_call<::fchown>(use.fd(), static_cast<uid_t>(user), static_cast<gid_t>(group));
-    };
+    auto set = [&]() noexcept { return system_call<::fchown>(use.fd(), to_user, to_group); };
     check(perform_on(use, Blocking{set}.request(), deadline, "set a file's owner"),
           "set the owner of");
 }

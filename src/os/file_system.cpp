@@ -97,10 +97,9 @@ void permissions(std::string_view path, std::uint32_t mode, Deadline deadline) {
 
 void owner(std::string_view path, std::int64_t user, std::int64_t group, Deadline deadline) {
     const std::string name = checked_path(path);
-    auto set = [&]() noexcept {
-        return system_call<::chown>(name.c_str(), static_cast<uid_t>(user),
-                                    static_cast<gid_t>(group));
-    };
+    const uid_t to_user = detail::to_id(user);
+    const gid_t to_group = detail::to_id(group);
+    auto set = [&]() noexcept { return system_call<::chown>(name.c_str(), to_user, to_group); };
     perform_on_path(detail::Blocking{set}.request(), path, "set the owner of", deadline);
 }
 

@@ -3,8 +3,12 @@
 
 #include "os/call.hpp"
 
+#include <weft/io/stream.hpp>
+
 #include <fcntl.h>
 
+#include <cerrno>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -18,6 +22,13 @@ inline std::string checked_path(std::string_view path) {
         throw std::invalid_argument("a path with a zero byte in it");
     }
     return std::string{path};
+}
+
+/// A user's or a group's; -1 is none. Throws std::system_error(invalid_argument) for what is
+/// neither.
+inline std::uint32_t to_id(std::int64_t id) {
+    if (id < -1 || id > std::int64_t{UINT32_MAX}) throw_error(-EINVAL, "a user or group");
+    return static_cast<std::uint32_t>(id);
 }
 
 /// `operation "path"`: the text of an error.

@@ -230,13 +230,14 @@ WEFT_NO_TSAN void Worker::fiber_entry(Arrival arrival) noexcept {
         if (fiber.interrupt_pending()) fiber.scheduler->setup().throw_interrupt();
         fiber.routine->run(fiber.storage());
         fiber.has_result = true;
-        // The only thread of a child of fork(), which has no runtime: the process ends with it.
-        if (current() == nullptr) [[unlikely]]
-            std::exit(EXIT_SUCCESS);
     } catch (...) {
         // Also Cancelled: what ended the fiber is for whoever joins it.
+        if (current() == nullptr) std::terminate();
         fiber.error = std::current_exception();
     }
+    // The only thread of a child of fork(), which has no runtime: the process ends with it.
+    if (current() == nullptr) [[unlikely]]
+        std::exit(EXIT_SUCCESS);
     // It does not unwind any more, and yet nothing but destructors comes now.
     fiber.open_shield();
     fiber.routine->discard_callable(fiber.storage());

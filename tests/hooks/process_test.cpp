@@ -235,8 +235,10 @@ TEST_CASE("process: a child of a fiber calls libc", "[hooks][process]") {
     });
 }
 
-/// 0 if a child of a fiber found the fiber's value of a key, and ended when that body did.
-int child_returns() {
+/// 0 if a child of a fiber found the fiber's value of a key, and ended when that body did: by its
+/// end or by pthread_exit().
+template <bool exits>
+int child_ends() {
     weft::hooks::patch_all();
     int status = -1;
     weft::run(
@@ -248,6 +250,7 @@ int child_returns() {
                 const pid_t pid = ::fork();
                 if (pid == 0) {
                     if (::pthread_getspecific(key) != &status) ::_exit(3);
+                    if (exits) ::pthread_exit(nullptr);
                     return;
                 }
                 ::waitpid(pid, &status, 0);
@@ -257,13 +260,16 @@ int child_returns() {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
 }
 
-const Child returning{"a child of fork() that returns", &child_returns};
+const Child returning{"a child of fork() that returns", &child_ends<false>};
+const Child exiting{"a child of fork() that exits its thread", &child_ends<true>};
 
 TEST_CASE("process: a child of a fiber has its keys, and ends when its body returns",
           "[hooks][process]") {
-    const Outcome outcome = returning.run();
-    INFO(outcome.describe());
-    REQUIRE(outcome.exited_with(0));
+    for (const Child* child : {&returning, &exiting}) {
+        const Outcome outcome = child->run();
+        INFO(outcome.describe());
+        REQUIRE(outcome.exited_with(0));
+    }
 }
 
 // What the parent's fibers do at that moment, and the threads that do it for them, are not there.

@@ -42,7 +42,7 @@ public:
     void close() noexcept;
 
     /// What closing the number waits for. If for anything, a thread does it: one of a few for a
-    /// disk, one of its own for a peer (SO_LINGER).
+    /// disk, one of its own for a peer (SO_LINGER) or the machine that has the file.
     enum class CloseWaits : std::uint8_t { not_at_all, for_disk, for_peer };
     void set_close_waits(CloseWaits for_what) noexcept {
         close_waits_.store(for_what, std::memory_order_relaxed);
