@@ -265,6 +265,8 @@ const Child exiting{"a child of fork() that exits its thread", &child_ends<true>
 
 TEST_CASE("process: a child of a fiber has its keys, and ends when its body returns",
           "[hooks][process]") {
+    // The child has none of the parent's threads: what only their stacks name seems lost.
+    const Environment no_leaks{"ASAN_OPTIONS", "detect_leaks=0"};
     for (const Child* child : {&returning, &exiting}) {
         const Outcome outcome = child->run();
         INFO(outcome.describe());

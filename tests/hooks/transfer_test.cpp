@@ -20,6 +20,7 @@
 #include <termios.h>
 
 #include <array>
+#include <atomic>
 #include <climits>
 #include <cstring>
 #include <fstream>
@@ -246,7 +247,7 @@ TEST_CASE("transfers: who closes the last of a large file lets others run meanwh
                     const int file = ::memfd_create("large", MFD_CLOEXEC);
                     const std::string data(size, 'x');
                     CHECK(::write(file, data.data(), size) == static_cast<ssize_t>(size));
-                    bool ran = false;
+                    std::atomic<bool> ran{false};
                     auto other = weft::spawn([&] { ran = true; });
                     CHECK(::close(file) == 0);
                     const bool ran_meanwhile = ran;

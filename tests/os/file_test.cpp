@@ -422,7 +422,7 @@ TEST_CASE("who closes the last of a large file lets others run meanwhile", "[os]
                         File::open(scratch.directory(), OpenMode::write | OpenMode::nameless);
                     const auto data = pattern(size);
                     file.write_all(std::span{data});
-                    bool ran = false;
+                    std::atomic<bool> ran{false};
                     auto other = weft::spawn([&] { ran = true; });
                     by_destructor ? void(file = File{}) : file.close();
                     const bool ran_meanwhile = ran;
