@@ -34,6 +34,17 @@ pid_t child_that_ends_with(int code) {
     return pid;
 }
 
+/// One that ends when it is told to.
+pid_t child_that_waits(int told, int code) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        char byte = 0;
+        (void)!::read(told, &byte, 1);
+        ::_exit(code);
+    }
+    return pid;
+}
+
 /// One that stops, and then waits to be killed.
 pid_t stopped_child() {
     const pid_t pid = ::fork();
@@ -57,12 +68,7 @@ TEST_CASE("process: waiting for children of every kind", "[hooks][process]") {
         seen.of("INT_MIN", [&] { return ::waitpid(INT_MIN, &status, 0); });
 
         const Pair end = pipe_ends(O_CLOEXEC);
-        pid = ::fork();
-        if (pid == 0) {
-            char byte = 0;
-            (void)!::read(end.a, &byte, 1);
-            ::_exit(4);
-        }
+        pid = child_that_waits(end.a, 4);
         seen.of("not yet", [&] { return ::waitpid(pid, &status, WNOHANG); });
         siginfo_t info;
         std::memset(&info, 0xee, sizeof info);
@@ -85,12 +91,7 @@ TEST_CASE("process: waiting for children of every kind", "[hooks][process]") {
 
         {
             const Pair until = pipe_ends(O_CLOEXEC);
-            pid = ::fork();
-            if (pid == 0) {
-                char byte = 0;
-                (void)!::read(until.a, &byte, 1);
-                ::_exit(9);
-            }
+            pid = child_that_waits(until.a, 9);
             const Fd at_once{static_cast<int>(::syscall(SYS_pidfd_open, pid, O_NONBLOCK))};
             seen.of("O_NONBLOCK pidfd",
                     [&] { return ::waitid(P_PIDFD, static_cast<id_t>(at_once), &info, WEXITED); });
