@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/stat.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -19,7 +20,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
+#include <iterator>
 #include <mutex>
 
 namespace weft::detail {
@@ -185,13 +189,51 @@ bool goes_on(int fd, std::int64_t position) noexcept {
            about.stx_size > static_cast<std::uint64_t>(position);
 }
 
+/// Which terminal it is; -1: none.
+std::int64_t terminal_of(int fd) noexcept {
+    unsigned device = 0;
+    return call(SYS_ioctl, fd, TIOCGDEV, &device) == 0 ? std::int64_t{device} : -1;
+}
+
+/// Whether poll() tells when a call on it would sleep. Not of files; and a device may want in
+/// one piece what is written to it.
+bool is_waited_for(int fd) noexcept {
+    struct statx about {};
+    if (call(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &about) != 0) return false;
+    switch (about.stx_mode & S_IFMT) {
+        case S_IFREG:
+        case S_IFDIR:
+        case S_IFBLK: return false;
+        case S_IFCHR: return terminal_of(fd) >= 0;
+        default: return true;
+    }
+}
+
+/// Another open file of the same terminal, to write without blocking. -1 when there is none to
+/// be had: of no terminal, of the master of one, and where one may not open it.
+int reopen_terminal(int fd) noexcept {
+    const std::int64_t terminal = terminal_of(fd);
+    if (terminal < 0) return -1;
+    unsigned number = 0;
+    if (call(SYS_ioctl, fd, TIOCGPTN, &number) == 0) return -1;  // a master's name makes new ones
+    char name[32] = "/proc/self/fd/";
+    std::to_chars(name + sizeof "/proc/self/fd/" - 1, std::end(name) - 1, fd);
+    const int own =
+        call(SYS_openat, AT_FDCWD, name, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0L);
+    if (own < 0) return -1;
+    if (terminal_of(own) == terminal) return own;
+    call_close(own);  // /dev/tty is another one in each session
+    return -1;
+}
+
 /// For a descriptor without RWF_NOWAIT (terminals; pipes before Linux 6.4) that
-/// epoll said is ready. A write that is too long would block: of a pipe, room
-/// for PIPE_BUF bytes is all that readiness promises.
+/// poll() said is ready. A write that is too long would block: of a pipe, room
+/// for PIPE_BUF bytes is all that readiness promises, and of a terminal not even that.
 Attempt read_or_write_when_ready(const Request& request) noexcept {
     if (!is_blocking(request.fd)) return unless_blocked(carry_out(request));
     if (events_now(request.fd, interest_of(request)) == 0) return would_block();
-    if (is_read(request.code)) return unless_blocked(carry_out(request));
+    const bool whole = is_read(request.code) || !is_waited_for(request.fd);
+    if (whole) return unless_blocked(carry_out(request));
 
     const Pieces pieces{request};
     const iovec* piece = std::find_if(pieces.first, pieces.first + pieces.count,
@@ -201,14 +243,21 @@ Attempt read_or_write_when_ready(const Request& request) noexcept {
     part.code = Code::write;
     part.buffer = piece->iov_base;
     part.length = static_cast<std::uint32_t>(std::min<std::size_t>(piece->iov_len, PIPE_BUF));
-    return unless_blocked(carry_out(part));
+    const int terminal = reopen_terminal(request.fd);
+    if (terminal < 0) return unless_blocked(carry_out(part));
+    part.fd = terminal;
+    const int written = carry_out(part);
+    call_close(terminal);
+    return unless_blocked(written);
 }
 
 Attempt read_or_write(const Request& request, Occasion occasion) noexcept {
     const bool sleeps = (request.flags & sleeps_for_disk) != 0;
     if (sleeps && occasion == Occasion::submitted) return needs_thread();
     // To try a file again without sleeping would but fail again.
-    if (occasion == Occasion::readiness_on_thread) return unless_blocked(carry_out(request));
+    if (occasion == Occasion::readiness_on_thread && !is_waited_for(request.fd)) {
+        return unless_blocked(carry_out(request));
+    }
     const bool read = is_read(request.code);
     const Pieces pieces{request};
     const int result = call(read ? SYS_preadv2 : SYS_pwritev2, request.fd, pieces.first,

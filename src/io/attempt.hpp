@@ -32,7 +32,8 @@ enum class Occasion : std::uint8_t {
 };
 
 /// Carries `request` out as far as that is possible without sleeping; but a read
-/// or write on `readiness_on_thread` may sleep for a disk.
+/// or write on `readiness_on_thread` may sleep for a disk or a device, and a write to a
+/// blocking terminal that cannot be opened again until that takes it.
 /// `progress` counts the bytes that earlier attempts moved (MSG_WAITALL); it
 /// starts at 0 and is kept between them.
 /// Returns needs_thread only when `occasion` is `submitted`.

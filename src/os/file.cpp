@@ -152,7 +152,12 @@ std::int64_t perform_on_range(Use& use, Request request, std::uint64_t offset, s
 }
 
 constexpr std::uint64_t copy_step = 16 << 20;  // as the header says
-constexpr std::size_t plain_copy_step = 256 << 10;
+
+/// What can be read to past the page cache, and of what: the end of a file is in a whole one.
+struct alignas(4096) Page {
+    std::byte bytes[4096];
+};
+constexpr std::uint64_t plain_copy_pages = (256 << 10) / sizeof(Page);
 
 /// One copy_file_range(2), by a thread.
 std::int64_t copy_some(Use& from, std::uint64_t offset, Use& to, std::uint64_t to_offset,
@@ -444,12 +449,14 @@ std::uint64_t File::copy_range(std::uint64_t offset, std::uint64_t length, File&
 
 std::uint64_t File::copy_plainly(std::uint64_t offset, std::uint64_t length, File& to,
                                  std::uint64_t to_offset, Deadline deadline) {
-    const auto memory = std::make_unique<std::byte[]>(plain_copy_step);
+    const auto memory = std::make_unique_for_overwrite<Page[]>(plain_copy_pages);
     std::uint64_t done = 0;
     while (done < length) {
-        const std::span<std::byte> buffer{memory.get(),
-                                          std::min<std::uint64_t>(length - done, plain_copy_step)};
-        const std::size_t some = pread(buffer, offset + done, deadline);
+        const std::uint64_t pages = (length - done - 1) / sizeof(Page) + 1;
+        const auto buffer =
+            std::as_writable_bytes(std::span{memory.get(), std::min(pages, plain_copy_pages)});
+        const std::size_t got = pread(buffer, offset + done, deadline);
+        const std::size_t some = std::min<std::uint64_t>(got, length - done);
         if (some == 0) break;
         to.pwrite_all(buffer.first(some), to_offset + done, deadline);
         done += some;
@@ -546,6 +553,7 @@ void File::times(std::optional<FileStatus::Time> accessed, std::optional<FileSta
 void File::link(std::string_view path, Deadline deadline) {
     const std::string name = detail::checked_path(path);
     const Use use{descriptor_};
+    if (use.fd() < 0) fail(-EBADF, "link");
     const std::string self = "/proc/self/fd/" + std::to_string(use.fd());
     const Request request{.code = Request::Code::linkat,
                           .buffer = self.c_str(),

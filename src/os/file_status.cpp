@@ -9,10 +9,15 @@ namespace weft::io::detail {
 
 namespace {
 
+/// As near as it can be told: some 292 years to either side of 1970. File systems reach further.
 FileStatus::Time to_time(const struct statx_timestamp& from) noexcept {
-    using Clock = std::chrono::system_clock;
-    const auto time = std::chrono::seconds{from.tv_sec} + std::chrono::nanoseconds{from.tv_nsec};
-    return Clock::time_point{std::chrono::duration_cast<Clock::duration>(time)};
+    using Time = FileStatus::Time;
+    using std::chrono::seconds;
+    const seconds whole{from.tv_sec};
+    if (whole >= std::chrono::floor<seconds>(Time::max().time_since_epoch())) return Time::max();
+    if (whole <= std::chrono::floor<seconds>(Time::min().time_since_epoch())) return Time::min();
+    const std::chrono::nanoseconds part{from.tv_nsec};
+    return Time{whole} + std::chrono::duration_cast<Time::duration>(part);
 }
 
 timespec to_utimensat(const std::optional<FileStatus::Time>& time) noexcept {

@@ -154,23 +154,31 @@ void make_directory(std::string_view path, std::uint32_t permissions, Deadline d
     perform_on_path(request, path, "make the directory", deadline);
 }
 
-bool make_directories(std::string_view path, std::uint32_t permissions, Deadline deadline) {
+namespace {
+
+/// Whether it was not there.
+bool make_or_find(std::string_view path, std::uint32_t permissions, Deadline deadline) {
     try {
         make_directory(path, permissions, deadline);
         return true;
     } catch (const std::system_error& error) {
-        switch (error.code().value()) {
-            case EEXIST:
-                if (status(path, deadline).is_directory()) return false;
-                throw;
-            case ENOENT:
-                if (parent_of(path).empty()) throw;
-                break;
-            default: throw;
-        }
+        const bool there = error.code().value() == EEXIST;
+        if (there && status(path, deadline).is_directory()) return false;
+        throw;
+    }
+}
+
+}  // namespace
+
+bool make_directories(std::string_view path, std::uint32_t permissions, Deadline deadline) {
+    try {
+        return make_or_find(path, permissions, deadline);
+    } catch (const std::system_error& error) {
+        if (error.code().value() != ENOENT || parent_of(path).empty()) throw;
     }
     make_directories(parent_of(path), permissions, deadline);
-    return make_directories(path, permissions, deadline);
+    // Once: in /proc that is the answer though the parent is there.
+    return make_or_find(path, permissions, deadline);
 }
 
 // --- whole files ---

@@ -3,11 +3,13 @@
 
 #include "os/call.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -71,9 +73,54 @@ WEFT_IN_CHILD long join_group(ProcessGroup group) noexcept {
     return 0;
 }
 
+constexpr int first_other = 3;  // of the descriptors, behind the standard streams
+
+WEFT_IN_CHILD void mark_fd(long fd) noexcept {
+    if (fd >= first_other) call(SYS_fcntl, fd, long{F_SETFD}, long{FD_CLOEXEC});
+}
+
+/// -1 for what is no number.
+WEFT_IN_CHILD long number_of(const char* name) noexcept {
+    long number = 0;
+    for (; *name != '\0'; ++name) {
+        if (*name < '0' || *name > '9') return -1;
+        number = number * 10 + (*name - '0');
+    }
+    return number;
+}
+
+/// Those that /proc lists, if it does. Its own is closed by the exec as well.
+WEFT_IN_CHILD bool mark_listed_fds() noexcept {
+    const long list = call(SYS_openat, long{AT_FDCWD}, "/proc/self/fd",
+                           long{O_RDONLY | O_DIRECTORY | O_CLOEXEC}, 0L);
+    if (list < 0) return false;
+    alignas(dirent64) char entries[2048];
+    for (;;) {
+        const long size = call(SYS_getdents64, list, entries, sizeof entries);
+        if (size <= 0) return size == 0;
+        for (long at = 0; at < size;) {
+            const auto& entry = *reinterpret_cast<const dirent64*>(entries + at);
+            mark_fd(number_of(entry.d_name));
+            at += entry.d_reclen;
+        }
+    }
+}
+
+WEFT_IN_CHILD void mark_possible_fds() noexcept {
+    rlimit64 limit{};
+    call(SYS_prlimit64, 0L, long{RLIMIT_NOFILE}, nullptr, &limit);
+    for (long fd = first_other; fd < static_cast<long>(limit.rlim_cur); ++fd) mark_fd(fd);
+}
+
+/// All are to be closed by the exec. One by one before Linux 5.11, and where a filter forbids
+/// close_range(): among all numbers that may be open, where nothing tells which are.
+WEFT_IN_CHILD void mark_other_fds() noexcept {
+    if (call(SYS_close_range, long{first_other}, ~0U, long{CLOSE_RANGE_CLOEXEC}) == 0) return;
+    if (!mark_listed_fds()) mark_possible_fds();
+}
+
 // First out of the way of all numbers they are to have, and then there.
 WEFT_IN_CHILD long move_fds(std::span<FdMove> moves) noexcept {
-    constexpr int first_other = 3;
     int above = first_other;
     for (const FdMove& move : moves) above = std::max(above, move.to + 1);
     for (FdMove& move : moves) {
@@ -81,7 +128,7 @@ WEFT_IN_CHILD long move_fds(std::span<FdMove> moves) noexcept {
         if (copy < 0) return copy;
         move.from = static_cast<int>(copy);
     }
-    call(SYS_close_range, long{first_other}, ~0U, long{CLOSE_RANGE_CLOEXEC});
+    mark_other_fds();
     for (const FdMove& move : moves) {
         const long moved = call(SYS_dup3, move.from, move.to, 0L);
         if (moved < 0) return moved;

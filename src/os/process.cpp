@@ -4,6 +4,9 @@
 // number of parties polls; the first to come after its end reaps it, under the lock, and
 // keeps the status for all.
 //
+// fork() copies a handle, and its child may destroy the copy with all else that it unwinds. So
+// whose child the process is was written down at the start, and nobody else ends it.
+//
 // communicate() is one loop over what is ready of up to three pipes: their descriptors are
 // in an epoll instance, which is polled itself. So it needs no fibers, works on plain
 // threads, and can be left at any moment. What it has read is in the State, not in the call.
@@ -104,14 +107,14 @@ bool Process::signal_group(int signal) {
 /// one alone.
 long Process::State::kill() noexcept {
     const std::lock_guard hold{lock};
-    if (status || lost) return 0;
+    if (status || lost || !is_ours()) return 0;
     if (leads_group) send(SIGKILL, true);
     const long result = send(SIGKILL, false);
     return result == -ESRCH ? 0 : result;
 }
 
 void Process::State::end() noexcept {
-    if (pid < 0 || status || lost) return;
+    if (pid < 0 || status || lost || !is_ours()) return;
     const bool refused = kill() != 0;
     ExitStatus how = ExitStatus::exited(0);
     while (detail::reap(pidfd.get(), how) == -EAGAIN) {

@@ -7,6 +7,8 @@
 #include <weft/io/pipe.hpp>
 #include <weft/io/process.hpp>
 
+#include <unistd.h>
+
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -32,11 +34,14 @@ struct Process::State {
     std::size_t collect(PipeReader& from, Collected& into);
     void collect_rest(PipeReader& from, Collected& into);
     int open_ends() const noexcept;
+    /// Not in a child of fork(), which has a copy of *this.
+    bool is_ours() const noexcept { return parent == ::getpid(); }
     Completed completed(ExitStatus how);
 
     // --- fixed once it is started ---
     const std::size_t most;
     const bool leads_group;
+    const int parent = ::getpid();
     int pid = -1;
     weft::detail::Descriptor pidfd;
     // --- any thread ---

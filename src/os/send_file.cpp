@@ -12,6 +12,9 @@
 // The first of sendfile's would keep a worker that meets the disk. The other two hand
 // each piece to another thread, the kernel's or ours: more than copying costs until a
 // piece is some 512 KiB, which sockets seldom take at once.
+//
+// Whole pages are read, to whole pages, and what is too much is not sent: past the page cache
+// (OpenMode::direct) the end of a file cannot be had in another way.
 #include <weft/io/send_file.hpp>
 
 #include <algorithm>
@@ -21,15 +24,28 @@
 
 namespace weft::io {
 
+namespace {
+
+struct alignas(4096) Page {
+    std::byte bytes[4096];
+};
+
+constexpr std::size_t pages_of(std::uint64_t length) noexcept {
+    return (length + sizeof(Page) - 1) / sizeof(Page);
+}
+
+}  // namespace
+
 std::uint64_t send_file(StreamSocket& to, File& from, std::uint64_t offset, std::uint64_t length,
                         Deadline deadline) {
     constexpr std::uint64_t step = 128 << 10;
-    const std::size_t size = std::min(length, step);
-    const auto memory = std::make_unique_for_overwrite<std::byte[]>(size);
+    const auto memory = std::make_unique_for_overwrite<Page[]>(pages_of(std::min(length, step)));
     std::uint64_t done = 0;
     while (done < length) {
-        const std::span buffer{memory.get(), std::min<std::size_t>(size, length - done)};
-        const std::size_t some = from.pread(buffer, offset + done, deadline);
+        const std::size_t pages = pages_of(std::min(length - done, step));
+        const auto buffer = std::as_writable_bytes(std::span{memory.get(), pages});
+        const std::size_t got = from.pread(buffer, offset + done, deadline);
+        const std::size_t some = std::min<std::uint64_t>(got, length - done);
         if (some == 0) break;
         to.write_all(buffer.first(some), deadline);
         done += some;

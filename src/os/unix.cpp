@@ -5,7 +5,8 @@
 //
 // A listener's path is removed before the socket is closed: as long as that is
 // open its inode cannot be given to another file, so device and inode tell whether
-// the path is still the one it made, and not one of who came after it.
+// the path is still the one it made, and not one of who came after it. In a child of
+// fork() they fit, too: there it is the process that does not.
 #include <weft/io/unix.hpp>
 
 #include "os/socket_call.hpp"
@@ -13,6 +14,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -140,11 +142,11 @@ void UnixListener::remember_path(const UnixAddress& local) {
     path_ = local;
     device_ = made.st_dev;
     inode_ = made.st_ino;
-    owns_path_.store(true, std::memory_order_relaxed);
+    path_owner_.store(::getpid(), std::memory_order_relaxed);
 }
 
 void UnixListener::remove_path() noexcept {
-    if (!owns_path_.exchange(false, std::memory_order_relaxed)) return;
+    if (path_owner_.exchange(0, std::memory_order_relaxed) != ::getpid()) return;
     struct stat found {};
     if (system_call<::lstat>(path_of(path_), &found) < 0) return;
     if (found.st_dev == device_ && found.st_ino == inode_) system_call<::unlink>(path_of(path_));
@@ -155,7 +157,7 @@ UnixListener::UnixListener(UnixListener&& other) noexcept
       path_{other.path_},
       device_{other.device_},
       inode_{other.inode_},
-      owns_path_{other.owns_path_.exchange(false, std::memory_order_relaxed)} {}
+      path_owner_{other.path_owner_.exchange(0, std::memory_order_relaxed)} {}
 
 UnixListener& UnixListener::operator=(UnixListener&& other) noexcept {
     if (this == &other) return *this;
@@ -164,8 +166,8 @@ UnixListener& UnixListener::operator=(UnixListener&& other) noexcept {
     path_ = other.path_;
     device_ = other.device_;
     inode_ = other.inode_;
-    owns_path_.store(other.owns_path_.exchange(false, std::memory_order_relaxed),
-                     std::memory_order_relaxed);
+    path_owner_.store(other.path_owner_.exchange(0, std::memory_order_relaxed),
+                      std::memory_order_relaxed);
     return *this;
 }
 

@@ -20,6 +20,9 @@
 #include <system_error>
 #include <vector>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 namespace io = weft::io;
 using namespace std::chrono_literals;
 using namespace weft::test;
@@ -97,6 +100,24 @@ TEST_CASE("what a name stands for is given permissions, an owner and times", "[o
     });
 }
 
+TEST_CASE("a time further away than can be told is told as the last there is",
+          "[os][file_system]") {
+    const Scratch scratch;
+    io::write_file(scratch.path(), "");
+    using Time = io::FileStatus::Time;
+    const auto is_told = [&](std::int64_t seconds, Time expected) {
+        const timespec times[2] = {{seconds, 0}, {seconds, 0}};
+        REQUIRE(::utimensat(AT_FDCWD, scratch.path().c_str(), times, 0) == 0);
+        struct stat kept {};
+        REQUIRE(::stat(scratch.path().c_str(), &kept) == 0);
+        // Not all file systems keep such times.
+        return kept.st_mtime != seconds || io::status(scratch.path()).modified == expected;
+    };
+    REQUIRE(is_told(9'000'000'000, Time{std::chrono::seconds{9'000'000'000}}));
+    REQUIRE(is_told(10'000'000'000, Time::max()));
+    REQUIRE(is_told(-10'000'000'000, Time::min()));
+}
+
 TEST_CASE("directories are made as deep as they are to be", "[os][file_system]") {
     on_workers_and_io([] {
         const Scratch scratch;
@@ -112,6 +133,11 @@ TEST_CASE("directories are made as deep as they are to be", "[os][file_system]")
                    std::errc::not_a_directory));
         REQUIRE(is(error_of([&] { io::make_directory(scratch.path("x/y")); }),
                    std::errc::no_such_file_or_directory));
+        // Where nothing can be made the system says so as if a parent was missing.
+        for (const char* nowhere : {"/proc/weft_test/x", "/proc/self/weft_test/x/y"}) {
+            REQUIRE(is(error_of([&] { io::make_directories(nowhere); }),
+                       std::errc::no_such_file_or_directory));
+        }
         // Nobody else is in the way.
         std::vector<weft::Fiber<bool>> makers;
         for (int i = 0; i < 8; ++i) {

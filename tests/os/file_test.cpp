@@ -152,6 +152,8 @@ TEST_CASE("a status tells size, mode, time and kind", "[os][file]") {
             REQUIRE(status.user == ::getuid());
             REQUIRE(status.modified > before - 5s);
             REQUIRE(status.modified < before + 60s);
+            REQUIRE(status.born.value_or(before) > before - 5s);
+            REQUIRE(status.born.value_or(before) < before + 60s);
         }
         REQUIRE(weft::io::status(scratch.directory()).is_directory());
         REQUIRE(is(error_of([&] { weft::io::status(scratch.directory() + "/nothing"); }),
@@ -206,6 +208,8 @@ TEST_CASE("closed, wrongly opened and full files are errors", "[os][file]") {
         REQUIRE(is(error_of([&] { file.write_all("x"); }), std::errc::bad_file_descriptor));
         REQUIRE(is(error_of([&] { file.status(); }), std::errc::bad_file_descriptor));
         REQUIRE(is(error_of([&] { file.sync(); }), std::errc::bad_file_descriptor));
+        REQUIRE(
+            is(error_of([&] { file.link(scratch.path("link")); }), std::errc::bad_file_descriptor));
         auto full = File::open("/dev/full", OpenMode::write);
         REQUIRE(is(error_of([&] { full.write_all("x"); }), std::errc::no_space_on_device));
     });
@@ -390,12 +394,37 @@ TEST_CASE("past the page cache what is aligned is read back, what is not is expl
         file.write_all(aligned(data));
         REQUIRE(file.pread_exactly(aligned(memory), 0) == 4 * block);
         REQUIRE(std::ranges::equal(aligned(data), aligned(memory)));
+        REQUIRE(file.status().direct_memory > 0);
         REQUIRE(file.status().direct_offset > 0);
 
         const auto complaint =
             complaint_of([&] { file.pread(aligned(memory).subspan(1, block), 1); });
         REQUIRE(contains(complaint,
                          "offsets and lengths of " + std::to_string(file.status().direct_offset)));
+    });
+}
+
+TEST_CASE("a range that no block ends with is copied from a file past the page cache",
+          "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const auto data = pattern(10'000);
+        File::open(scratch.path(), fresh).write_all(std::span{data});
+        File from;
+        const auto error =
+            error_of([&] { from = File::open(scratch.path(), OpenMode::read | OpenMode::direct); });
+        if (error) SKIP("there is no way past the page cache");
+        // By the kernel, if it can, and by us.
+        for (const OpenMode mode : {fresh, OpenMode::append | OpenMode::create}) {
+            for (const std::size_t length : {std::size_t{9'000}, data.size()}) {
+                weft::io::write_file(scratch.path("copy"), "");
+                auto copy = File::open(scratch.path("copy"), mode);
+                REQUIRE(from.copy_range(0, length, copy, 0) == length);
+                const std::string got = weft::io::read_file(scratch.path("copy"));
+                REQUIRE(std::ranges::equal(std::as_bytes(std::span{got}),
+                                           std::span{data}.first(length)));
+            }
+        }
     });
 }
 
@@ -679,6 +708,22 @@ TEST_CASE("plain threads wait for the other end of a FIFO, too", "[os][file]") {
     auto file = File::open(scratch.path());
     CHECK(text_of(file) == "through");
     writer.join();
+}
+
+TEST_CASE("on plain threads a write to a FIFO ends at its deadline", "[os][file][deadline]") {
+    const Scratch scratch;
+    REQUIRE(::mkfifo(scratch.path().c_str(), 0600) == 0);
+    auto both = File::open(scratch.path(), OpenMode::read | OpenMode::write);
+    auto file = File::open(scratch.path(), OpenMode::write);
+    const auto data = pattern(1 << 20);
+    std::size_t written = 0;
+    std::error_code error;
+    while (!error) error = error_of([&] { written += file.write(data, 1ms); });
+    REQUIRE(is(error, std::errc::timed_out));
+    REQUIRE(written > 0);
+    std::vector<std::byte> got(written);
+    REQUIRE(both.read_exactly(got) == written);
+    REQUIRE(got[4095] == data[4095]);
 }
 
 TEST_CASE("nothing of a file is left open", "[os][file]") {

@@ -9,10 +9,14 @@
 #include <weft/io/tcp.hpp>
 
 #include <chrono>
+#include <string>
 #include <system_error>
 
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 using namespace std::chrono_literals;
 using namespace weft::test;
@@ -66,6 +70,29 @@ const Child killing{"no signals to others", [] {
                         });
                     }};
 
+/// What somebody forgot to mark is closed all the same, and what is given is there.
+bool child_has_what_it_is_given() {
+    int ends[2];
+    if (::pipe(ends) != 0) return false;
+    const int high = ::fcntl(ends[0], F_DUPFD, 200);
+    const auto there = [](int fd) { return "test -e /proc/self/fd/" + std::to_string(fd); };
+    const std::string script = there(ends[1]) + " && ! " + there(ends[0]) + " && ! " + there(high);
+    io::RunOptions options;
+    options.process.fds = {{ends[1], ends[1]}};
+    const bool right = io::run({"sh", "-c", script}, options).status.success();
+    for (const int fd : {ends[0], ends[1], high}) ::close(fd);
+    return right;
+}
+
+const Child listing{"no close_range",
+                    [] { return without({SYS_close_range}, child_has_what_it_is_given); }};
+const Child guessing{
+    "no close_range and no list", [] {
+        const rlimit few{1024, 1024};
+        ::setrlimit(RLIMIT_NOFILE, &few);
+        return without({SYS_close_range, SYS_getdents64}, child_has_what_it_is_given);
+    }};
+
 void require_right(const Child& child) {
     const Outcome outcome = child.run();
     INFO(outcome.describe());
@@ -81,4 +108,10 @@ TEST_CASE("an accept that can never succeed keeps to its deadline", "[os][tcp]")
 
 TEST_CASE("a command that may not be killed at its deadline is left, and told", "[os][process]") {
     require_right(killing);
+}
+
+TEST_CASE("a child has no descriptor but those it is given, where each is to be marked by itself",
+          "[os][process]") {
+    require_right(listing);
+    require_right(guessing);
 }

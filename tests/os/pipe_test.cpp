@@ -1,5 +1,6 @@
 #include "support/errors.hpp"
 #include "support/fd.hpp"
+#include "support/process.hpp"
 #include "support/runtime.hpp"
 #include "support/scratch.hpp"
 #include "support/tcp.hpp"
@@ -8,11 +9,18 @@
 #include <weft/io/pipe.hpp>
 
 #include <array>
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 using namespace std::chrono_literals;
 using namespace weft::test;
@@ -58,6 +66,87 @@ bool goes_through(Pipe pipe, std::size_t size) {
     got.resize(count);
     return got == sent;
 }
+
+/// Of others, so that it blocks: a pipe, or a FIFO.
+Pipe blocking_pipe(bool named) {
+    if (!named) {
+        auto [a, b] = pipe_ends(O_CLOEXEC);
+        return {PipeReader{a.release()}, PipeWriter{b.release()}};
+    }
+    const Scratch scratch;
+    const std::string path = scratch.path();
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    PipeReader reader{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
+    return {std::move(reader), PipeWriter{::open(path.c_str(), O_WRONLY | O_CLOEXEC)}};
+}
+
+bool is_full(const PipeWriter& writer) {
+    int bytes = 0;
+    REQUIRE(::ioctl(writer.fd(), FIONREAD, &bytes) == 0);
+    return bytes >= ::fcntl(writer.fd(), F_GETPIPE_SZ);
+}
+
+/// Waits, in a thread, for what to read; and is asleep there when it is made.
+class ReadingThread {
+public:
+    /// `before` is what the thread does first.
+    template <class Before>
+    ReadingThread(PipeReader& reader, Before&& before)
+        : thread_{[&] {
+              before();
+              tid_ = ::gettid();
+              ended_ = error_of([&] { text_of(reader); });
+          }} {
+        std::string line;
+        const auto state = [&] {
+            std::getline(std::ifstream{"/proc/self/task/" + std::to_string(tid_) + "/stat"}, line);
+            const std::size_t name_end = line.rfind(')');
+            return name_end == line.npos ? 'X' : line.at(name_end + 2);
+        };
+        while (tid_ == 0 || state() == 'R') std::this_thread::yield();
+    }
+    std::error_code join() {
+        thread_.join();
+        return ended_;
+    }
+
+private:
+    std::atomic<pid_t> tid_{0};
+    std::error_code ended_;
+    std::thread thread_;  // last: it uses the others
+};
+
+/// While it lives no descriptor is to be had.
+class NoMoreDescriptors {
+public:
+    NoMoreDescriptors() {
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
+        const rlimit none{2, before_.rlim_max};  // as many as poll() names
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    }
+    NoMoreDescriptors(const NoMoreDescriptors&) = delete;
+    NoMoreDescriptors& operator=(const NoMoreDescriptors&) = delete;
+    ~NoMoreDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+    rlimit before_{};
+};
+
+bool times_out(PipeReader& reader) {
+    std::byte byte[1];
+    return is(error_of([&] { reader.read(byte, 1ms); }), std::errc::timed_out);
+}
+
+/// Destroyed after the thread_locals of main().
+struct AtExit {
+    Pipe pipe = Pipe::open();
+    ~AtExit() { ::_exit(times_out(pipe.reader) ? 0 : 1); }
+};
+
+const Child waiting_at_exit{"pipe: at exit", []() -> int {
+                                static AtExit last;
+                                return times_out(last.pipe.reader) ? 2 : 3;
+                            }};
 
 class SigpipePending {
 public:
@@ -236,4 +325,68 @@ TEST_CASE("plain threads read and write a pipe", "[os][pipe]") {
     got.resize(sent.size());
     REQUIRE(got == sent);
     REQUIRE(reader.read(got) == 0);
+}
+
+TEST_CASE("a plain thread's write to a pipe of others that blocks ends at its deadline",
+          "[os][pipe]") {
+    auto [reader, writer] = blocking_pipe(GENERATE(false, true));
+    const auto data = pattern(64 << 10);
+    while (!is_full(writer)) REQUIRE(writer.write(data, 10s) > 0);
+    // There is room now, but less than for all.
+    std::vector<std::byte> piece(4096);
+    REQUIRE(reader.read_exactly(piece) == piece.size());
+    REQUIRE(writer.write(data, 10s) == piece.size());
+    REQUIRE(
+        is(error_of([&writer = writer, &data] { writer.write(data, 1ms); }), std::errc::timed_out));
+    REQUIRE(reader.read_exactly(piece) == piece.size());
+    REQUIRE(is(error_of([&writer = writer, &data] { writer.write_all(std::span{data}, 1ms); }),
+               std::errc::timed_out));
+    REQUIRE(is_full(writer));
+}
+
+TEST_CASE("to close a pipe of others that blocks ends a plain thread's write", "[os][pipe]") {
+    auto [reader, writer] = blocking_pipe(GENERATE(false, true));
+    const auto data = pattern(1 << 20);
+    std::error_code error;
+    std::thread writing{
+        [&, &writer = writer] { error = error_of([&] { writer.write_all(std::span{data}); }); }};
+    while (!is_full(writer)) std::this_thread::yield();
+    writer.close();
+    writing.join();
+    REQUIRE(is(error, std::errc::bad_file_descriptor));
+}
+
+TEST_CASE("to close a pipe ends a plain thread's read, also one that once lacked descriptors",
+          "[os][pipe]") {
+    auto [reader, writer] = Pipe::open();
+    ReadingThread reading{reader, [&reader = reader] {
+                              const NoMoreDescriptors none;
+                              REQUIRE(times_out(reader));
+                          }};
+    reader.close();
+    REQUIRE(is(reading.join(), std::errc::bad_file_descriptor));
+}
+
+TEST_CASE("a static object's destructor waits for a pipe as others do", "[os][pipe]") {
+    const auto outcome = waiting_at_exit.run();
+    INFO(outcome.describe());
+    REQUIRE(outcome.exited_with(0));
+}
+
+TEST_CASE("a write to a terminal that nobody reads ends at its deadline", "[os][pipe]") {
+    const auto gives_up = [] {
+        const Fd master{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)};
+        REQUIRE(master >= 0);
+        REQUIRE(::grantpt(master) == 0);
+        REQUIRE(::unlockpt(master) == 0);
+        PipeWriter terminal{::open(::ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC)};
+        const std::string text(10'000, 'x');
+        const auto write = [&] { terminal.write_all(text, 1ms); };
+        std::error_code error;
+        while (!error) error = error_of(write);
+        REQUIRE(is(error, std::errc::timed_out));
+        REQUIRE((::fcntl(terminal.fd(), F_GETFL) & O_NONBLOCK) == 0);
+    };
+    gives_up();
+    on_workers(gives_up, weft::Io::epoll);
 }

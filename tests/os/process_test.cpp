@@ -498,6 +498,31 @@ TEST_CASE("a process that dies with its parent ends with the thread that started
     REQUIRE(process->wait() == ExitStatus::killed(SIGKILL));
 }
 
+TEST_CASE("a child made by fork that drops its copy of a handle leaves the process alone",
+          "[os][process]") {
+    on_workers_and_threads([] {
+        for (const ProcessGroup group : {ProcessGroup::inherited, ProcessGroup::own}) {
+            ProcessOptions options = piped();
+            options.group = group;
+            Process killed = Process::start({"cat"}, options);
+            Process moved = Process::start({"cat"}, options);
+            const auto in_child = [&] {
+                const auto error = error_of([&] { killed.kill_and_collect(); });
+                { const Process gone = std::move(moved); }
+                return is(error, std::errc::no_child_process) ? 0 : 1;
+            };
+            const pid_t child = ::fork();
+            // What sanitizers do about threads after a fork is their own affair.
+            if (child == 0) ::_exit(under_sanitizer ? 0 : in_child());
+            int status = -1;
+            REQUIRE(::waitpid(child, &status, 0) == child);
+            REQUIRE(status == 0);
+            REQUIRE(killed.communicate("lives").output == "lives");
+            REQUIRE(moved.communicate("on").output == "on");
+        }
+    });
+}
+
 // --- communicate ---
 
 TEST_CASE("a megabyte goes to a process and back at once", "[os][process]") {

@@ -60,6 +60,30 @@ TEST_CASE("a file is sent, whole, in part, in the cache or not", "[os][send_file
     });
 }
 
+TEST_CASE("a file opened past the page cache is sent to its end", "[os][send_file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        const auto data = pattern(200'000);
+        File::open(scratch.path(), fresh).write_all(std::span{data});
+        File file;
+        const auto error =
+            error_of([&] { file = File::open(scratch.path(), OpenMode::read | OpenMode::direct); });
+        if (error) SKIP("there is no way past the page cache");
+        const auto sends = [&](std::uint64_t offset, std::uint64_t length, std::size_t expected) {
+            auto [client, server] = connection();
+            auto reader = weft::spawn(
+                [&] { return receives(client, std::span{data}.subspan(offset, expected)); });
+            REQUIRE(send_file(server, file, offset, length) == expected);
+            server.close();
+            REQUIRE(reader.get());
+        };
+        sends(0, data.size(), data.size());
+        sends(0, 10'000, 10'000);
+        sends(8192, 1, 1);
+        sends(8192, 1'000'000, data.size() - 8192);
+    });
+}
+
 TEST_CASE("who sends a file to nobody, to one who does not read, or in vain, is told",
           "[os][send_file]") {
     on_workers_and_io([] {

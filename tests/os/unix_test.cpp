@@ -14,12 +14,14 @@
 #include <array>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 using namespace std::chrono_literals;
@@ -215,6 +217,34 @@ TEST_CASE("a listener leaves the path alone that another has taken over", "[os][
     REQUIRE(UnixStream::connect(place.address).is_open());
     successor.close();
     REQUIRE_FALSE(place.exists());
+}
+
+TEST_CASE("a child made by fork that drops its copy of a listener leaves the path alone",
+          "[os][unix]") {
+    const Place place;
+    const Place other;
+    UnixListener listener{place.address};
+    std::optional<UnixListener> dropped{other.address};
+    const auto in_child = [&] {
+        UnixListener moved{std::move(listener)};
+        moved.close();
+        dropped.reset();
+        const Place own;
+        { const UnixListener made{own.address}; }
+        return own.exists() ? 1 : 0;
+    };
+    const pid_t child = ::fork();
+    // What sanitizers do about threads after a fork is their own affair.
+    if (child == 0) ::_exit(under_sanitizer ? 0 : in_child());
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(status == 0);
+    REQUIRE(UnixStream::connect(place.address).is_open());
+    REQUIRE(UnixStream::connect(other.address).is_open());
+    listener.close();
+    dropped.reset();
+    REQUIRE_FALSE(place.exists());
+    REQUIRE_FALSE(other.exists());
 }
 
 TEST_CASE("the path follows its listener, and stays with a released one", "[os][unix]") {

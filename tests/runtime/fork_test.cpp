@@ -1,10 +1,12 @@
 // fork() in a fiber, for a child that soon execs or exits: the parent goes on
 // as if nothing had been.
 #include "support/catch.hpp"
+#include "support/errors.hpp"
 #include "support/process.hpp"
 #include "support/runtime.hpp"
 
 #include <weft/fiber.hpp>
+#include <weft/io/pipe.hpp>
 #include <weft/io/tcp.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/this_fiber.hpp>
@@ -12,6 +14,7 @@
 #include <atomic>
 #include <cstddef>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include <sys/wait.h>
@@ -127,4 +130,32 @@ TEST_CASE("a child that uses its memory and its parent's stacks leaves the paren
             CHECK(numbers == std::vector<int>(1000, 1));
         }
     });
+}
+
+// What the child's threads tell each other the parent's must not hear: else its read ends as
+// if its own descriptor were closed.
+TEST_CASE("a child that closes what it reads does not end its parent's reads", "[fork]") {
+    if (weft::test::under_tsan) SKIP("TSan lets no child of threads start one");
+    using weft::io::Pipe;
+    auto [reader, writer] = Pipe::open();
+    std::byte byte[1] = {};
+    const auto read_at_once = [&, &reader = reader] { reader.read(byte, 1ms); };
+    REQUIRE(weft::test::error_of(read_at_once) == std::errc::timed_out);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        ::alarm(weft::test::time_limit() / 3);  // its parent may hear what was for it
+        for (int round = 0; round < 100; ++round) {
+            auto [mine, kept_open] = Pipe::open();
+            std::thread closer{[&mine = mine] { mine.close(); }};
+            const auto error = weft::test::error_of([&, &mine = mine] { mine.read(byte); });
+            closer.join();
+            if (error != std::errc::bad_file_descriptor) ::_exit(1);
+        }
+        writer.write(byte);
+        ::_exit(0);
+    }
+    REQUIRE(pid > 0);
+    writer.close();
+    CHECK(reader.read(byte) == 1);
+    CHECK(status_of(pid) == 0);
 }

@@ -160,7 +160,8 @@ public:
     /// ends, and not through memory where the file systems can do without. No position
     /// moves. Returns how many.
     ///
-    /// Requires: ranges of the same file do not overlap.
+    /// Requires: ranges of the same file do not overlap. Of files opened with direct the offsets
+    /// are aligned; `length` only for one to copy to.
     /// Blocks: for the disks. Cancellation point, looked at after each 16 MiB, as is the
     /// deadline. When it throws, some were copied.
     std::uint64_t copy_range(std::uint64_t offset, std::uint64_t length, File& to,

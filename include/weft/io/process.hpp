@@ -200,6 +200,8 @@ struct Completed {
 /// that may not be killed, for it has become another user's, runs on, and is a zombie from its
 /// end to that of this process. release() lets it live. The destructor and a move must not race
 /// with other calls.
+/// fork(): the process stays the parent's. In a child made since then the destructor and a move
+/// only close descriptors, kill_and_collect() does not kill, and wait() throws no_child_process.
 class WEFT_API Process {
 public:
     /// Starts it.

@@ -10,7 +10,8 @@
 namespace weft::io {
 
 /// Sends `length` bytes of a file, from `offset` on; fewer if it ends. Its position stays.
-/// Takes up to 128 KiB of memory meanwhile.
+/// Takes up to 128 KiB of memory meanwhile. Of a file opened with OpenMode::direct `offset` must
+/// be aligned; `length` need not be.
 ///
 /// Blocks: until the kernel took them, and for the disk, but no worker. Cancellation point.
 /// Returns how many bytes. Does not wait for the peer to have them.

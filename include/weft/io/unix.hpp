@@ -123,14 +123,15 @@ public:
         return UnixStream{take(deadline, "accept a Unix connection")};
     }
 
-    /// Removes its path, if that is still the one it made, then closes as Socket.
+    /// Removes its path, if that is still the one it made, then closes as Socket. In a child of
+    /// fork() the path stays, here and in the destructor: it is the parent's.
     void close() noexcept {
         remove_path();
         ListenerSocket::close();
     }
     /// Gives the descriptor up, and with it the path, which stays.
     int release() noexcept {
-        owns_path_.store(false, std::memory_order_relaxed);
+        path_owner_.store(0, std::memory_order_relaxed);
         return ListenerSocket::release();
     }
 
@@ -150,7 +151,8 @@ private:
     std::uint64_t device_ = 0;  // which file the path was when it was made
     std::uint64_t inode_ = 0;
     // --- any thread ---
-    std::atomic<bool> owns_path_{false};  // whoever takes it removes the path
+    // The process that is to remove the path; 0: none. Whoever takes it does so.
+    std::atomic<std::int32_t> path_owner_{0};
 };
 
 }  // namespace weft::io
