@@ -29,16 +29,18 @@
 ///   poll() or select() of more than 8 numbers, or of a file. fclose(), close_range() and
 ///   closefrom() end nothing.
 /// - Signals interrupt nothing: no EINTR. The masks of ppoll(), pselect() and epoll_pwait()
-///   are not looked at. SIGPIPE comes as in libc, and respects pthread_sigmask(). (Under
-///   `weft-run --threads` it is otherwise: see README.md.)
+///   are not looked at. A fiber has a mask of its own, first that of the thread that made its
+///   runtime. What it raises itself, as SIGPIPE, it handles at once unless that has it; what the
+///   process is sent goes to threads that are none of weft's. (Under `weft-run --threads` it is
+///   otherwise: see README.md.)
 /// - pthread_exit() and thrd_exit(), with threads patched, end the fiber as a cancellation would:
 ///   it unwinds, and get() throws Cancelled. The result has no place.
 /// - Signal handlers run with SA_ONSTACK, which sigaction() does not tell, from the first
 ///   patch on; the calls that a handler makes are libc's.
-/// - A child of fork() is no fiber and begins with the signals that the program began
-///   with; so do those of posix_spawn(), and what a fiber becomes by exec*(). It may run a runtime
-///   of its own; its parent's fibers are not there. vfork() is fork(). Calls of clone() are not
-///   seen.
+/// - A child of fork() is no fiber and begins with the fiber's mask of signals; so do those of
+///   posix_spawn(), threads that a fiber makes, and what it becomes by exec*(). It may run a
+///   runtime of its own; its parent's fibers are not there. vfork() is fork(). Calls of clone() are
+///   not seen.
 /// - On epoll, connect() sets O_NONBLOCK for the moment of the call; nothing else does. And
 ///   shutdown() of a Unix socket ends what waits to write there only when its peer reads.
 /// - Children waited for with __WNOTHREAD are those of another thread. A child of fork() whose

@@ -13,7 +13,11 @@ using namespace weft::hooks::detail;
 
 int hook_thrd_create(thrd_t* thread, int (*body)(void*), void* argument) {
     weft::Runtime* const runtime = runtime_of_new_threads();
-    if (runtime == nullptr) return WEFT_ORIGINAL(thrd_create)(thread, body, argument);
+    if (runtime == nullptr) {
+        if (Worker::current() == nullptr) return WEFT_ORIGINAL(thrd_create)(thread, body, argument);
+        const MaskOfProgram mask{mask_of_caller()};  // a fiber: not to inherit its worker's
+        return WEFT_ORIGINAL(thrd_create)(thread, body, argument);
+    }
     ThreadWishes wishes;
     wishes.c11_body = body;
     wishes.argument = argument;

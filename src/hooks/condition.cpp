@@ -10,6 +10,7 @@
 #include "hooks/c11.hpp"
 #include "hooks/mutex.hpp"
 #include "hooks/thread_call.hpp"
+#include "hooks/thread_exit.hpp"
 #include "hooks/waiting_thread.hpp"
 
 #include <atomic>
@@ -80,12 +81,21 @@ int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
         is_unlocked = true;
     };
     const Parked parked = park_on(
-        {&condition, "pthread_cond_wait"}, until.deadline(), [] { return false; }, unlock_it);
+        {.address = &condition, .reason = "pthread_cond_wait", .cancellable = of_threads()},
+        until.deadline(), [] { return false; }, unlock_it);
     // The moment had passed before: others get their turn all the same.
     if (!is_unlocked) unlock_it();
     const int error = lock(fiber, mutex, {});
     if (error != 0) return error;
+    if (parked == Parked::cancelled) return ECANCELED;
     return has_timed_out(parked, until) ? ETIMEDOUT : 0;
+}
+
+/// The hook: cancellation point of pthreads, with the mutex locked.
+int wait_in_fiber(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
+                  const Until& when) {
+    leave_if_cancelled();
+    return leave_if_ended(wait(fiber, condition, mutex, when));
 }
 
 /// The same on a plain thread. libc would unlock the mutex where no hook sees it, and leave a
@@ -136,7 +146,7 @@ int hook_pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) {
         if (threads_wait_here(*condition, *mutex)) return wait_as_thread(*condition, *mutex, {});
         return WEFT_ORIGINAL(pthread_cond_wait)(condition, mutex);
     }
-    return wait(*fiber, *condition, *mutex, {});
+    return wait_in_fiber(*fiber, *condition, *mutex, {});
 }
 
 int hook_pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex,
@@ -149,7 +159,7 @@ int hook_pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mute
         }
         return WEFT_ORIGINAL(pthread_cond_timedwait)(condition, mutex, until);
     }
-    return wait(*fiber, *condition, *mutex, {clock_of(*condition), until});
+    return wait_in_fiber(*fiber, *condition, *mutex, {clock_of(*condition), until});
 }
 
 int hook_pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
@@ -163,7 +173,7 @@ int hook_pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mute
         }
         return WEFT_ORIGINAL(pthread_cond_clockwait)(condition, mutex, clock, until);
     }
-    return wait(*fiber, *condition, *mutex, {clock, until});
+    return wait_in_fiber(*fiber, *condition, *mutex, {clock, until});
 }
 
 int hook_pthread_cond_signal(pthread_cond_t* condition) {
@@ -188,7 +198,7 @@ int hook_cnd_wait(cnd_t* condition, mtx_t* mutex) {
         }
         return WEFT_ORIGINAL(cnd_wait)(condition, mutex);
     }
-    return thrd_result(wait(*fiber, pthreads(*condition), pthreads(*mutex), {}));
+    return thrd_result(wait_in_fiber(*fiber, pthreads(*condition), pthreads(*mutex), {}));
 }
 
 int hook_cnd_timedwait(cnd_t* condition, mtx_t* mutex, const timespec* until) {
@@ -201,7 +211,7 @@ int hook_cnd_timedwait(cnd_t* condition, mtx_t* mutex, const timespec* until) {
         return WEFT_ORIGINAL(cnd_timedwait)(condition, mutex, until);
     }
     return thrd_result(
-        wait(*fiber, pthreads(*condition), pthreads(*mutex), {CLOCK_REALTIME, until}));
+        wait_in_fiber(*fiber, pthreads(*condition), pthreads(*mutex), {CLOCK_REALTIME, until}));
 }
 
 int hook_cnd_signal(cnd_t* condition) {

@@ -8,6 +8,7 @@
 
 #include "hooks/caller.hpp"
 #include "hooks/signals.hpp"
+#include "hooks/thread_exit.hpp"
 #include "io/foreign.hpp"
 #include "io/system_call.hpp"
 
@@ -37,18 +38,21 @@ long call(long number, Args... args) noexcept {
 }
 
 /// What libc's function returns where `body()` says >= 0 or -errno. Only that changes errno:
-/// neither attempts that failed nor the other fibers of the worker do.
+/// neither attempts that failed nor the other fibers of the worker do. Cancellation point of
+/// pthreads.
 template <class Result = long, class Body>
-Result answer(Body&& body) noexcept {
+Result answer(Body&& body) {
+    leave_if_cancelled();
     const int before = errno;
     const long result = body();
+    if (result == -ECANCELED) leave_if_cancelled();
     errno = result >= 0 ? before : static_cast<int>(-result);
     return static_cast<Result>(result >= 0 ? result : -1);
 }
 
 /// The same for what raises SIGPIPE when nobody reads, unless `flags` has MSG_NOSIGNAL.
 template <class Result = long, class Body>
-Result answer_writing(int flags, Body&& body) noexcept {
+Result answer_writing(int flags, Body&& body) {
     return answer<Result>([&] {
         const long result = body();
         if (result == -EPIPE && (flags & MSG_NOSIGNAL) == 0) deliver_pipe_signal();

@@ -317,12 +317,13 @@ int ask_name_server(Query::Kind kind, std::string_view text, int of_class, int t
 template <class Body>
 int with_errors(Body&& body) noexcept {
     LookUp errors;
-    const long result = on_thread([&] {
+    const auto ask = [&] {
         take_errors_along(errors);
         errors.result = body();
         note_errors(errors);
         return 0;
-    });
+    };
+    const long result = on_thread(ask, look_up_threads());
     errno = result < 0 ? static_cast<int>(-result) : errors.system_error;
     h_errno = result < 0 ? NETDB_INTERNAL : errors.host_error;
     return result < 0 ? -1 : errors.result;
@@ -477,9 +478,10 @@ WEFT_DEFINE_STATEFUL_SEND(res_nsend)
 int hook_gai_suspend(const gaicb* const* list, int count, const timespec* timeout) {
     if (WEFT_TAKEN(gai_suspend) == nullptr) return WEFT_ORIGINAL(gai_suspend)(list, count, timeout);
     int result = EAI_SYSTEM;
-    (void)on_thread([&]() -> long {
+    const auto wait = [&] {
         result = WEFT_ORIGINAL(gai_suspend)(list, count, timeout);
         return 0;
-    });
+    };
+    (void)on_thread(wait, look_up_threads());
     return result;
 }

@@ -11,6 +11,7 @@
 #include "io/system_call.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/deadlock.hpp>
 #include <weft/local.hpp>
 #include <weft/this_fiber.hpp>
 
@@ -30,11 +31,11 @@
 
 namespace weft::hooks::detail {
 
+constinit std::atomic<Runtime*> program{nullptr};
+
 namespace {
 
 constinit std::atomic<bool> wanted{false};
-// The runtime of main() and its threads; never destroyed.
-constinit std::atomic<Runtime*> program{nullptr};
 
 struct Program {
     int (*main)(int, char**, char**) = nullptr;
@@ -51,11 +52,6 @@ FiberLocal<FiberThread*>& own_thread() {
     static auto& own = *new FiberLocal<FiberThread*>;
     return own;
 }
-
-/// Of pthread_exit(): what leaves the body of a fiber that is a thread.
-struct ThreadExit {
-    void* result;
-};
 
 void drop(FiberThread& thread) noexcept {
     if (thread.references.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
@@ -78,15 +74,30 @@ void give_join_up(FiberThread& thread) noexcept {
                            std::memory_order_acq_rel);
 }
 
-/// Whatever else leaves it ends the process, as it would have from a thread.
-void* call_body(FiberThread& thread) noexcept {
+/// 0 or an error. Of those who wait only who may be left does so before that.
+int await_end(FiberThread& thread, Deadline deadline) noexcept {
+    std::optional<this_fiber::Shield> shield;
+    if (this_fiber_thread() == nullptr) shield.emplace();
     try {
-        if (thread.c11_body == nullptr) return thread.body(thread.argument);
-        const std::intptr_t result = thread.c11_body(thread.argument);
-        return reinterpret_cast<void*>(result);
-    } catch (const ThreadExit& exit) {
-        return exit.result;
+        return thread.fiber.join(deadline) ? 0 : ETIMEDOUT;
     } catch (const Cancelled&) {
+        return ECANCELED;
+    } catch (const Deadlock&) {
+        return EDEADLK;
+    }
+}
+
+void* call_body(FiberThread& thread) {
+    if (thread.c11_body == nullptr) return thread.body(thread.argument);
+    const std::intptr_t result = thread.c11_body(thread.argument);
+    return reinterpret_cast<void*>(result);
+}
+
+/// Whatever else leaves it ends the process, as it would have from a thread.
+void* run_body(FiberThread& thread) noexcept {
+    try {
+        return call_until_left(thread, &call_body);
+    } catch (const Cancelled&) {  // of what uses weft itself
         return PTHREAD_CANCELED;
     }
 }
@@ -113,11 +124,12 @@ void begin_to_be_cancelled(FiberThread& own) noexcept {
 void run_thread(FiberThread* thread) noexcept {
     own_thread().get() = thread;
     begin_to_be_cancelled(*thread);
-    thread->result.store(call_body(*thread), std::memory_order_release);
+    thread->result.store(run_body(*thread), std::memory_order_release);
     // The only thread of a child of fork(): nobody waits, and the process ends with it.
     if (Worker::current() == nullptr) std::exit(EXIT_SUCCESS);
     end_key_values();
     leave_program(*thread);
+    end_leaving(*thread);
     own_thread().get() = nullptr;  // other locals may be destroyed after it
     drop(*thread);
 }
@@ -164,7 +176,7 @@ void warn_of_thread_locals() noexcept {
 void run_main(FiberThread& main) noexcept {
     own_thread().get() = &main;
     begin_to_be_cancelled(main);
-    main.result.store(call_body(main), std::memory_order_release);
+    main.result.store(run_body(main), std::memory_order_release);
     if (!the_program.left_by_exit) return tell_end();
     end_key_values();
     leave_program(main);  // the others go on
@@ -258,7 +270,7 @@ FiberThread* this_fiber_thread() noexcept {
 bool leave_fiber(void* result) {
     FiberCore* const fiber = running_fiber();
     if (fiber == nullptr || !runs_on_its_stack(*fiber)) return false;
-    if (this_fiber_thread() != nullptr) throw ThreadExit{result};
+    if (FiberThread* const own = this_fiber_thread(); own != nullptr) leave_thread(*own, result);
     if ((patched.load(std::memory_order_relaxed) & c_threads) == 0) return false;
     throw Cancelled{};
 }
@@ -284,8 +296,8 @@ ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept {
 
 sigset_t mask_of_caller() noexcept {
     FiberThread* const own = this_fiber_thread();
-    if (own == nullptr) return mask_of_program();
     const FiberCore* const fiber = running_fiber();
+    if (own == nullptr) return fiber == nullptr ? mask_of_program() : mask_of_fiber(*fiber);
     const bool in_handler = fiber == nullptr || !runs_on_its_stack(*fiber);
     return set_of(in_handler ? mask_in_handler(own->signals) : own->signals.mask);
 }
@@ -296,17 +308,16 @@ FiberThread* fiber_thread_of(pthread_t thread) noexcept {
     return found->mark == FiberThread::is_one ? found : nullptr;
 }
 
-int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) noexcept {
+int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) {
+    leave_if_cancelled();
     const bool is_detached =
         (thread.state.load(std::memory_order_acquire) & FiberThread::is_detached) != 0;
     if (!is_detached && this_fiber_thread() == &thread) return EDEADLK;
     if (mark(thread, FiberThread::is_joined) != 0) return EINVAL;
-    {
-        const this_fiber::Shield shield;  // pthread_join() does not fail
-        if (!thread.fiber.join(deadline)) {
-            give_join_up(thread);
-            return ETIMEDOUT;
-        }
+    const int error = await_end(thread, deadline);
+    if (error != 0) {
+        give_join_up(thread);
+        return leave_if_ended(error);
     }
     if (result != nullptr) *result = thread.result.load(std::memory_order_acquire);
     drop(thread);
@@ -339,7 +350,7 @@ int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, voi
     if (weft::detail::starts_own_thread() || Worker::current() == nullptr) {
         return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
     }
-    const MaskOfProgram mask;  // by a fiber: it is not to inherit a worker's
+    const MaskOfProgram mask{mask_of_caller()};  // a fiber: not to inherit its worker's
     return WEFT_ORIGINAL(pthread_create)(thread, attributes, body, argument);
 }
 

@@ -13,6 +13,7 @@
 // thread_signals.hpp.
 #pragma once
 
+#include "hooks/thread_exit.hpp"
 #include "hooks/thread_signals.hpp"
 
 #include <weft/fiber.hpp>
@@ -43,6 +44,7 @@ struct FiberThread {
     Fiber<void> fiber;  // fixed before it runs, so that it is there for a detached one, too
     std::atomic<std::uint8_t> state{0};
     char name[16] = {};
+    ThreadFrames frames;
     ThreadSignals signals;
     // Of the thread itself and of its handle: the last one deletes it. main()'s stays.
     std::atomic<unsigned> references{2};
@@ -84,8 +86,8 @@ ThreadSignals* signals_of_thread(const FiberCore* fiber) noexcept;
 sigset_t mask_of_caller() noexcept;
 
 /// Joins it until `deadline`: 0, ETIMEDOUT, EDEADLK for the caller itself, or EINVAL if it is
-/// detached or another joins it.
-int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) noexcept;
+/// detached or another joins it. Cancellation point of pthreads.
+int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline);
 
 /// From the start of the library: threads become fibers once main() is about to run.
 void make_threads_fibers() noexcept;

@@ -4,6 +4,7 @@
 // Each is tried as it is but for waiting; what then would wait is made by a thread.
 #include "hooks/descriptor.hpp"
 #include "hooks/thread_call.hpp"
+#include "io/timespec.hpp"
 
 #include <sys/syscall.h>
 
@@ -21,6 +22,11 @@ long wait_on_thread(int not_now, Attempt&& attempt) noexcept {
     const long result = attempt(true);
     if (result != -not_now) return result;
     return on_own_thread([&] { return attempt(false); });
+}
+
+/// Whether the kernel refuses that time, even of a call that would not wait.
+bool is_refused(const timespec* time) noexcept {
+    return time != nullptr && (!is_readable(time, sizeof *time) || !weft::detail::is_valid(*time));
 }
 
 /// A call of libc's that sets errno, as one that says -errno.
@@ -44,7 +50,7 @@ int hook_mq_timedsend(mqd_t queue, const char* data, size_t size, unsigned prior
         return WEFT_ORIGINAL(mq_timedsend)(queue, data, size, priority, until);
     }
     return answer<int>([=] {
-        if (returns_at_once(queue)) {
+        if (returns_at_once(queue) || is_refused(until)) {
             return call(SYS_mq_timedsend, queue, data, size, priority, until);
         }
         return wait_on_thread(ETIMEDOUT, [=](bool at_once) {
@@ -71,7 +77,7 @@ ssize_t hook_mq_timedreceive(mqd_t queue, char* data, size_t size, unsigned* pri
         return WEFT_ORIGINAL(mq_timedreceive)(queue, data, size, priority, until);
     }
     return answer([=] {
-        if (returns_at_once(queue)) {
+        if (returns_at_once(queue) || is_refused(until)) {
             return call(SYS_mq_timedreceive, queue, data, size, priority, until);
         }
         return wait_on_thread(ETIMEDOUT, [=](bool at_once) {
@@ -124,6 +130,7 @@ int hook_semtimedop(int set, sembuf* operations, size_t count, const timespec* t
         return WEFT_ORIGINAL(semtimedop)(set, operations, count, timeout);
     }
     return answer<int>([=] {
+        if (is_refused(timeout)) return call(SYS_semtimedop, set, operations, count, timeout);
         return wait_on_thread(EAGAIN, [=](bool at_once) {
             return call(SYS_semtimedop, set, operations, count, at_once ? &long_ago : timeout);
         });

@@ -10,7 +10,6 @@
 
 namespace weft::hooks::detail {
 
-using weft::detail::Cancellable;
 using weft::detail::Held;
 using weft::detail::Purpose;
 using weft::detail::Waiter;
@@ -41,11 +40,11 @@ Parked park_erased(Sleeper& sleeper, Deadline deadline, bool (*look)(const void*
     self.slot = &sleeper;
     self.goes_first = sleeper.again;
     const Wake why =
-        weft::detail::park_erased(held, bucket.queue, self, deadline, Cancellable::no,
+        weft::detail::park_erased(held, bucket.queue, self, deadline, sleeper.cancellable,
                                   Purpose{sleeper.reason, sleeper.address}, queued, queued_context);
     if (why == Wake::notified) return Parked::woken;  // the waker has counted it out
     bucket.waiting.fetch_sub(1, std::memory_order_relaxed);
-    return Parked::timed_out;
+    return why == Wake::cancelled ? Parked::cancelled : Parked::timed_out;
 }
 
 std::size_t claim_parked(Bucket& bucket, const void* address, std::size_t most, Bits bits,

@@ -15,8 +15,9 @@
 //     can be claimed, and what guards a look guards what wakers do, too.
 //  4. Nobody touches the word after it was woken before it is told to: it may be gone.
 //
-// Parked fibers are never interrupted: a lock that was not taken, or a condition that did
-// not come, has no answer that callers expect. They keep to their worker meanwhile.
+// Parked fibers are not interrupted: a lock that was not taken, or a condition that did not come,
+// has no answer that callers expect. (But who is a thread, and asked to end, leaves a condition or
+// a semaphore, since it gives no answer then.) They keep to their worker meanwhile.
 #pragma once
 
 #include "base/sync.hpp"
@@ -84,7 +85,7 @@ inline std::size_t wake(const void* address, std::size_t most, Bits bits = any_b
 }
 
 /// How a stay ended; `vain` when it was not begun.
-enum class Parked : std::uint8_t { vain, woken, timed_out };
+enum class Parked : std::uint8_t { vain, woken, timed_out, cancelled };
 
 /// One that waits.
 struct Sleeper {
@@ -93,6 +94,7 @@ struct Sleeper {
     Bits bits = any_bits;
     /// It has waited already, and been woken for nothing: it comes before others.
     bool again = false;
+    weft::detail::Cancellable cancellable = weft::detail::Cancellable::no;
 };
 
 Parked park_erased(Sleeper& sleeper, Deadline deadline, bool (*look)(const void*),

@@ -56,7 +56,7 @@ long wait_for_child(int options, Attempt&& attempt, Wait&& wait_for_one) noexcep
     return on_own_thread([&] { return attempt(0); });
 }
 
-pid_t wait_four(pid_t pid, int* status, int options, rusage* usage) noexcept {
+pid_t wait_four(pid_t pid, int* status, int options, rusage* usage) {
     const auto attempt = [=](int how) {
         return call(SYS_wait4, static_cast<long>(pid), status, options | how, usage);
     };
@@ -371,13 +371,14 @@ WEFT_DEFINE_SIGSUSPEND(__sigpause, (int signal_or_mask, int is_one), (signal_or_
 int hook_sigwait(const sigset_t* set, int* signal) {
     FiberCore* const fiber = WEFT_TAKEN(sigwait);
     if (fiber == nullptr) return WEFT_ORIGINAL(sigwait)(set, signal);
+    leave_if_cancelled();
     const int before = errno;
     long result = 0;
     do {
         result = wait_for_signal(signals_of_thread(fiber), set, nullptr, weft::Deadline::never());
     } while (result == -EINTR);  // which it does not say
     errno = before;
-    if (result < 0) return static_cast<int>(-result);
+    if (result < 0) return leave_if_ended(static_cast<int>(-result));
     *signal = static_cast<int>(result);
     return 0;
 }

@@ -19,11 +19,14 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
+#include <utility>
 
 namespace weft::hooks::detail {
 
@@ -53,7 +56,9 @@ Deadline deadline_of(const timespec* timeout) noexcept {
 /// An epoll descriptor with what poll() waits for.
 class Gathered {
 public:
-    Gathered() noexcept : fd_{static_cast<int>(call(SYS_epoll_create1, EPOLL_CLOEXEC))} {}
+    enum class Tells : std::uint32_t { state = 0, changes = EPOLLET };
+    explicit Gathered(Tells tells = Tells::state) noexcept
+        : fd_{static_cast<int>(call(SYS_epoll_create1, EPOLL_CLOEXEC))}, tells_{tells} {}
     Gathered(const Gathered&) = delete;
     Gathered& operator=(const Gathered&) = delete;
     ~Gathered() {
@@ -62,38 +67,60 @@ public:
 
     int fd() const noexcept { return fd_; }
 
-    /// 0, or -errno. One that is there already is waited for with the events of both.
+    /// 0, or -errno: of the first that there is an error of.
+    long add(std::span<const pollfd> all) noexcept {
+        for (const pollfd& each : all) {
+            const long result = each.fd < 0 ? 0 : add(all, each);
+            // A file: it is never more ready than it was when the kernel was asked.
+            if (result < 0 && result != -EPERM) return result;
+        }
+        return 0;
+    }
+
+    /// Of changes, the ones until now have been told.
+    void forget_told() noexcept {
+        std::array<epoll_event, 32> told;
+        const long room = told.size();
+        while (call(SYS_epoll_pwait, fd_, told.data(), room, 0L, nullptr, 0L) == room) {
+        }
+    }
+
+private:
+    /// One that is there already is waited for with the events of both. Of changes each is there
+    /// once; to set its events anew would tell its state again.
     long add(std::span<const pollfd> all, const pollfd& one) noexcept {
         epoll_event event{};
-        event.events = static_cast<unsigned short>(one.events);
+        event.events = static_cast<unsigned short>(one.events) | static_cast<std::uint32_t>(tells_);
         const long result = call(SYS_epoll_ctl, fd_, EPOLL_CTL_ADD, one.fd, &event);
         if (result != -EEXIST) return result;
+        if (tells_ == Tells::changes) return 0;
         for (const pollfd& each : all) {
             if (each.fd == one.fd) event.events |= static_cast<unsigned short>(each.events);
         }
         return call(SYS_epoll_ctl, fd_, EPOLL_CTL_MOD, one.fd, &event);
     }
 
-private:
     const int fd_;
+    const Tells tells_;
 };
 
-long wait_for_many(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+/// Waits by `gathered`, of which all of `fds` become a part that are none yet: >= 0, or -errno.
+long wait_by(Gathered& gathered, std::span<const pollfd> fds, Deadline deadline,
+             const char* reason) noexcept {
     weft::detail::ForeignUses uses{fds};
     if (uses.error() != 0) return uses.error();
-    Gathered gathered;
     if (gathered.fd() < 0) return gathered.fd();
-    for (const pollfd& each : fds) {
-        if (each.fd < 0) continue;
-        const long result = gathered.add(fds, each);
-        // Closed since the kernel was asked: it has an answer by now.
-        if (result == -EBADF) return 1;
-        // A file: it is never more ready than it was when the kernel was asked.
-        if (result == -EPERM) continue;
-        if (result < 0) return result;
-    }
+    const long result = gathered.add(fds);
+    // Closed since the kernel was asked: it has an answer by now.
+    if (result == -EBADF) return 1;
+    if (result < 0) return result;
     const Request request{.code = Request::Code::poll, .fd = gathered.fd(), .flags = POLLIN};
     return perform_foreign(uses, request, deadline, reason, Interruption::never_restarted);
+}
+
+long wait_for_many(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {
+    Gathered gathered;
+    return wait_by(gathered, fds, deadline, reason);
 }
 
 /// Waits until one of `fds` may be ready: >= 0, or -errno. At most most_polled of them.
@@ -115,16 +142,23 @@ long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* re
     return wait_for_few({few.begin(), end}, deadline, reason);
 }
 
-/// The same, and until a handler has run that `watch` knows of: -EINTR.
-long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* reason,
-                  const SignalWatch& watch) noexcept {
+/// `wait(fds)`, which is over as well when a handler has run that `watch` knows of: -EINTR.
+template <class Wait>
+long until_handled(std::span<const pollfd> fds, const SignalWatch& watch, Wait&& wait) noexcept {
     if (watch.error() < 0) return watch.error();
-    if (watch.fd() < 0) return wait_for_any(fds, deadline, reason);
+    if (watch.fd() < 0) return wait(fds);
     if (watch.handled()) return -EINTR;
     const std::unique_ptr<pollfd[]> all{new (std::nothrow) pollfd[fds.size() + 1]};
     if (all == nullptr) return -ENOMEM;
     *std::copy(fds.begin(), fds.end(), all.get()) = {watch.fd(), POLLIN, 0};
-    return wait_for_any({all.get(), fds.size() + 1}, deadline, reason);
+    return wait(std::span<const pollfd>{all.get(), fds.size() + 1});
+}
+
+long wait_for_any(std::span<const pollfd> fds, Deadline deadline, const char* reason,
+                  const SignalWatch& watch) noexcept {
+    return until_handled(fds, watch, [=](std::span<const pollfd> all) {
+        return wait_for_any(all, deadline, reason);
+    });
 }
 
 /// Asks, `ask(at_end)`, and waits, `wait()`, by turns until there is an answer other than 0, or
@@ -230,6 +264,27 @@ private:
     std::size_t polled_count_ = 0;
 };
 
+/// Waits of one select(). What hangs up, or has an error, ends a poll also where select() has
+/// nothing to say of it: so once one was in vain only changes do. (Rejected: to leave it out. It
+/// may have urgent data yet.)
+class SelectWait {
+public:
+    long operator()(std::span<const pollfd> fds, Deadline deadline) noexcept {
+        if (!std::exchange(waited_, true)) return wait_for_any(fds, deadline, reason);
+        if (!changes_) changes_.emplace(Gathered::Tells::changes);
+        // No more descriptors for this process: then it may be in vain again.
+        if (changes_->fd() < 0) return wait_for_any(fds, deadline, reason);
+        const long result = wait_by(*changes_, fds, deadline, reason);
+        changes_->forget_told();
+        return result;
+    }
+
+private:
+    static constexpr const char* reason = "select";
+    bool waited_ = false;
+    std::optional<Gathered> changes_;
+};
+
 /// The kernel looks at no more of a set than its table of descriptors has room for.
 int looked_at(int count) noexcept {
     if (count <= FD_SETSIZE) return count;
@@ -247,9 +302,14 @@ long select_all(int count, fd_set* readable, fd_set* writable, fd_set* exception
     Sets sets{looked_at(count), readable, writable, exceptional};
     if (deadline.passed()) return sets.ask(true);
     if (const long error = sets.prepare(); error != 0) return error;
+    SelectWait select_wait;
     return ask_and_wait(
         deadline, [&](bool at_end) { return sets.ask(at_end); },
-        [&] { return wait_for_any(sets.polled(), deadline, "select", watch); });
+        [&] {
+            return until_handled(sets.polled(), watch, [&](std::span<const pollfd> fds) {
+                return select_wait(fds, deadline);
+            });
+        });
 }
 
 /// The same with a time limit, of which Linux tells how much was left.

@@ -1,11 +1,13 @@
 // POSIX semaphores in fibers. Layer: hooks. Uses: park, task.
 //
 // The count is libc's; a fiber tries, and parks where it is zero. One that processes share
-// is waited for by a thread, for who posts may be anybody. Waiting is never interrupted:
-// many, the C++ library among them, take any failure but EINTR for the end of the world.
+// is waited for by a thread, for who posts may be anybody. Waiting is not interrupted: many, the
+// C++ library among them, take any failure but EINTR for the end of the world. (A thread that is
+// asked to end leaves.)
 #include "hooks/moment.hpp"
 #include "hooks/parking.hpp"
 #include "hooks/thread_call.hpp"
+#include "hooks/thread_exit.hpp"
 
 #include <cerrno>
 
@@ -28,22 +30,24 @@ int wait(sem_t& semaphore, const Until& when) noexcept {
     int error = try_once(semaphore);
     if (error != EAGAIN) return error;
     Moment until{when};
-    Sleeper sleeper{&semaphore, "sem_wait"};
+    Sleeper sleeper{.address = &semaphore, .reason = "sem_wait", .cancellable = of_threads()};
     while (error == EAGAIN) {
         const Parked parked = park_on(sleeper, until.deadline(), [&] {
             error = try_once(semaphore);
             return error != EAGAIN;
         });
         if (parked == Parked::timed_out && until.came()) return ETIMEDOUT;
+        if (parked == Parked::cancelled) return ECANCELED;
         if (parked == Parked::woken) error = try_once(semaphore);
         sleeper.again = true;
     }
     return error;
 }
 
-/// `by_libc` is the same call there.
+/// `by_libc` is the same call there. Cancellation point of pthreads.
 template <class Call>
-int wait_for(sem_t& semaphore, const Until& when, Call&& by_libc) noexcept {
+int wait_for(sem_t& semaphore, const Until& when, Call&& by_libc) {
+    leave_if_cancelled();
     const int before = errno;
     const bool is_valid = Moment{when}.is_valid();
     if (is_shared(semaphore) && is_valid) {
@@ -51,7 +55,7 @@ int wait_for(sem_t& semaphore, const Until& when, Call&& by_libc) noexcept {
         if (result != -EAGAIN) return result == 0 ? 0 : (errno = static_cast<int>(-result), -1);
         return by_libc();  // there are too many threads
     }
-    const int error = is_valid ? wait(semaphore, when) : EINVAL;
+    const int error = is_valid ? leave_if_ended(wait(semaphore, when)) : EINVAL;
     errno = error == 0 ? before : error;
     return error == 0 ? 0 : -1;
 }

@@ -2,7 +2,8 @@
 // fibers (weft-run --threads). Layer: hooks. Uses: io.
 //
 // What a thread sends to its process while it has the signal open it handles itself, on the
-// spot, as a process of one thread would.
+// spot, as a process of one thread would. What another fiber sends to its thread, its worker, which
+// blocks it, happens on the spot as well.
 #include "hooks/caller.hpp"
 #include "hooks/fiber_thread.hpp"
 #include "hooks/signals.hpp"
@@ -24,6 +25,12 @@ ThreadSignals* signals_in_handler(const void* caller) noexcept {
     return fiber != nullptr && runs_on_its_stack(*fiber) ? nullptr : &own->signals;
 }
 
+bool are_patched() noexcept { return (patched.load(std::memory_order_relaxed) & c_process) != 0; }
+
+bool is_taken(const FiberCore* fiber, int signal) noexcept {
+    return fiber != nullptr && is_signal(signal) && are_patched();
+}
+
 bool has_open(const ThreadSignals& own, int signal) noexcept {
     return is_signal(signal) && (own.mask & bit_of(signal)) == 0;
 }
@@ -32,11 +39,20 @@ bool has_open(const ThreadSignals& own, int signal) noexcept {
 Signals signals_of(int mask) noexcept { return static_cast<unsigned>(mask); }
 int bsd_mask(Signals signals) noexcept { return static_cast<int>(static_cast<unsigned>(signals)); }
 
-/// Sets it, and returns what it was before.
-int exchange_mask(ThreadSignals& own, Signals mask) noexcept {
-    const Signals before = own.mask;
-    set_mask(own, mask);
-    return bsd_mask(before);
+/// Changes the mask of the calling fiber. False: the caller is none, or its signals are libc's.
+bool change_here(const FiberCore* fiber, int how, Signals named, int* before = nullptr) noexcept {
+    if (fiber == nullptr) return false;
+    const sigset_t set = set_of(named);
+    sigset_t was{};
+    if (ThreadSignals* const own = signals_of_thread(fiber); own != nullptr) {
+        (void)change_mask(*own, how, &set, &was);
+    } else if (are_patched()) {
+        (void)change_mask_of(*fiber, how, &set, &was);
+    } else {
+        return false;
+    }
+    if (before != nullptr) *before = bsd_mask(detail::signals_of(was));
+    return true;
 }
 
 }  // namespace
@@ -52,13 +68,22 @@ int hook_raise(int signal) {
         return by_errno(send_to_self(*own, signal));
     }
     ThreadSignals* const own = signals_in_handler(__builtin_return_address(0));
-    return own == nullptr ? WEFT_ORIGINAL(raise)(signal) : by_errno(send_in_handler(*own, signal));
+    if (own != nullptr) return by_errno(send_in_handler(*own, signal));
+    const int result = WEFT_ORIGINAL(raise)(signal);
+    if (result == 0 && is_taken(WEFT_FOREIGN_FIBER(), signal)) deliver_own_signal(signal);
+    return result;
 }
 WEFT_OTHER_NAME(int, gsignal, (int signal), raise);
 
 int hook_pthread_kill(pthread_t thread, int signal) {
     FiberThread* const named = fiber_thread_of(thread);
-    if (named == nullptr) return WEFT_ORIGINAL(pthread_kill)(thread, signal);
+    if (named == nullptr) {
+        const int error = WEFT_ORIGINAL(pthread_kill)(thread, signal);
+        const bool own = error == 0 && is_taken(WEFT_FOREIGN_FIBER(), signal) &&
+                         ::pthread_equal(thread, ::pthread_self()) != 0;
+        if (own) deliver_own_signal(signal);
+        return error;
+    }
     ThreadSignals& its = named->signals;
     if (signals_of_thread(WEFT_FOREIGN_FIBER()) == &its) return send_to_self(its, signal);
     const bool in_its_handler = signals_in_handler(__builtin_return_address(0)) == &its;
@@ -93,32 +118,32 @@ int hook_sigpending(sigset_t* set) {
 }
 
 int hook_sigblock(int mask) {
-    ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());
-    if (own == nullptr) return WEFT_ORIGINAL(sigblock)(mask);
-    return exchange_mask(*own, own->mask | signals_of(mask));
+    int before = 0;
+    const FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    return change_here(fiber, SIG_BLOCK, signals_of(mask), &before) ? before
+                                                                    : WEFT_ORIGINAL(sigblock)(mask);
 }
 
 int hook_sigsetmask(int mask) {
-    ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());
-    if (own == nullptr) return WEFT_ORIGINAL(sigsetmask)(mask);
-    return exchange_mask(*own, signals_of(mask));
+    int before = 0;
+    const FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    return change_here(fiber, SIG_SETMASK, signals_of(mask), &before)
+               ? before
+               : WEFT_ORIGINAL(sigsetmask)(mask);
 }
 
 int hook_siggetmask() {
-    const ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());
-    return own == nullptr ? WEFT_ORIGINAL(siggetmask)() : bsd_mask(own->mask);
+    int mask = 0;
+    const FiberCore* const fiber = WEFT_FOREIGN_FIBER();
+    return change_here(fiber, SIG_BLOCK, 0, &mask) ? mask : WEFT_ORIGINAL(siggetmask)();
 }
 
 int hook_sighold(int signal) {
-    ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());
-    if (own == nullptr || !is_signal(signal)) return WEFT_ORIGINAL(sighold)(signal);
-    set_mask(*own, own->mask | bit_of(signal));
-    return 0;
+    const FiberCore* const fiber = is_signal(signal) ? WEFT_FOREIGN_FIBER() : nullptr;
+    return change_here(fiber, SIG_BLOCK, bit_of(signal)) ? 0 : WEFT_ORIGINAL(sighold)(signal);
 }
 
 int hook_sigrelse(int signal) {
-    ThreadSignals* const own = signals_of_thread(WEFT_FOREIGN_FIBER());
-    if (own == nullptr || !is_signal(signal)) return WEFT_ORIGINAL(sigrelse)(signal);
-    set_mask(*own, own->mask & ~bit_of(signal));
-    return 0;
+    const FiberCore* const fiber = is_signal(signal) ? WEFT_FOREIGN_FIBER() : nullptr;
+    return change_here(fiber, SIG_UNBLOCK, bit_of(signal)) ? 0 : WEFT_ORIGINAL(sigrelse)(signal);
 }

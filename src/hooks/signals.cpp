@@ -5,14 +5,14 @@
 // is added to each, and kept from who asks. Rejected: to count handlers in and out by a
 // wrapper around each, which siglongjmp() leaves without a word.
 //
-// Workers have SIGPIPE blocked for weft's own sake. Of a fiber that has it blocked, too, a
-// flag tells: what a call raised then stays pending, for sigtimedwait(); else it is
-// delivered as soon as the call is over.
+// Workers have all signals blocked for weft's own sake. A fiber's mask is but kept: who it makes
+// begins with it, and what is raised on its worker by a call of its own (SIGPIPE, raise()) is
+// delivered as soon as the call is over, unless it is in the mask; then it stays pending, for
+// sigtimedwait() or until the fiber opens it. Signals for the process go to other threads.
 //
 // A child of fork() that is made in a fiber is no fiber: it has one thread, which is no
-// worker, and the signals that the program began with, or those of the thread that the fiber
-// is. So has a program that a fiber becomes by exec*(). vfork() would share all that with
-// its parent, and is fork() there.
+// worker, and the fiber's mask. So has a program that a fiber becomes by exec*(). vfork() would
+// share all that with its parent, and is fork() there.
 #include "hooks/signals.hpp"
 
 #include "hooks/caller.hpp"
@@ -20,6 +20,9 @@
 #include "hooks/keys.hpp"
 #include "hooks/thread_signals.hpp"
 #include "io/foreign_use.hpp"
+#include "io/system_call.hpp"
+
+#include <weft/local.hpp>
 
 #include <pthread.h>
 #include <spawn.h>
@@ -87,76 +90,53 @@ void move_handler(int signal) noexcept {
     if (WEFT_ORIGINAL(sigaction)(signal, &action, nullptr) == 0) note_moved(signal, true);
 }
 
-// --- SIGPIPE ---
+// --- masks of fibers ---
 
-sigset_t pipe_signal() noexcept {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGPIPE);
-    return set;
+sigset_t pipe_signal() noexcept { return set_of(bit_of(SIGPIPE)); }
+
+/// Of those fibers that changed theirs.
+FiberLocal<Signals>& changed_mask() {
+    static auto& mask = *new FiberLocal<Signals>;
+    return mask;
 }
 
-bool holds_pipe_signal(const FiberCore& fiber) noexcept {
-    return (fiber.foreign & FiberCore::foreign_holds_pipe_signal) != 0 ||
-           sigismember(&mask_at_start, SIGPIPE) == 1;
+/// As the kernel has it and libc leaves it.
+Signals blockable_of_fiber() noexcept {
+    constexpr int of_libc = 32;
+    return ~(bit_of(SIGKILL) | bit_of(SIGSTOP) | bit_of(of_libc) | bit_of(of_libc + 1));
 }
 
-void let_pipe_signal_through() noexcept {
-    const sigset_t set = pipe_signal();
-    FiberThread* const own = this_fiber_thread();
-    WEFT_ORIGINAL(pthread_sigmask)(SIG_UNBLOCK, &set, nullptr);
-    if (weft_current_worker != nullptr) {
-        WEFT_ORIGINAL(pthread_sigmask)(SIG_BLOCK, &set, nullptr);
-        return;
-    }
+/// The calling fiber's, be it a thread or not.
+bool is_blocked(const FiberCore& fiber, int signal) noexcept {
+    const ThreadSignals* const own = signals_of_thread(&fiber);
+    const Signals mask = own == nullptr ? signals_of(mask_of_fiber(fiber)) : own->mask;
+    return (mask & bit_of(signal)) != 0;
+}
+
+/// Those of `signals` that are pending happen now: of the worker, and of the process.
+void let_through(Signals signals) noexcept {
+    Signals pending = 0;
+    weft::detail::system_call<::syscall>(SYS_rt_sigpending, &pending, long{sizeof pending});
+    if ((pending & signals) == 0) return;
+    const sigset_t set = set_of(pending & signals);
+    sigset_t before;
+    const sigset_t mask = mask_of_caller();
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_UNBLOCK, &set, &before);
     // A child that the handler made came back from it.
-    const sigset_t mask = own == nullptr ? mask_of_program() : set_of(own->signals.mask);
-    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, nullptr);
-}
-
-/// Of the fiber's SIGPIPE: whether it is blocked after such a call.
-bool blocks_after(bool before, int how, const sigset_t& set) noexcept {
-    const bool named = sigismember(&set, SIGPIPE) == 1;
-    if (how == SIG_SETMASK) return named;
-    return how == SIG_BLOCK ? before || named : before && !named;
-}
-
-using ChangeMask = int(int, const sigset_t*, sigset_t*);
-
-/// The worker itself has SIGPIPE blocked all the time.
-int change_worker_mask(ChangeMask* original, FiberCore& fiber, int how, const sigset_t* set,
-                       sigset_t* before) noexcept {
-    const bool held = holds_pipe_signal(fiber);
-    const bool holds = set == nullptr ? held : blocks_after(held, how, *set);
-    sigset_t changed{};
-    if (set != nullptr) changed = *set;
-    if (how == SIG_SETMASK) sigaddset(&changed, SIGPIPE);
-    if (how == SIG_UNBLOCK) sigdelset(&changed, SIGPIPE);
-    const int result = original(how, set == nullptr ? nullptr : &changed, before);
-    if (result != 0) return result;
-    if (before != nullptr && !held) sigdelset(before, SIGPIPE);
-    if (holds && !held) {
-        // What is pending from before is none of the fiber's.
-        forget_pipe_signal();
-        fiber.foreign |= FiberCore::foreign_holds_pipe_signal;
-    } else if (held && !holds) {
-        fiber.foreign &= static_cast<std::uint8_t>(~FiberCore::foreign_holds_pipe_signal);
-        deliver_pipe_signal();
-    }
-    return 0;
+    const bool is_child = weft_current_worker == nullptr;
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, is_child ? &mask : &before, nullptr);
 }
 
 // --- sigset ---
 
-/// Whether the fiber had it blocked. Its worker's mask stays as it is: what that
-/// blocks, it blocks for weft's sake.
+/// Whether the fiber had it blocked.
 bool change_blocked(FiberCore& fiber, int signal, int how) noexcept {
     const sigset_t set = set_of(bit_of(signal));
     sigset_t before = set_of(0);
     if (ThreadSignals* const own = signals_of_thread(&fiber); own != nullptr) {
         (void)change_mask(*own, how, &set, &before);
-    } else if (signal == SIGPIPE) {
-        (void)change_worker_mask(WEFT_ORIGINAL(pthread_sigmask), fiber, how, &set, &before);
+    } else {
+        (void)change_mask_of(fiber, how, &set, &before);
     }
     return sigismember(&before, signal) == 1;
 }
@@ -231,6 +211,13 @@ void note_mask_of_program() noexcept {
 
 const sigset_t& mask_of_program() noexcept { return mask_at_start; }
 
+sigset_t mask_of_fiber(const FiberCore& fiber) noexcept {
+    if (changed_mask().has_value()) return set_of(changed_mask().get());
+    // Under weft-run --threads the first thread blocks all.
+    const bool is_run = program.load(std::memory_order_acquire) != nullptr;
+    return is_run ? mask_at_start : fiber.scheduler->setup().program_mask;
+}
+
 bool is_child_that_was_fiber() noexcept { return was_fiber && ::gettid() == ::getpid(); }
 
 void move_handlers_off_fibers() noexcept {
@@ -239,9 +226,31 @@ void move_handlers_off_fibers() noexcept {
     errno = before;
 }
 
-void deliver_pipe_signal() noexcept {
+int change_mask_of(const FiberCore& fiber, int how, const sigset_t* set,
+                   sigset_t* before) noexcept {
+    const Signals was = signals_of(mask_of_fiber(fiber));
+    Signals mask = was;
+    if (set != nullptr) {
+        const Signals named = signals_of(*set);
+        switch (how) {
+            case SIG_BLOCK: mask |= named; break;
+            case SIG_UNBLOCK: mask &= ~named; break;
+            case SIG_SETMASK: mask = named; break;
+            default: return EINVAL;
+        }
+        mask &= blockable_of_fiber();
+    }
+    if (before != nullptr) *before = set_of(was);
+    if (mask == was) return 0;
+    if ((mask & ~was & bit_of(SIGPIPE)) != 0) forget_pipe_signal();  // none of its own
+    changed_mask().get() = mask;
+    let_through(was & ~mask);
+    return 0;
+}
+
+void deliver_own_signal(int signal) noexcept {
     const FiberCore* const fiber = running_fiber();
-    if (fiber != nullptr && !holds_pipe_signal(*fiber)) let_pipe_signal_through();
+    if (fiber != nullptr && !is_blocked(*fiber, signal)) let_through(bit_of(signal));
 }
 
 void raise_pipe_signal() noexcept {
@@ -303,7 +312,7 @@ sighandler_t hook_sigset(int signal, sighandler_t handler) {
         if (ThreadSignals* const own = signals_of_thread(fiber); own != nullptr) { \
             return told(change_mask(*own, how, set, before));                      \
         }                                                                          \
-        return change_worker_mask(WEFT_ORIGINAL(name), *fiber, how, set, before);  \
+        return told(change_mask_of(*fiber, how, set, before));                     \
     }
 WEFT_DEFINE_CHANGE_MASK(pthread_sigmask, )
 WEFT_DEFINE_CHANGE_MASK(sigprocmask, by_errno)

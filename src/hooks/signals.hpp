@@ -1,6 +1,8 @@
 // What the hooks do about signals. Layer: hooks. Uses: sched.
 #pragma once
 
+#include "sched/fiber_core.hpp"
+
 #include <signal.h>
 
 #include <cerrno>
@@ -9,8 +11,14 @@ namespace weft::hooks::detail {
 
 /// Once, as the library is loaded: before anybody changed it.
 void note_mask_of_program() noexcept;
-/// The signals that the program began with blocked: its children begin with those.
+/// The signals that the program began with blocked.
 const sigset_t& mask_of_program() noexcept;
+/// Of the calling fiber, which is no thread of the program's: what it set, or what the thread had
+/// that made its runtime. Its worker blocks all; who the fiber makes begins with this.
+sigset_t mask_of_fiber(const weft::detail::FiberCore& fiber) noexcept;
+/// As sigprocmask(): 0 or an error.
+int change_mask_of(const weft::detail::FiberCore& fiber, int how, const sigset_t* set,
+                   sigset_t* before) noexcept;
 
 /// Whether the caller is the first thread of a child of fork(), and was a fiber before that.
 bool is_child_that_was_fiber() noexcept;
@@ -42,9 +50,10 @@ void move_handlers_off_fibers() noexcept;
 
 /// Of the calling worker: takes back what is pending there.
 void forget_pipe_signal() noexcept;
-/// In a fiber, after a call that raised SIGPIPE on its worker, where that is always
-/// blocked: it happens now, unless the fiber has it blocked.
-void deliver_pipe_signal() noexcept;
+/// In a fiber, after a call that raised a signal on its worker, where that is blocked: it happens
+/// now, unless the fiber has it blocked.
+void deliver_own_signal(int signal) noexcept;
+inline void deliver_pipe_signal() noexcept { deliver_own_signal(SIGPIPE); }
 /// The same after another thread made the call.
 void raise_pipe_signal() noexcept;
 

@@ -16,6 +16,7 @@ namespace weft::hooks::detail {
 namespace {
 
 constexpr int no_wait = MSG_DONTWAIT;
+constexpr const char* receives_message = "receive a message";
 
 /// By its flags. Of errors and urgent data there is some or not.
 bool never_waits(int flags) noexcept {
@@ -55,6 +56,13 @@ long receive(int fd, void* data, std::size_t size, int flags) noexcept {
     return timed_out_is(perform_foreign(request, deadline_of(fd, Direction::in), "recv"), EAGAIN);
 }
 
+/// Waits until there is something to receive, or an error, by a receive that takes nothing: to
+/// a poll a socket is ready as long as its queue of errors has one. >= 0, or -errno.
+long wait_by_receiving(ForeignUse& use, Deadline deadline) noexcept {
+    const Request request{.code = Request::Code::recv, .fd = use.fd(), .flags = MSG_PEEK};
+    return perform_foreign(use, request, deadline, receives_message);
+}
+
 /// `attempt()`, which says -EAGAIN instead of waiting, until it says something else. What the
 /// kernel is given are the caller's own pointers, good or bad.
 template <class Attempt>
@@ -63,11 +71,14 @@ long receive_when_ready(ForeignUse& use, int flags, Attempt&& attempt) noexcept 
     const int fd = use.fd();
     if (waits(result, fd, flags)) {
         const Deadline deadline = deadline_of(fd, Direction::in);
+        bool polls = true;
         do {
-            const long ready = wait_ready(use, POLLIN, deadline, "receive a message");
+            const long ready = polls ? wait_ready(use, POLLIN, deadline, receives_message)
+                                     : wait_by_receiving(use, deadline);
             if (ready < 0) return timed_out_is(ready, EAGAIN);
             result = attempt();
-        } while (result == -EAGAIN);
+            polls = polls && (ready & POLLIN) != 0;
+        } while (result == -EAGAIN && !deadline.passed());
     }
     succeeded();
     return result;

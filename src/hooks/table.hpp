@@ -253,6 +253,14 @@ inline constexpr Category c_always = 127;
     HOOK(c_runner, int, pthread_kill, (pthread_t thread, int signal)) \
     HOOK(c_runner, int, pthread_sigqueue, (pthread_t thread, int signal, sigval value)) \
     HOOK(c_runner, int, pthread_cancel, (pthread_t thread)) \
+    HOOK(c_runner, void, pthread_testcancel, ()) \
+    HOOK(c_runner, int, pthread_setcancelstate, (int state, int* before)) \
+    HOOK(c_runner, int, pthread_setcanceltype, (int type, int* before)) \
+    HOOK(c_runner, void, __pthread_register_cancel, (__pthread_unwind_buf_t* pushed)) \
+    HOOK(c_runner, void, __pthread_unregister_cancel, (__pthread_unwind_buf_t* pushed)) \
+    HOOK(c_runner, void, __pthread_register_cancel_defer, (__pthread_unwind_buf_t* pushed)) \
+    HOOK(c_runner, void, __pthread_unregister_cancel_restore, (__pthread_unwind_buf_t* pushed)) \
+    HOOK(c_runner, void, __pthread_unwind_next, (__pthread_unwind_buf_t* pushed)) \
     HOOK(c_runner, int, pthread_setname_np, (pthread_t thread, const char* name)) \
     HOOK(c_runner, int, pthread_getname_np, (pthread_t thread, char* name, size_t room)) \
     HOOK(c_runner, int, pthread_getattr_np, (pthread_t thread, pthread_attr_t* attributes)) \

@@ -236,16 +236,6 @@ bool make_pending(ThreadSignals& thread, int signal) noexcept {
 
 int raise_by_libc(int signal) noexcept { return WEFT_ORIGINAL(raise)(signal) == 0 ? 0 : errno; }
 
-/// One that a write raised is pending on the worker, which blocks it for weft's own sake.
-void follow_pipe_signal(const ThreadSignals& own, Signals opened, Signals closed) noexcept {
-    if ((closed & bit_of(SIGPIPE)) != 0) {
-        forget_pipe_signal();
-        own.fiber->foreign |= FiberCore::foreign_holds_pipe_signal;
-    } else if ((opened & bit_of(SIGPIPE)) != 0) {
-        own.fiber->foreign &= static_cast<std::uint8_t>(~FiberCore::foreign_holds_pipe_signal);
-    }
-}
-
 /// Waits for the end of a handler that runs for it: of one of `signals`.
 class HandlerEnd {
 public:
@@ -370,7 +360,6 @@ sigset_t set_of(Signals signals) noexcept {
 void begin_signals(ThreadSignals& own, FiberCore& fiber, Signals mask) noexcept {
     own.fiber = &fiber;
     own.mask = mask & blockable();
-    if ((mask & bit_of(SIGPIPE)) != 0) fiber.foreign |= FiberCore::foreign_holds_pipe_signal;
     fiber.foreign |= FiberCore::foreign_takes_signals;
     const Held held;
     const Signals open = open_ones();
@@ -443,7 +432,7 @@ void set_mask(ThreadSignals& own, Signals mask) noexcept {
     const Signals closed = mask & ~own.mask;
     if (opened == 0 && closed == 0) return;
     const bool on_worker = Worker::current() != nullptr;
-    follow_pipe_signal(own, opened, closed);
+    if ((closed & bit_of(SIGPIPE)) != 0) forget_pipe_signal();  // none of its own
     HandlerEnd end;
     for (bool done = false; !done;) {
         // First, lest the first thread takes them, when the caller would not wait for it.

@@ -61,16 +61,17 @@ bool runs_steadily(clockid_t clock) noexcept {
 
 /// -1 with errno, or 0 with errno as it was.
 template <class Sleep>
-int result_of(Sleep&& sleep) noexcept {
+int result_of(Sleep&& sleep) {
     return answer<int>([&] { return -static_cast<long>(sleep()); });
 }
 /// For those that tell their error: errno stays as it was.
 template <class Sleep>
-int error_of(Sleep&& sleep) noexcept {
+int error_of(Sleep&& sleep) {
+    leave_if_cancelled();
     const int before = errno;
     const int error = sleep();
     errno = before;
-    return error;
+    return leave_if_ended(error);
 }
 
 }  // namespace

@@ -25,9 +25,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <new>
 
 namespace weft::hooks::detail {
 
@@ -215,34 +218,86 @@ bool is_for_a_thread(int fd, off_t offset, int flags) noexcept {
     return offset == here || flags != 0 || (call(SYS_fcntl, fd, F_GETFL, 0L) & O_APPEND) != 0;
 }
 
-/// One piece of a pipe, a terminal or a device, waiting for room: whole.
-long write_when_ready(ForeignUse& use, const char* data, std::size_t size,
-                      Deadline deadline) noexcept {
+/// What is left of a span of which a part was written.
+class Rest {
+public:
+    explicit Rest(Span span) noexcept : left_{span} {}
+    Rest(const Rest&) = delete;
+    Rest& operator=(const Rest&) = delete;
+
+    Span span() const noexcept { return left_; }
+    bool empty() const noexcept { return left_.count == 0; }
+    /// False: it ends in the middle of a piece, and there is no memory for a copy of the others,
+    /// for the caller's are const.
+    bool skip(std::size_t size) noexcept {
+        for (; !empty() && size >= left_.pieces->iov_len; ++left_.pieces, --left_.count) {
+            size -= left_.pieces->iov_len;
+        }
+        if (size == 0) return true;
+        iovec* const first = own_pieces();
+        if (first == nullptr) return false;
+        first->iov_base = static_cast<char*>(first->iov_base) + size;
+        first->iov_len -= size;
+        return true;
+    }
+
+private:
+    /// Those that are left, where they may be changed.
+    iovec* own_pieces() noexcept {
+        if (copied_) return const_cast<iovec*>(left_.pieces);
+        const auto count = static_cast<std::size_t>(left_.count);
+        if (count > few_.size()) many_.reset(new (std::nothrow) iovec[count]);
+        iovec* const copy = count > few_.size() ? many_.get() : few_.data();
+        if (copy == nullptr) return nullptr;
+        std::copy_n(left_.pieces, count, copy);
+        left_.pieces = copy;
+        copied_ = true;
+        return copy;
+    }
+
+    Span left_;
+    bool copied_ = false;
+    std::array<iovec, 8> few_;
+    std::unique_ptr<iovec[]> many_;
+};
+
+/// By an operation that waits for room, with SIGPIPE if nobody reads.
+long write_by_operation(ForeignUse& use, Span span, Deadline deadline) noexcept {
+    const bool one = span.count == 1;
+    const Request request{
+        .code = one ? Request::Code::write : Request::Code::writev,
+        .fd = use.fd(),
+        .buffer = one ? span.pieces->iov_base : static_cast<const void*>(span.pieces),
+        .length = one ? clamp(span.pieces->iov_len) : static_cast<std::uint32_t>(span.count),
+        .offset = here};
+    const long result = perform_foreign(use, request, deadline, "write");
+    // Once more, for the signal.
+    return result == -EPIPE ? vector_call(SYS_writev, use.fd(), span, here, 0) : result;
+}
+
+/// To a pipe, a terminal or a device, waiting for room: whole. Each step offers all that is left:
+/// what a pipe takes at once, and what is one message to a device, is not to be torn.
+long write_when_ready(ForeignUse& use, Span span, std::size_t done) noexcept {
     const int fd = use.fd();
-    std::size_t done = 0;
-    while (done < size && !use.closing()) {
-        const iovec piece{const_cast<char*>(data) + done, size - done};
-        long result = vector_call(SYS_pwritev2, fd, {&piece, 1}, here, RWF_NOWAIT);
+    const Deadline deadline = deadline_of(fd, Direction::out);
+    Rest rest{span};
+    bool goes_on = rest.skip(done);
+    while (goes_on && !rest.empty() && !use.closing()) {
+        long result = vector_call(SYS_pwritev2, fd, rest.span(), here, RWF_NOWAIT);
         if (result == -EAGAIN) {
             result = wait_ready(use, POLLOUT, deadline, "write");
             if (result >= 0) continue;
         } else if (not_answered(result)) {
-            const Request request{.code = Request::Code::write,
-                                  .fd = fd,
-                                  .buffer = piece.iov_base,
-                                  .length = clamp(piece.iov_len),
-                                  .offset = here};
-            result = perform_foreign(use, request, deadline, "write");
-            // Nobody reads: once more, for the signal.
-            if (result == -EPIPE) result = call(SYS_write, fd, piece.iov_base, piece.iov_len);
+            result = write_by_operation(use, rest.span(), deadline);
         }
         // Of a pipe the signal comes even if some was written before.
         if (result == -EPIPE) {
             use.give_back();  // the handler may leave it by a jump
             deliver_pipe_signal();
         }
-        if (result < 0) return done > 0 ? static_cast<long>(done) : timed_out_is(result, EAGAIN);
+        if (result <= 0) return done > 0 ? static_cast<long>(done) : timed_out_is(result, EAGAIN);
         done += static_cast<std::size_t>(result);
+        goes_on = rest.skip(static_cast<std::size_t>(result));
     }
     return done > 0 ? static_cast<long>(done) : -EBADF;
 }
@@ -282,10 +337,7 @@ long write_other(int fd, Span span, off_t offset, int flags) noexcept {
         message.msg_iovlen = static_cast<std::size_t>(span.count);
         return send_rest(use, message, 0, done);
     }
-    const Deadline deadline = deadline_of(fd, Direction::out);
-    return go_on(span, here, done, [&](const char* data, std::size_t size, off_t) {
-        return write_when_ready(use, data, size, deadline);
-    });
+    return write_when_ready(use, span, done);
 }
 
 long try_to_read(int fd, Span span, off_t offset, int flags) noexcept {

@@ -40,11 +40,26 @@ namespace weft {
 namespace detail {
 
 // What a Runtime owns, in the order of construction.
+namespace {
+
+/// What the program blocks where it makes a runtime; a worker blocks more.
+sigset_t mask_of_maker() noexcept {
+    if (Worker* const worker = Worker::current(); worker != nullptr) {
+        return worker->scheduler().setup().program_mask;
+    }
+    sigset_t mask;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    return mask;
+}
+
+}  // namespace
+
 struct RuntimeParts {
     explicit RuntimeParts(const Options& options)
         : settings{resolve(options)}, offload{settings.file_threads} {}
 
     Settings settings;
+    const sigset_t program_mask = mask_of_maker();
     UringSupport uring;
     Offload offload;  // outlives the drivers
     std::unique_ptr<Scheduler> scheduler;
@@ -98,6 +113,7 @@ std::unique_ptr<Scheduler> make_scheduler(RuntimeParts& parts, Runtime* runtime)
     setup.throw_interrupt = &throw_interrupt;
     setup.at_rest = &look_for_stall;
     setup.runtime = runtime;
+    setup.program_mask = parts.program_mask;
     const auto make = [&parts](std::uint32_t) { return make_driver(parts); };
     try {
         return std::make_unique<Scheduler>(setup, make);

@@ -60,11 +60,10 @@ public:
     static constexpr std::uint8_t mark_exposed = 32;
     static constexpr std::uint8_t mark_restarts = 64;
 
-    static constexpr std::uint8_t foreign_stays = 1;              // counted in pins, to the end
-    static constexpr std::uint8_t foreign_roams = 2;              // and is not to stay
-    static constexpr std::uint8_t foreign_holds_pipe_signal = 4;  // has SIGPIPE blocked
-    static constexpr std::uint8_t foreign_takes_signals = 8;      // its calls end with EINTR
-    static constexpr std::uint8_t most_locks = 255;  // with so many it stays to the end
+    static constexpr std::uint8_t foreign_stays = 1;          // counted in pins, to the end
+    static constexpr std::uint8_t foreign_roams = 2;          // and is not to stay
+    static constexpr std::uint8_t foreign_takes_signals = 4;  // its calls end with EINTR
+    static constexpr std::uint8_t most_locks = 255;           // with so many it stays to the end
 
     FiberCore() noexcept : Party{Kind::fiber} {}
     ~FiberCore() { delete extras.load(std::memory_order_relaxed); }

@@ -18,6 +18,8 @@
 #include "sched/watchdog.hpp"
 #include "sched/worker.hpp"
 
+#include <signal.h>
+
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -51,6 +53,7 @@ public:
         /// whether to ask again later, if they still are.
         bool (*at_rest)(Scheduler&) noexcept = nullptr;
         Runtime* runtime = nullptr;
+        sigset_t program_mask{};  // of the thread that made the runtime: its fibers begin with it
     };
 
     /// Throws what `make_driver` throws.

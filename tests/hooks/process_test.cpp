@@ -23,6 +23,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <vector>
 
 using namespace weft::test;
 
@@ -466,6 +467,38 @@ TEST_CASE("process: queues and semaphores between processes", "[hooks][process]"
         seen.of("small", [&] { return ::mq_receive(posix, room.data(), 1, &priority); });
         ::mq_close(posix);
         seen.of("closed", [&] { return ::mq_send(posix, "abc", 3, 7); });
+    });
+}
+
+// Also where they need not wait.
+TEST_CASE("process: queues and semaphores refuse a time that is none", "[hooks][process]") {
+    conforms([](Seen& seen) {
+        const timespec negative{-1, 0};
+        const timespec short_of_it{0, -1};
+        const timespec too_much{0, 1'000'000'000};
+        const HalfMapped memory;
+        std::vector<const timespec*> times{&negative, &short_of_it, &too_much};
+        if (may_be_bad) times.push_back(memory.bad<timespec>());
+
+        const int set = ::semget(IPC_PRIVATE, 1, 0600);
+        const mqd_t queue = ::mq_open("/weft-time", O_RDWR | O_CREAT, 0600, nullptr);
+        ::mq_unlink("/weft-time");
+        if (queue >= 0) REQUIRE(::mq_send(queue, "abc", 3, 7) == 0);
+        std::string room(8192, ' ');
+        unsigned priority = 0;
+        for (const timespec* time : times) {
+            for (short by : {1, -1}) {
+                sembuf change{0, by, 0};
+                seen.of("semtimedop", [&] { return ::semtimedop(set, &change, 1, time); });
+            }
+            if (queue < 0) continue;
+            seen.of("mq_timedsend", [&] { return ::mq_timedsend(queue, "abc", 3, 7, time); });
+            seen.of("mq_timedreceive", [&] {
+                return ::mq_timedreceive(queue, room.data(), room.size(), &priority, time);
+            });
+        }
+        ::semctl(set, 0, IPC_RMID);
+        if (queue >= 0) ::mq_close(queue);
     });
 }
 

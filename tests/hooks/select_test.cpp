@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 
+#include <algorithm>
 #include <climits>
 #include <memory>
 #include <random>
@@ -164,6 +165,57 @@ TEST_CASE("select: sets, time that is left, and epoll", "[hooks][select]") {
         pollfd one{ready.a, POLLIN, 0};
         seen.of("time without end", [&] { return ::ppoll(&one, 1, &huge, nullptr); });
     });
+}
+
+TEST_CASE("select: what hangs up without being ready in the sets is waited beside",
+          "[hooks][select]") {
+    conforms([](Seen& seen) {
+        const Pair live = sockets();
+        Pair hung = sockets();
+        hung.b.reset();
+        Pair pipe = pipe_ends();
+        pipe.b.reset();
+        const auto select = [&](fd_set& readable, fd_set& writable, fd_set& exceptional,
+                                timeval* time) {
+            FD_ZERO(&readable);
+            FD_ZERO(&writable);
+            FD_ZERO(&exceptional);
+            FD_SET(live.a, &readable);
+            FD_SET(pipe.a, &writable);
+            FD_SET(hung.a, &exceptional);
+            const int count = std::max({+live.a, +pipe.a, +hung.a}) + 1;
+            return ::select(count, &readable, &writable, &exceptional, time);
+        };
+        fd_set sets[3];
+        timeval time{0, 2000};
+        seen.of("in vain", [&] { return select(sets[0], sets[1], sets[2], &time); });
+        seen.note("none", FD_ISSET(live.a, &sets[0]) + FD_ISSET(hung.a, &sets[2]));
+        {
+            Beside other{[&] { put(live.b, "x"); }};
+            seen.of("readable", [&] { return select(sets[0], sets[1], sets[2], nullptr); });
+        }
+        seen.note("it", FD_ISSET(live.a, &sets[0]));
+    });
+}
+
+TEST_CASE("select: what hangs up without being ready in the sets keeps no worker busy",
+          "[hooks][select]") {
+    weft::hooks::patch_all();
+    for (const auto io : available_io()) {
+        weft::run(
+            [] {
+                Pair hung = sockets();
+                hung.b.reset();
+                fd_set exceptional;
+                FD_ZERO(&exceptional);
+                FD_SET(hung.a, &exceptional);
+                timeval time{0, 20'000};
+                const auto before = weft::Runtime::current().counters().switches;
+                CHECK(::select(hung.a + 1, nullptr, nullptr, &exceptional, &time) == 0);
+                CHECK(weft::Runtime::current().counters().switches - before < 20);
+            },
+            {.workers = 1, .io = io});
+    }
 }
 
 /// Arguments by chance: what is there, what is not, and what is asked of it.

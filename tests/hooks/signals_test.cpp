@@ -5,15 +5,21 @@
 #include "support/hooked.hpp"
 
 #include <netdb.h>
+#include <pthread.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <termios.h>
+#include <threads.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <thread>
 
 using namespace weft::test;
@@ -31,6 +37,13 @@ const sigset_t blocked = [] {
     ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
     return set;
 }();
+
+/// By the kernel's thread, which is a worker.
+std::uint64_t blocked_by_thread() {
+    std::uint64_t mask = 0;
+    ::syscall(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &mask, sizeof mask);
+    return mask;
+}
 
 }  // namespace
 
@@ -71,18 +84,138 @@ TEST_CASE("signals: a cancelled fiber waits for none", "[hooks][signal][cancel]"
 
 TEST_CASE("signals: sigset() leaves what a fiber's worker blocks", "[hooks][signal]") {
     on_workers_and_io([] {
-        const auto blocked_by_worker = [] {
-            std::uint64_t mask = 0;
-            ::syscall(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &mask, sizeof mask);
-            return mask;
-        };
-        const auto before = blocked_by_worker();
+        const auto before = blocked_by_thread();
         for (const int signal : {SIGWINCH, SIGPIPE}) {
             CHECK(::sigset(signal, SIG_IGN) == SIG_DFL);
             CHECK(::sigset(signal, SIG_DFL) == SIG_IGN);
-            CHECK(blocked_by_worker() == before);
+            CHECK(blocked_by_thread() == before);
         }
         CHECK(::sigset(7777, SIG_IGN) == SIG_ERR);
+    });
+}
+
+namespace {
+
+std::uint64_t bits_of(const sigset_t& set) {
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, &set, sizeof bits);
+    return bits;
+}
+
+std::uint64_t blocked_now() {
+    sigset_t mask;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    return bits_of(mask);
+}
+
+sigset_t all_signals() {
+    sigset_t all;
+    ::sigfillset(&all);
+    return all;
+}
+
+void* tell_blocked(void* told) {
+    *static_cast<std::uint64_t*>(told) = blocked_by_thread();
+    return nullptr;
+}
+
+std::atomic<int> handled{0};
+void handle(int) { ++handled; }
+
+}  // namespace
+
+TEST_CASE("signals: a fiber has a mask as a thread has", "[hooks][signal]") {
+    conforms([](Seen& seen) {
+        seen.note("at first", static_cast<long>(blocked_now()));
+        const sigset_t all = all_signals();
+        sigset_t before;
+        seen.of("all", [&] { return ::pthread_sigmask(SIG_SETMASK, &all, &before); });
+        seen.note("before", static_cast<long>(bits_of(before)));
+        seen.note("all", static_cast<long>(blocked_now()));
+        seen.of("none such", [&] { return ::pthread_sigmask(77, &all, nullptr); });
+        seen.of("none such", [&] { return ::sigprocmask(77, &all, nullptr); });
+        sigset_t one;
+        ::sigemptyset(&one);
+        ::sigaddset(&one, SIGTERM);
+        seen.of("opened", [&] { return ::sigprocmask(SIG_UNBLOCK, &one, nullptr); });
+        seen.note("but one", static_cast<long>(blocked_now()));
+        seen.of("back", [&] { return ::pthread_sigmask(SIG_SETMASK, &before, nullptr); });
+        seen.note("in the end", static_cast<long>(blocked_now()));
+    });
+}
+
+TEST_CASE("signals: masks of fibers are none of their worker's", "[hooks][signal]") {
+    on_hooked_workers([] {
+        const std::uint64_t at_first = blocked_by_thread();
+        const sigset_t all = all_signals();
+        sigset_t before;
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        CHECK(blocked_by_thread() == at_first);
+        CHECK(weft::spawn(&blocked_now).get() == bits_of(blocked));
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        CHECK(blocked_by_thread() == at_first);
+    });
+}
+
+TEST_CASE("signals: what a fiber raises it handles at once, unless it blocks it",
+          "[hooks][signal]") {
+    conforms([](Seen& seen) {
+        struct sigaction action {};
+        struct sigaction before {};
+        action.sa_handler = &handle;
+        ::sigaction(SIGWINCH, &action, &before);
+        handled = 0;
+        seen.of("raise", [&] { return ::raise(SIGWINCH); });
+        seen.note("handled", handled);
+        seen.of("kill", [&] { return ::pthread_kill(::pthread_self(), SIGWINCH); });
+        seen.note("handled", handled);
+        sigset_t one;
+        ::sigemptyset(&one);
+        ::sigaddset(&one, SIGWINCH);
+        ::pthread_sigmask(SIG_BLOCK, &one, nullptr);
+        seen.of("raise", [&] { return ::raise(SIGWINCH); });
+        seen.note("handled", handled);
+        ::pthread_sigmask(SIG_UNBLOCK, &one, nullptr);
+        seen.note("handled", handled);
+        ::sigaction(SIGWINCH, &before, nullptr);
+    });
+}
+
+TEST_CASE("signals: threads and children that a fiber makes have its mask", "[hooks][signal]") {
+    conforms([](Seen& seen) {
+        sigset_t one;
+        ::sigemptyset(&one);
+        ::sigaddset(&one, SIGTERM);
+        for (int i = 0; i < 2; ++i) {
+            std::uint64_t mask = 0;
+            pthread_t thread;
+            ::pthread_create(&thread, nullptr, &tell_blocked, &mask);
+            ::pthread_join(thread, nullptr);
+            seen.note("pthread", static_cast<long>(mask));
+            thrd_t other;
+            const thrd_start_t body = [](void* told) {
+                return tell_blocked(told) == nullptr ? 0 : 1;
+            };
+            ::thrd_create(&other, body, &mask);
+            ::thrd_join(other, nullptr);
+            seen.note("thrd", static_cast<long>(mask));
+            seen.note("system", ::system("exit $(grep -c '^SigBlk:.*4a00$' /proc/self/status)"));
+            // As many do who start a process themselves.
+            const sigset_t all = all_signals();
+            sigset_t before;
+            ::pthread_sigmask(SIG_SETMASK, &all, &before);
+            const pid_t child = ::fork();
+            if (child == 0) {
+                ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+                ::_exit(static_cast<int>(blocked_by_thread() >> 8));
+            }
+            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+            int status = 0;
+            ::waitpid(child, &status, 0);
+            seen.note("child", status);
+            ::pthread_sigmask(SIG_BLOCK, &one, nullptr);
+        }
+        ::pthread_sigmask(SIG_UNBLOCK, &one, nullptr);
     });
 }
 

@@ -1,6 +1,7 @@
 // Calls on sockets in fibers: results, errors and what is written, as libc has it.
 #include "hooks/conform.hpp"
 #include "support/fd.hpp"
+#include "support/hooked.hpp"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -355,6 +356,79 @@ TEST_CASE("sockets: SO_RCVTIMEO and SO_SNDTIMEO end a call", "[hooks][socket]") 
         seen.of("sendmmsg", [&] { return ::sendmmsg(pair.a, several, 2, 0); });
         seen.of("writev", [&] { return ::writev(pair.a, &piece, 1); });
         seen.note("O_NONBLOCK", has_nonblock(pair.a) || has_nonblock(listener.fd));
+    });
+}
+
+// Method: who is connected elsewhere is deaf to what comes from here, and its port refuses it.
+TEST_CASE("sockets: who receives waits though there is a queued error", "[hooks][socket]") {
+    conforms([](Seen& seen) {
+        const Listener peer{SOCK_DGRAM};
+        const Listener deaf{SOCK_DGRAM};
+        const Listener own{SOCK_DGRAM};
+        REQUIRE(::connect(deaf.fd, peer.where(), sizeof peer.address) == 0);
+        const int yes = 1;
+        REQUIRE(::setsockopt(own.fd, IPPROTO_IP, IP_RECVERR, &yes, sizeof yes) == 0);
+        REQUIRE(::sendto(own.fd, "x", 1, 0, deaf.where(), sizeof deaf.address) == 1);
+
+        char data[8];
+        iovec piece{data, 8};
+        msghdr message{};
+        message.msg_iov = &piece;
+        message.msg_iovlen = 1;
+        mmsghdr several[2] = {{message, 0}, {message, 0}};
+        sockaddr_storage from;
+        socklen_t length = sizeof from;
+        const auto receive = [&] {
+            return ::recvfrom(own.fd, data, 8, 0, reinterpret_cast<sockaddr*>(&from), &length);
+        };
+        seen.of("refused", receive);
+        limit(own.fd, SO_RCVTIMEO, 2000);
+        seen.of("recv", [&] { return ::recv(own.fd, data, 8, 0); });
+        seen.of("recvfrom", receive);
+        seen.of("recvmsg", [&] { return ::recvmsg(own.fd, &message, 0); });
+        seen.of("recvmmsg", [&] { return ::recvmmsg(own.fd, several, 2, 0, nullptr); });
+
+        limit(own.fd, SO_RCVTIMEO, 0);
+        const auto while_it_comes = [&](const std::string& what, int count, auto&& call) {
+            Beside sender{[&] {
+                for (int i = 0; i < count; ++i) {
+                    ::sendto(peer.fd, "abc", 3, 0, own.where(), sizeof own.address);
+                }
+            }};
+            seen.of(what, call);
+        };
+        while_it_comes("recvfrom", 1, receive);
+        while_it_comes("recvmsg", 1, [&] { return ::recvmsg(own.fd, &message, 0); });
+        while_it_comes("recvmmsg", 2, [&] { return ::recvmmsg(own.fd, several, 2, 0, nullptr); });
+        seen.of("the error", [&] { return ::recv(own.fd, data, 8, MSG_ERRQUEUE); });
+    });
+}
+
+TEST_CASE("sockets: who receives beside a queued error is ended by a close, and by a cancellation",
+          "[hooks][socket]") {
+    weft::hooks::patch_all();
+    on_workers_and_io([] {
+        for (const bool by_close : {true, false}) {
+            const Listener peer{SOCK_DGRAM};
+            const Listener deaf{SOCK_DGRAM};
+            Listener own{SOCK_DGRAM};
+            REQUIRE(::connect(deaf.fd, peer.where(), sizeof peer.address) == 0);
+            const int yes = 1;
+            REQUIRE(::setsockopt(own.fd, IPPROTO_IP, IP_RECVERR, &yes, sizeof yes) == 0);
+            REQUIRE(::sendto(own.fd, "x", 1, 0, deaf.where(), sizeof deaf.address) == 1);
+            char data[8];
+            CHECK(::recv(own.fd, data, 8, 0) == -1);
+            int error = 0;
+            auto receiver = weft::spawn([&, fd = static_cast<int>(own.fd)] {
+                msghdr message{};
+                error = ::recvmsg(fd, &message, 0) < 0 ? errno : 0;
+            });
+            until_doing(receiver, "receive a message");
+            if (by_close) own.fd.reset();
+            if (!by_close) receiver.cancel();
+            receiver.join();
+            CHECK(error == (by_close ? EBADF : ECANCELED));
+        }
     });
 }
 

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <termios.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <climits>
@@ -319,6 +320,79 @@ TEST_CASE("transfers: pipes and FIFOs", "[hooks][file]") {
         const long wrote = ::write(end, "abc", 3);
         reader.join();
         seen.note("wrote", wrote);
+    });
+}
+
+/// Of `length` bytes each, until there is room for none.
+void fill(int pipe, std::size_t length) {
+    const std::string filling(length, '.');
+    const int flags = ::fcntl(pipe, F_GETFL);
+    ::fcntl(pipe, F_SETFL, flags | O_NONBLOCK);
+    while (::write(pipe, filling.data(), length) > 0) {
+    }
+    ::fcntl(pipe, F_SETFL, flags);
+}
+
+std::vector<iovec> pieces_of(const std::string& text, std::size_t length) {
+    std::vector<iovec> pieces;
+    for (std::size_t at = 0; at < text.size(); at += length) {
+        pieces.push_back({const_cast<char*>(text.data()) + at, std::min(length, text.size() - at)});
+    }
+    return pieces;
+}
+
+// Method: O_DIRECT makes a packet of each write, of each page of one that is longer, and so shows
+// where it was torn.
+TEST_CASE("transfers: a gathered write that waits for room in a pipe is one write",
+          "[hooks][file]") {
+    conforms([](Seen& seen) {
+        for (const std::size_t length : {2UL, 3000UL}) {
+            const Pair pipe = pipe_ends(O_DIRECT);
+            fill(pipe.b, 1);
+            const std::string text(4 * length, 'x');
+            std::vector<long> packets;
+            Beside reader{[&] {
+                std::vector<char> room(text.size());
+                for (std::size_t got = 0; got < text.size();) {
+                    const long n = ::read(pipe.a, room.data(), room.size());
+                    if (n <= 0) break;
+                    if (n == 1) continue;  // of the filling
+                    packets.push_back(n);
+                    got += static_cast<std::size_t>(n);
+                }
+            }};
+            const auto pieces = pieces_of(text, length);
+            seen.of("writev", [&] { return ::writev(pipe.b, pieces.data(), 4); });
+            reader.join();
+            for (const long packet : packets) seen.note("packet", packet);
+        }
+    });
+}
+
+TEST_CASE("transfers: a gathered write longer than a pipe comes whole and in order",
+          "[hooks][file]") {
+    conforms([](Seen& seen) {
+        std::string text;
+        for (int i = 0; i < 30'000; ++i) text += std::to_string(i) + ' ';
+        for (const std::size_t length : {4999UL, 70'000UL}) {
+            const Pair pipe = pipe_ends();
+            fill(pipe.b, 4096);
+            std::string got;
+            Beside reader{[&] {
+                std::array<char, 3001> room{};
+                while (!got.ends_with(text)) {
+                    const long n = ::read(pipe.a, room.data(), room.size());
+                    if (n <= 0) break;
+                    got.append(room.data(), static_cast<std::size_t>(n));
+                }
+            }};
+            auto pieces = pieces_of(text, length);
+            pieces.insert(pieces.begin() + 1, {nullptr, 0});
+            const int count = static_cast<int>(pieces.size());
+            seen.of("writev", [&] { return ::writev(pipe.b, pieces.data(), count); });
+            reader.join();
+            seen.note("whole", got.ends_with(text));
+        }
     });
 }
 

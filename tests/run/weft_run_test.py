@@ -4,7 +4,7 @@
 Goal: a program that knows nothing of weft says the same under it, and its threads are fibers.
 Method: programs built without weft, and one of Debian's, on 127.0.0.1.
 
-usage: weft_run_test.py WEFT_RUN THREAD_PROGRAM SIGNAL_PROGRAM PLAIN_THREADS [unittest arguments]
+usage: weft_run_test.py WEFT_RUN THREAD_PROGRAM SIGNAL_PROGRAM PLAIN_THREADS CANCEL_PROGRAM CANCEL_PROGRAM_IN_C [unittest arguments]
 """
 
 import contextlib
@@ -24,6 +24,7 @@ import time
 import unittest
 
 RUN = PROGRAM = SIGNALS = SERVER = ''
+CANCEL = []
 IO = ['auto', 'epoll']
 CONNECTIONS = 500
 
@@ -75,6 +76,10 @@ class Programs(unittest.TestCase):
 
     def test_main_is_cancelled_and_joined(self):
         self.run_both(PROGRAM, 'cancelled')
+
+    def test_a_program_that_cancels_threads_says_the_same(self):
+        for program in CANCEL:
+            self.run_both(program)
 
     def test_a_program_with_signals_says_the_same(self):
         self.run_both(SIGNALS)
@@ -275,5 +280,5 @@ class Tinyproxy(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    RUN, PROGRAM, SIGNALS, SERVER = sys.argv[1:5]
-    unittest.main(argv=[sys.argv[0], *sys.argv[5:]])
+    RUN, PROGRAM, SIGNALS, SERVER, *CANCEL = sys.argv[1:7]
+    unittest.main(argv=[sys.argv[0], *sys.argv[7:]])

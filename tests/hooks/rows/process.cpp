@@ -318,8 +318,7 @@ WEFT_ROW(pclose) {
 WEFT_ROW(pause) {
     const sigset_t set = set_of(SIGUSR1);
     is_interrupted(seen, [&] {
-        // In a fiber, a thread that has the program's signals waits.
-        if (!this_fiber::is_fiber()) ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+        ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
         return row_pause();
     });
 }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <climits>
+#include <csetjmp>
+#include <cstdint>
 #include <cstring>
 
 namespace weft::test {
@@ -196,6 +198,51 @@ long result_of(void* (*body)(void*), bool cancel) {
     return reinterpret_cast<long>(result);
 }
 
+void testcancel_for_ever() {
+    for (;;) row_pthread_testcancel();
+}
+
+/// As `call(what, before)`, which sets one of two.
+template <class Call>
+void sets_one_of_two(Seen& seen, int one, int other, Call&& call) {
+    int before = 77;
+    seen.of("other", [&] { return call(other, &before); });
+    seen.note("before", before);
+    seen.of("none such", [&] { return call(77, &before); });
+    seen.of("back", [&] { return call(one, &before); });
+    seen.note("before", before);
+}
+
+int handlers_run = 0;
+
+/// A thread with a handler as C code pushes it. It pops that, or is left by pthread_exit().
+template <auto push, auto pop>
+void* leave_with_handler(void* by_exit) {
+    __pthread_unwind_buf_t pushed;
+    if (::_setjmp(reinterpret_cast<__jmp_buf_tag*>(pushed.__cancel_jmp_buf)) != 0) {
+        ++handlers_run;
+        row___pthread_unwind_next(&pushed);
+    }
+    push(&pushed);
+    if (by_exit != nullptr) ::pthread_exit(by_exit);
+    pop(&pushed);
+    return nullptr;
+}
+
+template <auto push, auto pop>
+void runs_handlers(Seen& seen) {
+    handlers_run = 0;
+    for (const std::intptr_t by_exit : {0, under_asan ? 0 : 5}) {
+        pthread_t thread;
+        void* result = nullptr;
+        ::pthread_create(&thread, nullptr, &leave_with_handler<push, pop>,
+                         reinterpret_cast<void*>(by_exit));
+        ::pthread_join(thread, &result);
+        seen.note("result", static_cast<long>(reinterpret_cast<std::intptr_t>(result)));
+        seen.note("handlers run", handlers_run);
+    }
+}
+
 }  // namespace
 
 WEFT_ROW(__libc_start_main) {
@@ -241,6 +288,40 @@ WEFT_ROW(pthread_cancel) {
         for (;;) ::pause();
     };
     seen.note("result", result_of(wait, true));
+}
+WEFT_ROW(pthread_testcancel) {
+    row_pthread_testcancel();
+    const auto ask = [](void*) -> void* {
+        testcancel_for_ever();
+        return nullptr;
+    };
+    seen.note("result", result_of(ask, true));
+}
+WEFT_ROW(pthread_setcancelstate) {
+    sets_one_of_two(
+        seen, PTHREAD_CANCEL_ENABLE, PTHREAD_CANCEL_DISABLE,
+        [](int state, int* before) { return row_pthread_setcancelstate(state, before); });
+}
+WEFT_ROW(pthread_setcanceltype) {
+    sets_one_of_two(seen, PTHREAD_CANCEL_DEFERRED, PTHREAD_CANCEL_ASYNCHRONOUS,
+                    [](int type, int* before) { return row_pthread_setcanceltype(type, before); });
+}
+WEFT_ROW(__pthread_register_cancel) {
+    runs_handlers<&row___pthread_register_cancel, &row___pthread_unregister_cancel>(seen);
+}
+WEFT_ROW(__pthread_unregister_cancel) {
+    runs_handlers<&row___pthread_register_cancel, &row___pthread_unregister_cancel>(seen);
+}
+WEFT_ROW(__pthread_register_cancel_defer) {
+    runs_handlers<&row___pthread_register_cancel_defer, &row___pthread_unregister_cancel_restore>(
+        seen);
+}
+WEFT_ROW(__pthread_unregister_cancel_restore) {
+    runs_handlers<&row___pthread_register_cancel_defer, &row___pthread_unregister_cancel_restore>(
+        seen);
+}
+WEFT_ROW(__pthread_unwind_next) {
+    runs_handlers<&row___pthread_register_cancel, &row___pthread_unregister_cancel>(seen);
 }
 WEFT_ROW(pthread_setname_np) {
     const Waiting other;
