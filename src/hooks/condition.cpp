@@ -87,7 +87,7 @@ int wait(FiberCore& fiber, pthread_cond_t& condition, pthread_mutex_t& mutex,
     if (!is_unlocked) unlock_it();
     const int error = lock(fiber, mutex, {});
     if (error != 0) return error;
-    if (parked == Parked::cancelled) return ECANCELED;
+    if (parked == Parked::cancelled) return is_asked() ? ECANCELED : 0;  // woken for nothing
     return has_timed_out(parked, until) ? ETIMEDOUT : 0;
 }
 

@@ -21,6 +21,7 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace weft::hooks::detail {
 
@@ -38,26 +39,36 @@ long call(long number, Args... args) noexcept {
 }
 
 /// What libc's function returns where `body()` says >= 0 or -errno. Only that changes errno:
-/// neither attempts that failed nor the other fibers of the worker do. Cancellation point of
-/// pthreads.
+/// neither attempts that failed nor the other fibers of the worker do.
 template <class Result = long, class Body>
-Result answer(Body&& body) {
-    leave_if_cancelled();
+Result told(Body&& body) noexcept {
     const int before = errno;
     const long result = body();
-    if (result == -ECANCELED) leave_if_cancelled();
     errno = result >= 0 ? before : static_cast<int>(-result);
     return static_cast<Result>(result >= 0 ? result : -1);
 }
 
-/// The same for what raises SIGPIPE when nobody reads, unless `flags` has MSG_NOSIGNAL.
+/// The same for a cancellation point of pthreads, which no call is that libc declares to be without
+/// exceptions: its caller would not be unwound.
+template <class Result = long, class Body>
+Result answer(Body&& body) {
+    leave_if_cancelled();
+    const auto result = told<Result>(std::forward<Body>(body));
+    if (result < 0) leave_if_ended(errno);
+    return result;
+}
+
+/// The result of `body()`, which raises SIGPIPE when nobody reads, unless `flags` has MSG_NOSIGNAL.
+template <class Body>
+long raising_pipe_signal(int flags, Body&& body) noexcept {
+    const long result = body();
+    if (result == -EPIPE && (flags & MSG_NOSIGNAL) == 0) deliver_pipe_signal();
+    return result;
+}
+
 template <class Result = long, class Body>
 Result answer_writing(int flags, Body&& body) {
-    return answer<Result>([&] {
-        const long result = body();
-        if (result == -EPIPE && (flags & MSG_NOSIGNAL) == 0) deliver_pipe_signal();
-        return result;
-    });
+    return answer<Result>([&] { return raising_pipe_signal(flags, body); });
 }
 
 /// Whether the caller's memory is there: of what we look at ourselves, as the kernel would.

@@ -28,6 +28,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <thread>
 
 namespace weft::hooks::detail {
 
@@ -76,31 +77,33 @@ void give_join_up(FiberThread& thread) noexcept {
 
 /// 0 or an error. Of those who wait only who may be left does so before that.
 int await_end(FiberThread& thread, Deadline deadline) noexcept {
+    using weft::detail::Cancellable;
     std::optional<this_fiber::Shield> shield;
-    if (this_fiber_thread() == nullptr) shield.emplace();
-    try {
-        return thread.fiber.join(deadline) ? 0 : ETIMEDOUT;
-    } catch (const Cancelled&) {
-        return ECANCELED;
-    } catch (const Deadlock&) {
-        return EDEADLK;
+    if (of_threads() == Cancellable::no) shield.emplace();
+    for (;;) {
+        try {
+            return thread.fiber.join(deadline) ? 0 : ETIMEDOUT;
+        } catch (const Cancelled&) {
+            if (is_asked()) return ECANCELED;
+            shield.emplace();  // by what the program does with weft itself
+        } catch (const Deadlock&) {
+            return EDEADLK;
+        }
     }
 }
 
 void* call_body(FiberThread& thread) {
-    if (thread.c11_body == nullptr) return thread.body(thread.argument);
-    const std::intptr_t result = thread.c11_body(thread.argument);
-    return reinterpret_cast<void*>(result);
-}
-
-/// Whatever else leaves it ends the process, as it would have from a thread.
-void* run_body(FiberThread& thread) noexcept {
     try {
-        return call_until_left(thread, &call_body);
+        if (thread.c11_body == nullptr) return thread.body(thread.argument);
+        const std::intptr_t result = thread.c11_body(thread.argument);
+        return reinterpret_cast<void*>(result);
     } catch (const Cancelled&) {  // of what uses weft itself
         return PTHREAD_CANCELED;
     }
 }
+
+/// Whatever else leaves it ends the process, as it would have from a thread.
+void* run_body(FiberThread& thread) noexcept { return call_until_left(thread, &call_body); }
 
 // In a child of fork() nobody waits for it: there main() ends the process itself.
 void tell_end() noexcept {
@@ -115,10 +118,15 @@ void leave_program(FiberThread& thread) noexcept {
     if (end_signals(thread.signals)) tell_end();
 }
 
+void tell_fiber(FiberThread& thread) noexcept {
+    thread.fiber.cancel();
+    thread.state.fetch_or(FiberThread::is_told, std::memory_order_release);
+}
+
 /// Of it and cancel_fiber_thread() the second one cancels the fiber.
 void begin_to_be_cancelled(FiberThread& own) noexcept {
     const auto before = own.state.fetch_or(FiberThread::has_begun, std::memory_order_acq_rel);
-    if ((before & FiberThread::is_cancelled) != 0) own.fiber.cancel();
+    if ((before & FiberThread::is_cancelled) != 0) tell_fiber(own);
 }
 
 void run_thread(FiberThread* thread) noexcept {
@@ -129,7 +137,6 @@ void run_thread(FiberThread* thread) noexcept {
     if (Worker::current() == nullptr) std::exit(EXIT_SUCCESS);
     end_key_values();
     leave_program(*thread);
-    end_leaving(*thread);
     own_thread().get() = nullptr;  // other locals may be destroyed after it
     drop(*thread);
 }
@@ -276,8 +283,26 @@ bool leave_fiber(void* result) {
 }
 
 void cancel_fiber_thread(FiberThread& thread) noexcept {
+    constexpr std::uint8_t asked = FiberThread::has_begun;
+    constexpr std::uint8_t others = FiberThread::is_cancelled | FiberThread::is_deaf;
     const auto before = thread.state.fetch_or(FiberThread::is_cancelled, std::memory_order_acq_rel);
-    if ((before & FiberThread::has_begun) != 0) thread.fiber.cancel();
+    if ((before & (asked | others)) == asked) tell_fiber(thread);
+}
+
+void stop_to_listen(FiberThread& own) noexcept {
+    const auto before = own.state.fetch_or(FiberThread::is_deaf, std::memory_order_acq_rel);
+    if ((before & FiberThread::is_deaf) != 0 || (before & FiberThread::is_cancelled) == 0) return;
+    // Who has seen it listen tells its fiber yet; that is to be over.
+    while ((own.state.load(std::memory_order_acquire) & FiberThread::is_told) == 0) {
+        std::this_thread::yield();
+    }
+    running_fiber()->clear_interrupts();
+}
+
+void listen_again(FiberThread& own) noexcept {
+    const auto before = own.state.fetch_and(static_cast<std::uint8_t>(~FiberThread::is_deaf),
+                                            std::memory_order_acq_rel);
+    if ((before & FiberThread::is_cancelled) != 0) tell_fiber(own);
 }
 
 int detach_fiber_thread(FiberThread& thread) noexcept {

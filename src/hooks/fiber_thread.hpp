@@ -30,11 +30,13 @@ namespace weft::hooks::detail {
 
 struct FiberThread {
     static constexpr std::uint64_t is_one = 0x7765'6674'6669'6265;
-    // Of its state, for good, but for a join that is given up.
+    // Of its state, for good, but for is_deaf and a join that is given up.
     static constexpr std::uint8_t has_begun = 1;
     static constexpr std::uint8_t is_cancelled = 2;
     static constexpr std::uint8_t is_detached = 4;
     static constexpr std::uint8_t is_joined = 8;  // or about to be
+    static constexpr std::uint8_t is_deaf = 16;   // PTHREAD_CANCEL_DISABLE, or it is left
+    static constexpr std::uint8_t is_told = 32;   // its fiber was cancelled
 
     std::uint64_t mark = is_one;
     void* (*body)(void*) = nullptr;
@@ -76,6 +78,9 @@ FiberThread* fiber_thread_of(pthread_t thread) noexcept;
 
 /// pthread_cancel(). One that has not begun is cancelled as it begins: a fiber would never run.
 void cancel_fiber_thread(FiberThread& thread) noexcept;
+/// The calling one: from now on nothing is ended for that, or again.
+void stop_to_listen(FiberThread& own) noexcept;
+void listen_again(FiberThread& own) noexcept;
 
 /// Takes leave of it: 0, or EINVAL if it is detached. Changes nothing while somebody joins it.
 int detach_fiber_thread(FiberThread& thread) noexcept;

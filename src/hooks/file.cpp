@@ -125,7 +125,7 @@ int hook_flock(int fd, int operation) {
     if ((operation & (LOCK_NB | LOCK_UN)) != 0 || WEFT_TAKEN(flock) == nullptr) {
         return WEFT_ORIGINAL(flock)(fd, operation);
     }
-    return answer<int>([&] {
+    return told<int>([&] {
         return take_lock([=](bool try_it) {
             return call(SYS_flock, fd, try_it ? operation | LOCK_NB : operation);
         });
@@ -162,7 +162,7 @@ WEFT_DEFINE_FCNTL(__fcntl)
 
 void hook_sync() {
     if (WEFT_TAKEN(sync) == nullptr) return WEFT_ORIGINAL(sync)();
-    (void)answer([] {
+    (void)told([] {
         return on_thread([]() -> long {
             WEFT_ORIGINAL(sync)();
             return 0;
@@ -172,7 +172,7 @@ void hook_sync() {
 
 int hook_syncfs(int fd) {
     if (WEFT_TAKEN(syncfs) == nullptr) return WEFT_ORIGINAL(syncfs)(fd);
-    return answer<int>([=] { return on_thread([=] { return call(SYS_syncfs, fd); }); });
+    return told<int>([=] { return on_thread([=] { return call(SYS_syncfs, fd); }); });
 }
 
 int hook_msync(void* data, size_t size, int flags) {
@@ -264,7 +264,7 @@ int close_number_by(int fd, Change&& change) noexcept {
         const int result = change();
         return result < 0 ? -errno : result;
     };
-    return answer<int>([&]() -> long {
+    return told<int>([&]() -> long {
         using weft::detail::FileClose;
         const FileClose how = weft::detail::close_of_file(fd);
         if (how == FileClose::tells_machine) tell_machine(fd);
@@ -286,6 +286,7 @@ int close_number_by(int fd, Change&& change) noexcept {
 #define WEFT_DEFINE_CLOSE(name)                                              \
     int hook_##name(int fd) {                                                \
         if (WEFT_TAKEN(name) == nullptr) return WEFT_ORIGINAL(name)(fd);     \
+        leave_if_cancelled();                                                \
         return close_number_by(fd, [=] { return WEFT_ORIGINAL(name)(fd); }); \
     }
 WEFT_DEFINE_CLOSE(close)

@@ -129,7 +129,7 @@ int hook_semtimedop(int set, sembuf* operations, size_t count, const timespec* t
     if (WEFT_TAKEN(semtimedop) == nullptr) {
         return WEFT_ORIGINAL(semtimedop)(set, operations, count, timeout);
     }
-    return answer<int>([=] {
+    return told<int>([=] {
         if (is_refused(timeout)) return call(SYS_semtimedop, set, operations, count, timeout);
         return wait_on_thread(EAGAIN, [=](bool at_once) {
             return call(SYS_semtimedop, set, operations, count, at_once ? &long_ago : timeout);
@@ -139,7 +139,7 @@ int hook_semtimedop(int set, sembuf* operations, size_t count, const timespec* t
 
 int hook_semop(int set, sembuf* operations, size_t count) {
     if (WEFT_TAKEN(semop) == nullptr) return WEFT_ORIGINAL(semop)(set, operations, count);
-    return answer<int>([=] {
+    return told<int>([=] {
         return wait_on_thread(EAGAIN, [=](bool at_once) {
             return call(SYS_semtimedop, set, operations, count, at_once ? &long_ago : nullptr);
         });

@@ -204,12 +204,13 @@ WEFT_DEFINE_PWRITEV(pwritev64)
 WEFT_DEFINE_PWRITEV2(pwritev2)
 WEFT_DEFINE_PWRITEV2(pwritev64v2)
 
-#define WEFT_DEFINE_SENDFILE(name)                                                   \
-    ssize_t hook_##name(int to, int from, off_t* offset, size_t size) {              \
-        if (WEFT_TAKEN(name) == nullptr) {                                           \
-            return WEFT_ORIGINAL(name)(to, from, offset, size);                      \
-        }                                                                            \
-        return answer_writing(0, [&] { return send_file(to, from, offset, size); }); \
+#define WEFT_DEFINE_SENDFILE(name)                                           \
+    ssize_t hook_##name(int to, int from, off_t* offset, size_t size) {      \
+        if (WEFT_TAKEN(name) == nullptr) {                                   \
+            return WEFT_ORIGINAL(name)(to, from, offset, size);              \
+        }                                                                    \
+        const auto send = [&] { return send_file(to, from, offset, size); }; \
+        return told([&] { return raising_pipe_signal(0, send); });           \
     }
 WEFT_DEFINE_SENDFILE(sendfile)
 WEFT_DEFINE_SENDFILE(sendfile64)

@@ -37,7 +37,8 @@ int wait(sem_t& semaphore, const Until& when) noexcept {
             return error != EAGAIN;
         });
         if (parked == Parked::timed_out && until.came()) return ETIMEDOUT;
-        if (parked == Parked::cancelled) return ECANCELED;
+        if (parked == Parked::cancelled && is_asked()) return ECANCELED;
+        if (parked == Parked::cancelled) sleeper.cancellable = weft::detail::Cancellable::no;
         if (parked == Parked::woken) error = try_once(semaphore);
         sleeper.again = true;
     }

@@ -33,6 +33,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <optional>
 
 namespace weft::hooks::detail {
 
@@ -92,11 +93,30 @@ void move_handler(int signal) noexcept {
 
 // --- masks of fibers ---
 
-sigset_t pipe_signal() noexcept { return set_of(bit_of(SIGPIPE)); }
+void forget_pending(Signals signals) noexcept {
+    const sigset_t set = set_of(signals);
+    const timespec at_once{};
+    const int before = errno;
+    while (WEFT_ORIGINAL(sigtimedwait)(&set, nullptr, &at_once) > 0) {
+    }
+    errno = before;
+}
 
-/// Of those fibers that changed theirs.
-FiberLocal<Signals>& changed_mask() {
-    static auto& mask = *new FiberLocal<Signals>;
+/// Of a fiber that changed its mask, or raised what that has.
+struct FiberMask {
+    FiberMask() = default;
+    FiberMask(const FiberMask&) = delete;
+    FiberMask& operator=(const FiberMask&) = delete;
+    /// What is pending of it is none of other fibers'.
+    ~FiberMask() {
+        if (raised != 0) forget_pending(raised);
+    }
+    std::optional<Signals> changed;
+    Signals raised = 0;
+};
+
+FiberLocal<FiberMask>& own_mask() {
+    static auto& mask = *new FiberLocal<FiberMask>;
     return mask;
 }
 
@@ -113,18 +133,26 @@ bool is_blocked(const FiberCore& fiber, int signal) noexcept {
     return (mask & bit_of(signal)) != 0;
 }
 
-/// Those of `signals` that are pending happen now: of the worker, and of the process.
-void let_through(Signals signals) noexcept {
-    Signals pending = 0;
-    weft::detail::system_call<::syscall>(SYS_rt_sigpending, &pending, long{sizeof pending});
-    if ((pending & signals) == 0) return;
-    const sigset_t set = set_of(pending & signals);
-    sigset_t before;
+void let_one_through(int signal) noexcept {
+    const sigset_t set = set_of(bit_of(signal));
     const sigset_t mask = mask_of_caller();
+    sigset_t before;
     WEFT_ORIGINAL(pthread_sigmask)(SIG_UNBLOCK, &set, &before);
     // A child that the handler made came back from it.
     const bool is_child = weft_current_worker == nullptr;
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, is_child ? &mask : &before, nullptr);
+}
+
+/// Those of `signals` that are pending happen now: of the worker, and of the process. One by one,
+/// for the handler of one is not to be interrupted while it has a lock of weft's.
+void let_through(Signals signals) noexcept {
+    Signals pending = 0;
+    weft::detail::system_call<::syscall>(SYS_rt_sigpending, &pending, long{sizeof pending});
+    pending &= signals;
+    for (int signal = 1; pending != 0; ++signal) {
+        if ((pending & bit_of(signal)) != 0) let_one_through(signal);
+        pending &= ~bit_of(signal);
+    }
 }
 
 // --- sigset ---
@@ -196,13 +224,7 @@ int spawn(Spawn* original, pid_t* pid, const char* path, const posix_spawn_file_
 
 }  // namespace
 
-void forget_pipe_signal() noexcept {
-    const sigset_t set = pipe_signal();
-    const timespec at_once{};
-    const int before = errno;
-    WEFT_ORIGINAL(sigtimedwait)(&set, nullptr, &at_once);
-    errno = before;
-}
+void forget_pipe_signal() noexcept { forget_pending(bit_of(SIGPIPE)); }
 
 void note_mask_of_program() noexcept {
     WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, nullptr, &mask_at_start);
@@ -212,7 +234,8 @@ void note_mask_of_program() noexcept {
 const sigset_t& mask_of_program() noexcept { return mask_at_start; }
 
 sigset_t mask_of_fiber(const FiberCore& fiber) noexcept {
-    if (changed_mask().has_value()) return set_of(changed_mask().get());
+    if (own_mask().has_value() && own_mask().get().changed)
+        return set_of(*own_mask().get().changed);
     // Under weft-run --threads the first thread blocks all.
     const bool is_run = program.load(std::memory_order_acquire) != nullptr;
     return is_run ? mask_at_start : fiber.scheduler->setup().program_mask;
@@ -243,14 +266,17 @@ int change_mask_of(const FiberCore& fiber, int how, const sigset_t* set,
     if (before != nullptr) *before = set_of(was);
     if (mask == was) return 0;
     if ((mask & ~was & bit_of(SIGPIPE)) != 0) forget_pipe_signal();  // none of its own
-    changed_mask().get() = mask;
+    own_mask().get().changed = mask;
     let_through(was & ~mask);
     return 0;
 }
 
 void deliver_own_signal(int signal) noexcept {
-    const FiberCore* const fiber = running_fiber();
-    if (fiber != nullptr && !is_blocked(*fiber, signal)) let_through(bit_of(signal));
+    FiberCore* const fiber = running_fiber();
+    if (fiber == nullptr) return;
+    if (!is_blocked(*fiber, signal)) return let_through(bit_of(signal));
+    keep_here(*fiber, *Worker::current());  // there it is pending
+    if (signals_of_thread(fiber) == nullptr) own_mask().get().raised |= bit_of(signal);
 }
 
 void raise_pipe_signal() noexcept {

@@ -61,15 +61,15 @@ _Unwind_Reason_Code look_at_frame(int, _Unwind_Action actions, _Unwind_Exception
     std::abort();  // the stack is broken
 }
 
-void begin_to_leave(ThreadFrames& frames) noexcept {
-    FiberCore* const fiber = running_fiber();  // null in a child of fork()
-    if (fiber != nullptr && !std::exchange(frames.is_left, true)) fiber->open_shield();
+void begin_to_leave(FiberThread& thread) noexcept {
+    const bool is_child = running_fiber() == nullptr;  // of fork()
+    if (!is_child && !std::exchange(thread.frames.is_left, true)) stop_to_listen(thread);
 }
 
-void set_cancel_disabled(FiberCore& fiber, ThreadFrames& frames, bool is_disabled) noexcept {
-    if (frames.is_cancel_disabled == is_disabled) return;
-    frames.is_cancel_disabled = is_disabled;
-    is_disabled ? fiber.open_shield() : fiber.close_shield();
+void set_cancel_disabled(FiberThread& thread, bool is_disabled) noexcept {
+    if (std::exchange(thread.frames.is_cancel_disabled, is_disabled) == is_disabled) return;
+    if (thread.frames.is_left) return;
+    is_disabled ? stop_to_listen(thread) : listen_again(thread);
 }
 
 }  // namespace
@@ -79,33 +79,36 @@ void set_cancel_disabled(FiberCore& fiber, ThreadFrames& frames, bool is_disable
     thread.frames.body = &here;
     if (::_setjmp(here) == 0) thread.frames.result = body(thread);
     thread.frames.body = nullptr;
-    begin_to_leave(thread.frames);  // what comes now, as its keys' destructors, is not ended
+    thread.frames.cleanups = nullptr;
+    begin_to_leave(thread);  // what comes now, as its keys' destructors, is not ended
     return thread.frames.result;
 }
 
 void leave_thread(FiberThread& thread, void* result) {
     if (thread.frames.body == nullptr) std::terminate();  // by a destructor of its keys
     thread.frames.result = result;
-    begin_to_leave(thread.frames);
+    begin_to_leave(thread);
     unwind(thread.frames);
-}
-
-void end_leaving(FiberThread& thread) noexcept {
-    set_cancel_disabled(*running_fiber(), thread.frames, false);
-    if (std::exchange(thread.frames.is_left, false)) running_fiber()->close_shield();
 }
 
 weft::detail::Cancellable of_threads() noexcept {
     using weft::detail::Cancellable;
     if (program.load(std::memory_order_relaxed) == nullptr) return Cancellable::no;
-    return thread_on_its_stack() != nullptr ? Cancellable::yes : Cancellable::no;
+    if (thread_on_its_stack() == nullptr) return Cancellable::no;
+    const bool by_others = running_fiber()->may_be_interrupted() && !is_asked();
+    return by_others ? Cancellable::no : Cancellable::yes;
+}
+
+bool is_asked() noexcept {
+    const FiberThread* const own = thread_on_its_stack();
+    if (own == nullptr) return false;
+    const auto state = own->state.load(std::memory_order_acquire);
+    return (state & (FiberThread::is_cancelled | FiberThread::is_deaf)) ==
+           FiberThread::is_cancelled;
 }
 
 void leave_if_asked() {
-    FiberThread* const own = thread_on_its_stack();
-    if (own == nullptr || own->frames.is_left || own->frames.is_cancel_disabled) return;
-    const auto state = own->state.load(std::memory_order_acquire);
-    if ((state & FiberThread::is_cancelled) != 0) leave_thread(*own, PTHREAD_CANCELED);
+    if (is_asked()) leave_thread(*thread_on_its_stack(), PTHREAD_CANCELED);
 }
 
 }  // namespace weft::hooks::detail
@@ -127,7 +130,7 @@ int hook_pthread_setcancelstate(int state, int* before) {
     if (state != PTHREAD_CANCEL_ENABLE && state != PTHREAD_CANCEL_DISABLE) return EINVAL;
     const bool was_disabled = own->frames.is_cancel_disabled;
     if (before != nullptr) *before = was_disabled ? PTHREAD_CANCEL_DISABLE : PTHREAD_CANCEL_ENABLE;
-    set_cancel_disabled(*running_fiber(), own->frames, state == PTHREAD_CANCEL_DISABLE);
+    set_cancel_disabled(*own, state == PTHREAD_CANCEL_DISABLE);
     return 0;
 }
 
@@ -170,6 +173,8 @@ void hook___pthread_unregister_cancel_restore(__pthread_unwind_buf_t* pushed) {
 
 void hook___pthread_unwind_next(__pthread_unwind_buf_t* pushed) {
     FiberThread* const own = thread_on_its_stack();
+    // A handler made a child and came back there: with its last thread the process ends.
+    if (own == nullptr && is_child_that_was_fiber()) std::exit(EXIT_SUCCESS);
     if (own == nullptr) WEFT_ORIGINAL(__pthread_unwind_next)(pushed);
     unwind(own->frames);
 }

@@ -7,8 +7,8 @@
 // frame of who pushed it. The unwinding that has passed that frame jumps there; the handler runs,
 // and the unwinding goes on from it. It ends by a jump to where the body was called.
 //
-// The one who is asked has a Shield from then on, so what its handlers wait for is not ended. So it
-// has while PTHREAD_CANCEL_DISABLE is set.
+// Who is left is deaf from then on: what its handlers wait for is not ended, but by signals. So it
+// is while PTHREAD_CANCEL_DISABLE is set. (Rejected: a Shield, which keeps signals off as well.)
 #pragma once
 
 #include "sched/wait_word.hpp"
@@ -45,12 +45,12 @@ struct ThreadFrames {
 /// What `body(thread)` returns, or what the calling thread was left with. It is not asked to end
 /// from then on.
 void* call_until_left(FiberThread& thread, void* (*body)(FiberThread&));
-/// Its fiber, which may become another's, is as before.
-void end_leaving(FiberThread& thread) noexcept;
 
 /// Unwinds the calling thread. Requires: it runs on its stack.
 [[noreturn]] void leave_thread(FiberThread& thread, void* result);
 
+/// Whether the calling thread is a fiber that is to end here.
+bool is_asked() noexcept;
 void leave_if_asked();
 
 /// Cancellation point of pthreads: leaves the calling thread if it is a fiber that was asked to.
@@ -66,7 +66,8 @@ inline int leave_if_ended(int error) {
     return error;
 }
 
-/// Whether a wait of the caller's ends when pthread_cancel() asks it to.
+/// Whether a wait of the caller's ends when pthread_cancel() asks it to; it may end so for what the
+/// program does with weft itself, too.
 weft::detail::Cancellable of_threads() noexcept;
 
 }  // namespace weft::hooks::detail

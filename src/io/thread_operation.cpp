@@ -80,10 +80,11 @@ void renew(Interrupter& own) noexcept {
     return own.fd;
 }
 
-/// False: it is not open.
+/// False: it is not open, or somebody else's by now.
 bool drain(int interrupter) noexcept {
     std::uint64_t count = 0;
-    return system_call<::syscall>(SYS_read, interrupter, &count, sizeof count) != -EBADF;
+    const long size = system_call<::syscall>(SYS_read, interrupter, &count, sizeof count);
+    return size == sizeof count || size == -EAGAIN;
 }
 
 enum class Ready : std::uint8_t { now, interrupted, timed_out };
@@ -101,6 +102,7 @@ Ready wait_ready(const Operation& operation, int interrupter, Deadline deadline)
             if (operation.use()->closing()) return Ready::interrupted;
             // A forked child closed its copy of the descriptor; or somebody closed all numbers.
             if (!drain(interrupter)) fds[1].fd = -1;
+            if (deadline.passed()) return Ready::timed_out;
             continue;
         }
         if (ready > 0) return Ready::now;

@@ -5,9 +5,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -78,6 +82,20 @@ void write_for_ever() {
 void test_for_ever() {
     sem_post(&begun);
     for (;;) pthread_testcancel();
+}
+
+void close_when_cancelled() {
+    const int fd = dup(0);
+    pthread_cancel(pthread_self());
+    close(fd);
+}
+// These are none.
+void change_nothing_when_cancelled() {
+    pthread_cancel(pthread_self());
+    const int fd = dup(0);
+    if (dup2(ends[0], fd) != fd || flock(0, LOCK_UN) == ECANCELED) order = -4;
+    sync();
+    pthread_testcancel();
 }
 
 using Wait = void (*)();
@@ -176,6 +194,56 @@ void cancel_disabled() {
     say("disabled", result == cancelled ? went_on : -3);
 }
 
+// --- signals and children ---
+
+std::atomic<bool> over{false};
+
+void* sleep_until_interrupted(void*) {
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
+    sem_post(&begun);
+    const timespec day{86400, 0};
+    went_on = nanosleep(&day, nullptr) == -1 && errno == EINTR ? 1 : 0;
+    over = true;
+    return nullptr;
+}
+
+void interrupt_disabled() {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGUSR1, &action, nullptr);
+    pthread_t thread;
+    pthread_create(&thread, nullptr, &sleep_until_interrupted, nullptr);
+    sem_wait(&begun);
+    pthread_cancel(thread);
+    while (!over) {
+        pthread_kill(thread, SIGUSR1);
+        usleep(1000);
+    }
+    void* result = cancelled;
+    pthread_join(thread, &result);
+    say("interrupted", result == nullptr ? went_on : -3);
+}
+
+pid_t child = -1;
+void make_child(void*) { child = fork(); }
+
+void* exit_with_child(void*) {
+    pthread_cleanup_push(&make_child, nullptr);
+    pthread_exit(nullptr);
+    pthread_cleanup_pop(0);
+    return nullptr;
+}
+
+void fork_in_handler() {
+    std::fflush(stdout);
+    pthread_t thread;
+    pthread_create(&thread, nullptr, &exit_with_child, nullptr);
+    pthread_join(thread, nullptr);
+    int status = -1;
+    waitpid(child, &status, 0);
+    say("child", status);
+}
+
 void* end_by_itself(void*) {
     sem_wait(&never);
     return nullptr;
@@ -206,11 +274,26 @@ void sleep_between_destructors() {
     }
 }
 
-void cancel_with_destructors() { cancel("destructors", &sleep_between_destructors); }
+void lock_file_with_destructor() {
+    pthread_cancel(pthread_self());
+    {
+        struct AddThree {
+            ~AddThree() { order = order * 10 + 3; }
+        } at_end;
+        (void)!flock(0, LOCK_UN);  // cannot throw, so nobody would be unwound
+        order = order * 10 + 5;
+    }
+    pthread_testcancel();
+}
+
+void cancel_with_destructors() {
+    cancel("destructors", &sleep_between_destructors);
+    cancel("no point", &lock_file_with_destructor);
+}
 
 #else
 
-void cancel_with_destructors() { say("destructors", 30421); }
+void cancel_with_destructors() {}
 
 #endif
 
@@ -229,6 +312,8 @@ int main() {
     cancel("pause", &await_signal);
     cancel("write", &write_for_ever, true);
     cancel("testcancel", &test_for_ever, true);
+    cancel("close", &close_when_cancelled);
+    cancel("none", &change_nothing_when_cancelled);
     cancel("sem_wait", &await_semaphore);
     cancel("cond_wait", &await_condition);
     say("locked", was_locked);
@@ -237,6 +322,8 @@ int main() {
     sem_post(&never);
     say("joined", pthread_join(joined, nullptr));
     cancel_disabled();
+    interrupt_disabled();
+    fork_in_handler();
     exit_threads();
     return_from_threads();
     cancel_with_destructors();
