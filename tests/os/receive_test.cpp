@@ -185,7 +185,7 @@ TEST_CASE("each byte is received once, whatever cancellations it races with",
     on_workers_and_io([] {
         auto [client, server] = socket_pair();
         std::size_t received = 0;
-        constexpr std::size_t count = 300;
+        constexpr std::size_t count = under_tsan ? 100 : 300;
         for (std::size_t i = 0; i < count; ++i) {
             std::atomic<bool> begun{false};
             auto fiber = weft::spawn([&, &server = server] {
@@ -294,8 +294,9 @@ TEST_CASE("what was received outlives its stream, its runtime and its thread", "
 
 TEST_CASE("what one worker lent another takes back", "[os][receive]") {
     on_workers_and_io([] {
+        constexpr int count = under_tsan ? 20 : 50;
         std::vector<weft::Fiber<std::size_t>> fibers;
-        for (int i = 0; i < 50; ++i) {
+        for (int i = 0; i < count; ++i) {
             fibers.push_back(weft::spawn([] {
                 auto [client, server] = socket_pair();
                 std::size_t sum = 0;

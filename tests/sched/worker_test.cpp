@@ -197,6 +197,7 @@ TEST_CASE("deadlines are served among fibers that yield", "[worker][deadline]") 
 TEST_CASE("fibers whose time has come go before crowds that have not begun",
           "[worker][order][deadline]") {
     on_one_worker([] {
+        constexpr int crowd = weft::test::under_tsan ? 5'000 : 20'000;
         std::atomic<int> begun{0};
         std::atomic<int> late{0};
         std::atomic<int> asleep{0};
@@ -207,14 +208,14 @@ TEST_CASE("fibers whose time has come go before crowds that have not begun",
             fibers.push_back(weft::spawn([&] {
                 ++asleep;
                 weft::this_fiber::sleep_until(deadline);
-                if (begun >= 10'000) ++late;
+                if (begun >= crowd / 2) ++late;
             }));
         }
         while (asleep < 2'000 || !shortly_before.passed()) weft::this_fiber::yield();
         hog_until([&] { return deadline.passed(); });
-        for (int i = 0; i < 20'000; ++i) fibers.push_back(weft::spawn([&] { ++begun; }));
+        for (int i = 0; i < crowd; ++i) fibers.push_back(weft::spawn([&] { ++begun; }));
         weft::join_all(fibers);
-        CHECK(begun == 20'000);
+        CHECK(begun == crowd);
         CHECK(late < 100);  // one, where the queue happens to be full to the last place
     });
 }
@@ -241,7 +242,8 @@ TEST_CASE("what comes from outside does not push those that queue here behind it
     });
     hog_until([&] { return is_filled.load(); });
     std::vector<weft::Fiber<>> others;
-    for (int i = 0; i < 10'000; ++i) others.push_back(runtime.spawn([&] { ++from_outside; }));
+    constexpr int crowd = weft::test::under_tsan ? 4'000 : 10'000;
+    for (int i = 0; i < crowd; ++i) others.push_back(runtime.spawn([&] { ++from_outside; }));
     may_run = true;
     filler.join();
     for (auto& other : others) other.join();
@@ -453,6 +455,7 @@ TEST_CASE("a fiber knows itself across thousands of migrations", "[worker][migra
     const Environment force{"WEFT_FORCE_MIGRATE", "1"};
     weft::run(
         [] {
+            constexpr int turns = weft::test::under_tsan ? 125 : 500;
             std::vector<weft::Fiber<int>> fibers;
             for (int i = 0; i < 32; ++i) {
                 fibers.push_back(
@@ -460,7 +463,7 @@ TEST_CASE("a fiber knows itself across thousands of migrations", "[worker][migra
                         const auto id = weft::this_fiber::id();
                         const auto name = "fiber " + std::to_string(i);
                         int moved = 0;
-                        for (int turn = 0; turn < 500; ++turn) {
+                        for (int turn = 0; turn < turns; ++turn) {
                             const auto before = worker_index();
                             weft::Semaphore unit{0};
                             auto other = weft::spawn([&] { unit.release(); });
@@ -480,7 +483,7 @@ TEST_CASE("a fiber knows itself across thousands of migrations", "[worker][migra
                 (n < 0 ? lost : moved) += n;
             }
             CHECK(lost == 0);
-            CHECK(moved > 4000);
+            CHECK(moved > 8 * turns);
         },
         {.workers = 8});
 }
