@@ -4,49 +4,13 @@
 // always does; when an operation says EPIPE the call is made once more for the same reason.
 #include "hooks/send.hpp"
 
-#include <sys/syscall.h>
+#include "hooks/rest.hpp"
 
-#include <algorithm>
-#include <array>
-#include <memory>
-#include <new>
+#include <sys/syscall.h>
 
 namespace weft::hooks::detail {
 
 namespace {
-
-/// The pieces of a message that is sent bit by bit: a copy of the caller's, for they are const.
-class Pieces {
-public:
-    explicit Pieces(const msghdr& message) noexcept : count_{message.msg_iovlen} {
-        if (count_ > few_.size()) many_.reset(new (std::nothrow) iovec[count_]);
-        first_ = count_ > few_.size() ? many_.get() : few_.data();
-        if (first_ != nullptr) std::copy_n(message.msg_iov, count_, first_);
-    }
-    Pieces(const Pieces&) = delete;
-    Pieces& operator=(const Pieces&) = delete;
-
-    bool copied() const noexcept { return first_ != nullptr; }
-    iovec* data() noexcept { return first_; }
-    std::size_t count() const noexcept { return count_; }
-    bool empty() const noexcept { return count_ == 0; }
-    void skip(std::size_t size) noexcept {
-        while (count_ > 0 && size >= first_->iov_len) {
-            size -= first_->iov_len;
-            ++first_;
-            --count_;
-        }
-        if (count_ == 0) return;
-        first_->iov_base = static_cast<char*>(first_->iov_base) + size;
-        first_->iov_len -= size;
-    }
-
-private:
-    std::array<iovec, 8> few_{};
-    std::unique_ptr<iovec[]> many_;
-    iovec* first_ = nullptr;
-    std::size_t count_;
-};
 
 /// What a send that did `done` bytes returns when the rest came to `result`.
 long result_of_send(long result, std::size_t done) noexcept {
@@ -58,15 +22,14 @@ long result_of_send(long result, std::size_t done) noexcept {
 
 long send_rest(ForeignUse& use, const msghdr& message, int flags, std::size_t done) noexcept {
     const int fd = use.fd();
-    Pieces pieces{message};
-    if (!pieces.copied()) return result_of_send(-ENOBUFS, done);
-    pieces.skip(done);
+    Rest pieces{{message.msg_iov, message.msg_iovlen}};
+    if (!pieces.skip(done)) return result_of_send(-ENOBUFS, done);
     msghdr rest = message;
     if (done > 0) rest.msg_control = nullptr, rest.msg_controllen = 0;
     const Deadline deadline = deadline_of(fd, Direction::out);
     do {
-        rest.msg_iov = pieces.data();
-        rest.msg_iovlen = pieces.count();
+        rest.msg_iov = const_cast<iovec*>(pieces.pieces().data());
+        rest.msg_iovlen = pieces.pieces().size();
         const Request request{.code = Request::Code::sendmsg,
                               .fd = fd,
                               .buffer = &rest,
@@ -76,7 +39,7 @@ long send_rest(ForeignUse& use, const msghdr& message, int flags, std::size_t do
             return call(SYS_sendmsg, fd, &message, flags | MSG_DONTWAIT);
         if (sent < 0) return result_of_send(sent, done);
         done += static_cast<std::size_t>(sent);
-        pieces.skip(static_cast<std::size_t>(sent));
+        if (!pieces.skip(static_cast<std::size_t>(sent))) break;
         rest.msg_control = nullptr;
         rest.msg_controllen = 0;
     } while (!pieces.empty());

@@ -139,11 +139,13 @@ int hook_siggetmask() {
 }
 
 int hook_sighold(int signal) {
-    const FiberCore* const fiber = is_signal(signal) ? WEFT_FOREIGN_FIBER() : nullptr;
-    return change_here(fiber, SIG_BLOCK, bit_of(signal)) ? 0 : WEFT_ORIGINAL(sighold)(signal);
+    const Signals named = is_signal(signal) ? bit_of(signal) : 0;
+    const bool changed = named != 0 && change_here(WEFT_FOREIGN_FIBER(), SIG_BLOCK, named);
+    return changed ? 0 : WEFT_ORIGINAL(sighold)(signal);
 }
 
 int hook_sigrelse(int signal) {
-    const FiberCore* const fiber = is_signal(signal) ? WEFT_FOREIGN_FIBER() : nullptr;
-    return change_here(fiber, SIG_UNBLOCK, bit_of(signal)) ? 0 : WEFT_ORIGINAL(sigrelse)(signal);
+    const Signals named = is_signal(signal) ? bit_of(signal) : 0;
+    const bool changed = named != 0 && change_here(WEFT_FOREIGN_FIBER(), SIG_UNBLOCK, named);
+    return changed ? 0 : WEFT_ORIGINAL(sigrelse)(signal);
 }

@@ -16,6 +16,7 @@
 // fiber closes it, it ends with what it has done, and nothing goes to whatever gets the number.
 #include "hooks/transfer.hpp"
 #include "hooks/descriptor.hpp"
+#include "hooks/rest.hpp"
 #include "hooks/send.hpp"
 #include "hooks/thread_call.hpp"
 
@@ -218,49 +219,6 @@ bool is_for_a_thread(int fd, off_t offset, int flags) noexcept {
     return offset == here || flags != 0 || (call(SYS_fcntl, fd, F_GETFL, 0L) & O_APPEND) != 0;
 }
 
-/// What is left of a span of which a part was written.
-class Rest {
-public:
-    explicit Rest(Span span) noexcept : left_{span} {}
-    Rest(const Rest&) = delete;
-    Rest& operator=(const Rest&) = delete;
-
-    Span span() const noexcept { return left_; }
-    bool empty() const noexcept { return left_.count == 0; }
-    /// False: it ends in the middle of a piece, and there is no memory for a copy of the others,
-    /// for the caller's are const.
-    bool skip(std::size_t size) noexcept {
-        for (; !empty() && size >= left_.pieces->iov_len; ++left_.pieces, --left_.count) {
-            size -= left_.pieces->iov_len;
-        }
-        if (size == 0) return true;
-        iovec* const first = own_pieces();
-        if (first == nullptr) return false;
-        first->iov_base = static_cast<char*>(first->iov_base) + size;
-        first->iov_len -= size;
-        return true;
-    }
-
-private:
-    /// Those that are left, where they may be changed.
-    iovec* own_pieces() noexcept {
-        if (copied_) return const_cast<iovec*>(left_.pieces);
-        const auto count = static_cast<std::size_t>(left_.count);
-        if (count > few_.size()) many_.reset(new (std::nothrow) iovec[count]);
-        iovec* const copy = count > few_.size() ? many_.get() : few_.data();
-        if (copy == nullptr) return nullptr;
-        std::copy_n(left_.pieces, count, copy);
-        left_.pieces = copy;
-        copied_ = true;
-        return copy;
-    }
-
-    Span left_;
-    bool copied_ = false;
-    std::array<iovec, 8> few_;
-    std::unique_ptr<iovec[]> many_;
-};
-
 /// By an operation that waits for room, with SIGPIPE if nobody reads.
 long write_by_operation(ForeignUse& use, Span span, Deadline deadline) noexcept {
     const bool one = span.count == 1;
@@ -280,15 +238,16 @@ long write_by_operation(ForeignUse& use, Span span, Deadline deadline) noexcept 
 long write_when_ready(ForeignUse& use, Span span, std::size_t done) noexcept {
     const int fd = use.fd();
     const Deadline deadline = deadline_of(fd, Direction::out);
-    Rest rest{span};
+    Rest rest{{span.pieces, static_cast<std::size_t>(span.count)}};
     bool goes_on = rest.skip(done);
     while (goes_on && !rest.empty() && !use.closing()) {
-        long result = vector_call(SYS_pwritev2, fd, rest.span(), here, RWF_NOWAIT);
+        const Span left{rest.pieces().data(), static_cast<int>(rest.pieces().size())};
+        long result = vector_call(SYS_pwritev2, fd, left, here, RWF_NOWAIT);
         if (result == -EAGAIN) {
             result = wait_ready(use, POLLOUT, deadline, "write");
             if (result >= 0) continue;
         } else if (not_answered(result)) {
-            result = write_by_operation(use, rest.span(), deadline);
+            result = write_by_operation(use, left, deadline);
         }
         // Of a pipe the signal comes even if some was written before.
         if (result == -EPIPE) {

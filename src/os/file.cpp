@@ -16,6 +16,7 @@
 #include "os/call.hpp"
 #include "os/fifo.hpp"
 #include "os/file_status.hpp"
+#include "os/pages.hpp"
 #include "os/path.hpp"
 #include "os/pieces.hpp"
 
@@ -30,7 +31,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -152,12 +152,7 @@ std::int64_t perform_on_range(Use& use, Request request, std::uint64_t offset, s
 }
 
 constexpr std::uint64_t copy_step = 16 << 20;  // as the header says
-
-/// What can be read to past the page cache, and of what: the end of a file is in a whole one.
-struct alignas(4096) Page {
-    std::byte bytes[4096];
-};
-constexpr std::uint64_t plain_copy_pages = (256 << 10) / sizeof(Page);
+constexpr std::uint64_t plain_copy_step = 256 << 10;
 
 /// One copy_file_range(2), by a thread.
 std::int64_t copy_some(Use& from, std::uint64_t offset, Use& to, std::uint64_t to_offset,
@@ -449,12 +444,10 @@ std::uint64_t File::copy_range(std::uint64_t offset, std::uint64_t length, File&
 
 std::uint64_t File::copy_plainly(std::uint64_t offset, std::uint64_t length, File& to,
                                  std::uint64_t to_offset, Deadline deadline) {
-    const auto memory = std::make_unique_for_overwrite<Page[]>(plain_copy_pages);
+    const detail::Pages pages{std::min(length, plain_copy_step)};
     std::uint64_t done = 0;
     while (done < length) {
-        const std::uint64_t pages = (length - done - 1) / sizeof(Page) + 1;
-        const auto buffer =
-            std::as_writable_bytes(std::span{memory.get(), std::min(pages, plain_copy_pages)});
+        const auto buffer = pages.for_bytes(length - done);
         const std::size_t got = pread(buffer, offset + done, deadline);
         const std::size_t some = std::min<std::uint64_t>(got, length - done);
         if (some == 0) break;

@@ -13,37 +13,23 @@
 // each piece to another thread, the kernel's or ours: more than copying costs until a
 // piece is some 512 KiB, which sockets seldom take at once.
 //
-// Whole pages are read, to whole pages, and what is too much is not sent: past the page cache
-// (OpenMode::direct) the end of a file cannot be had in another way.
+// What was read beyond the end of the range, to fill a page, is not sent.
 #include <weft/io/send_file.hpp>
+
+#include "os/pages.hpp"
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
-#include <span>
 
 namespace weft::io {
-
-namespace {
-
-struct alignas(4096) Page {
-    std::byte bytes[4096];
-};
-
-constexpr std::size_t pages_of(std::uint64_t length) noexcept {
-    return (length + sizeof(Page) - 1) / sizeof(Page);
-}
-
-}  // namespace
 
 std::uint64_t send_file(StreamSocket& to, File& from, std::uint64_t offset, std::uint64_t length,
                         Deadline deadline) {
     constexpr std::uint64_t step = 128 << 10;
-    const auto memory = std::make_unique_for_overwrite<Page[]>(pages_of(std::min(length, step)));
+    const detail::Pages pages{std::min(length, step)};
     std::uint64_t done = 0;
     while (done < length) {
-        const std::size_t pages = pages_of(std::min(length - done, step));
-        const auto buffer = std::as_writable_bytes(std::span{memory.get(), pages});
+        const auto buffer = pages.for_bytes(length - done);
         const std::size_t got = from.pread(buffer, offset + done, deadline);
         const std::size_t some = std::min<std::uint64_t>(got, length - done);
         if (some == 0) break;
