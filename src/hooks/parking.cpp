@@ -87,11 +87,12 @@ QuietSignals::QuietSignals(OnWorkers on_workers) noexcept
     if (!is_on_) return;
     sigset_t all;
     ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+    WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &all, &before_);
 }
 
 void QuietSignals::end() noexcept {
-    if (std::exchange(is_on_, false)) ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    if (std::exchange(is_on_, false))
+        WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &before_, nullptr);
 }
 
 }  // namespace weft::hooks::detail

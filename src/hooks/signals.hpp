@@ -1,6 +1,7 @@
 // What the hooks do about signals. Layer: hooks. Uses: sched.
 #pragma once
 
+#include "hooks/original.hpp"
 #include "sched/fiber_core.hpp"
 
 #include <signal.h>
@@ -24,15 +25,16 @@ int change_mask_of(const weft::detail::FiberCore& fiber, int how, const sigset_t
 bool is_child_that_was_fiber() noexcept;
 
 /// While it lives the thread takes the signals that the program began with, or those of `mask`:
-/// a child made meanwhile inherits that.
+/// a child made meanwhile inherits that. (By libc's function: a sanitizer in between, as caller of
+/// the hook, would be taken for the program.)
 class MaskOfProgram {
 public:
     explicit MaskOfProgram(const sigset_t& mask = mask_of_program()) noexcept {
-        ::pthread_sigmask(SIG_SETMASK, &mask, &before_);
+        WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &mask, &before_);
     }
     MaskOfProgram(const MaskOfProgram&) = delete;
     MaskOfProgram& operator=(const MaskOfProgram&) = delete;
-    ~MaskOfProgram() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    ~MaskOfProgram() { WEFT_ORIGINAL(pthread_sigmask)(SIG_SETMASK, &before_, nullptr); }
 
 private:
     sigset_t before_;

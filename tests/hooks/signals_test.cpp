@@ -181,9 +181,7 @@ TEST_CASE("signals: what a fiber raises it handles at once, unless it blocks it"
     });
 }
 
-// ASan's threads begin with the mask that the kernel has for their maker's.
 TEST_CASE("signals: threads that a fiber makes have its mask", "[hooks][signal]") {
-    if (under_asan) return;
     conforms([](Seen& seen) {
         sigset_t one;
         ::sigemptyset(&one);
