@@ -145,31 +145,23 @@ int hook_pthread_setcanceltype(int type, int* before) {
 
 // --- what pthread_cleanup_push() and pthread_cleanup_pop() are in C ---
 
-void hook___pthread_register_cancel(__pthread_unwind_buf_t* pushed) {
-    FiberThread* const own = thread_on_its_stack();
-    if (own == nullptr) return WEFT_ORIGINAL(__pthread_register_cancel)(pushed);
-    before(*pushed) = std::exchange(own->frames.cleanups, pushed);
-}
-
-void hook___pthread_unregister_cancel(__pthread_unwind_buf_t* pushed) {
-    FiberThread* const own = thread_on_its_stack();
-    if (own == nullptr) return WEFT_ORIGINAL(__pthread_unregister_cancel)(pushed);
-    own->frames.cleanups = before(*pushed);
-}
-
+#define WEFT_DEFINE_PUSH(name)                                         \
+    void hook_##name(__pthread_unwind_buf_t* pushed) {                 \
+        FiberThread* const own = thread_on_its_stack();                \
+        if (own == nullptr) return WEFT_ORIGINAL(name)(pushed);        \
+        before(*pushed) = std::exchange(own->frames.cleanups, pushed); \
+    }
+#define WEFT_DEFINE_POP(name)                                   \
+    void hook_##name(__pthread_unwind_buf_t* pushed) {          \
+        FiberThread* const own = thread_on_its_stack();         \
+        if (own == nullptr) return WEFT_ORIGINAL(name)(pushed); \
+        own->frames.cleanups = before(*pushed);                 \
+    }
+WEFT_DEFINE_PUSH(__pthread_register_cancel)
+WEFT_DEFINE_POP(__pthread_unregister_cancel)
 // With _defer_np, which also asks for PTHREAD_CANCEL_DEFERRED meanwhile.
-
-void hook___pthread_register_cancel_defer(__pthread_unwind_buf_t* pushed) {
-    FiberThread* const own = thread_on_its_stack();
-    if (own == nullptr) return WEFT_ORIGINAL(__pthread_register_cancel_defer)(pushed);
-    before(*pushed) = std::exchange(own->frames.cleanups, pushed);
-}
-
-void hook___pthread_unregister_cancel_restore(__pthread_unwind_buf_t* pushed) {
-    FiberThread* const own = thread_on_its_stack();
-    if (own == nullptr) return WEFT_ORIGINAL(__pthread_unregister_cancel_restore)(pushed);
-    own->frames.cleanups = before(*pushed);
-}
+WEFT_DEFINE_PUSH(__pthread_register_cancel_defer)
+WEFT_DEFINE_POP(__pthread_unregister_cancel_restore)
 
 void hook___pthread_unwind_next(__pthread_unwind_buf_t* pushed) {
     FiberThread* const own = thread_on_its_stack();

@@ -108,6 +108,13 @@ std::uint64_t blocked_now() {
     return bits_of(mask);
 }
 
+sigset_t only(int signal) {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, signal);
+    return set;
+}
+
 sigset_t all_signals() {
     sigset_t all;
     ::sigfillset(&all);
@@ -134,9 +141,7 @@ TEST_CASE("signals: a fiber has a mask as a thread has", "[hooks][signal]") {
         seen.note("all", static_cast<long>(blocked_now()));
         seen.of("none such", [&] { return ::pthread_sigmask(77, &all, nullptr); });
         seen.of("none such", [&] { return ::sigprocmask(77, &all, nullptr); });
-        sigset_t one;
-        ::sigemptyset(&one);
-        ::sigaddset(&one, SIGTERM);
+        const sigset_t one = only(SIGTERM);
         seen.of("opened", [&] { return ::sigprocmask(SIG_UNBLOCK, &one, nullptr); });
         seen.note("but one", static_cast<long>(blocked_now()));
         seen.of("back", [&] { return ::pthread_sigmask(SIG_SETMASK, &before, nullptr); });
@@ -169,9 +174,7 @@ TEST_CASE("signals: what a fiber raises it handles at once, unless it blocks it"
         seen.note("handled", handled);
         seen.of("kill", [&] { return ::pthread_kill(::pthread_self(), SIGWINCH); });
         seen.note("handled", handled);
-        sigset_t one;
-        ::sigemptyset(&one);
-        ::sigaddset(&one, SIGWINCH);
+        const sigset_t one = only(SIGWINCH);
         ::pthread_sigmask(SIG_BLOCK, &one, nullptr);
         seen.of("raise", [&] { return ::raise(SIGWINCH); });
         seen.note("handled", handled);
@@ -183,9 +186,7 @@ TEST_CASE("signals: what a fiber raises it handles at once, unless it blocks it"
 
 TEST_CASE("signals: threads that a fiber makes have its mask", "[hooks][signal]") {
     conforms([](Seen& seen) {
-        sigset_t one;
-        ::sigemptyset(&one);
-        ::sigaddset(&one, SIGTERM);
+        const sigset_t one = only(SIGTERM);
         for (int i = 0; i < 2; ++i) {
             std::uint64_t mask = 0;
             pthread_t thread;
@@ -207,9 +208,7 @@ TEST_CASE("signals: threads that a fiber makes have its mask", "[hooks][signal]"
 
 TEST_CASE("signals: children that a fiber makes have its mask", "[hooks][signal]") {
     conforms([](Seen& seen) {
-        sigset_t one;
-        ::sigemptyset(&one);
-        ::sigaddset(&one, SIGTERM);
+        const sigset_t one = only(SIGTERM);
         for (int i = 0; i < 2; ++i) {
             seen.note("system", ::system("exit $(grep -c '^SigBlk:.*4a00$' /proc/self/status)"));
             // As many do who start a process themselves.
