@@ -105,7 +105,7 @@ TEST_CASE("what was received is its owner's, however many there are", "[os][rece
 TEST_CASE("more streams than there is memory in the ring are received from at once",
           "[os][receive]") {
     on_workers_and_io([] {
-        constexpr std::size_t count = under_tsan ? 1200 : 2500;
+        constexpr std::size_t count = under_sanitizer ? 1200 : 2500;
         auto streams = std::vector<Connection>{};
         for (std::size_t i = 0; i < count; ++i) streams.push_back(socket_pair());
         std::vector<weft::Fiber<std::string>> readers;
@@ -126,7 +126,7 @@ TEST_CASE("more streams than there is memory in the ring are received from at on
 TEST_CASE("of two that receive from one stream one gets the byte, the other its deadline",
           "[os][receive][deadline]") {
     on_workers_and_io([] {
-        constexpr std::size_t count = under_tsan ? 100 : 1500;
+        constexpr std::size_t count = under_sanitizer ? 100 : 1500;
         auto streams = std::vector<Connection>{};
         for (std::size_t i = 0; i < count; ++i) streams.push_back(socket_pair());
         const Deadline deadline{300ms};
@@ -185,7 +185,7 @@ TEST_CASE("each byte is received once, whatever cancellations it races with",
     on_workers_and_io([] {
         auto [client, server] = socket_pair();
         std::size_t received = 0;
-        constexpr std::size_t count = under_tsan ? 100 : 300;
+        constexpr std::size_t count = under_sanitizer ? 100 : 300;
         for (std::size_t i = 0; i < count; ++i) {
             std::atomic<bool> begun{false};
             auto fiber = weft::spawn([&, &server = server] {
@@ -294,7 +294,7 @@ TEST_CASE("what was received outlives its stream, its runtime and its thread", "
 
 TEST_CASE("what one worker lent another takes back", "[os][receive]") {
     on_workers_and_io([] {
-        constexpr int count = under_tsan ? 20 : 50;
+        constexpr int count = under_sanitizer ? 20 : 50;
         std::vector<weft::Fiber<std::size_t>> fibers;
         for (int i = 0; i < count; ++i) {
             fibers.push_back(weft::spawn([] {

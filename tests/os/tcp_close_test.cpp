@@ -201,7 +201,7 @@ TEST_CASE("a fiber closes what a plain thread reads", "[os][tcp][close]") {
 
 TEST_CASE("two closes at once close once", "[os][tcp][close]") {
     on_workers_and_io([] {
-        for (int round = 0; round < (under_tsan ? 40 : 200); ++round) {
+        for (int round = 0; round < (under_sanitizer ? 40 : 200); ++round) {
             auto [client, server] = socket_pair();
             auto reader =
                 weft::spawn([&server = server] { return error_of([&] { read_text(server); }); });
@@ -220,7 +220,7 @@ TEST_CASE("a descriptor is not given to another file while a call may name it",
     on_workers_and_io([] {
         std::size_t foreign = 0;
         std::size_t ended = 0;
-        constexpr int rounds = under_tsan ? 100 : 500;
+        constexpr int rounds = under_sanitizer ? 100 : 500;
         for (int round = 0; round < rounds; ++round) {
             auto [client, server] = socket_pair();
             auto writer = weft::spawn([&client = client] {

@@ -197,7 +197,7 @@ TEST_CASE("deadlines are served among fibers that yield", "[worker][deadline]") 
 TEST_CASE("fibers whose time has come go before crowds that have not begun",
           "[worker][order][deadline]") {
     on_one_worker([] {
-        constexpr int crowd = weft::test::under_tsan ? 5'000 : 20'000;
+        constexpr int crowd = weft::test::under_sanitizer ? 5'000 : 20'000;
         std::atomic<int> begun{0};
         std::atomic<int> late{0};
         std::atomic<int> asleep{0};
@@ -242,7 +242,7 @@ TEST_CASE("what comes from outside does not push those that queue here behind it
     });
     hog_until([&] { return is_filled.load(); });
     std::vector<weft::Fiber<>> others;
-    constexpr int crowd = weft::test::under_tsan ? 4'000 : 10'000;
+    constexpr int crowd = weft::test::under_sanitizer ? 4'000 : 10'000;
     for (int i = 0; i < crowd; ++i) others.push_back(runtime.spawn([&] { ++from_outside; }));
     may_run = true;
     filler.join();
@@ -417,7 +417,7 @@ TEST_CASE("a crowd queued behind one that hogs is taken by the others", "[worker
 
 TEST_CASE("more new fibers than a queue holds all run, once", "[worker]") {
     on_workers([] {
-        constexpr std::size_t count = 20'000 / (weft::test::under_tsan ? 10 : 1);
+        constexpr std::size_t count = 20'000 / (weft::test::under_sanitizer ? 10 : 1);
         std::vector<std::atomic<int>> runs(count);
         std::vector<weft::Fiber<>> fibers;
         for (auto& run : runs) fibers.push_back(weft::spawn([&run] { ++run; }));
@@ -443,7 +443,7 @@ TEST_CASE("fibers that spawn fibers, many levels deep, all run", "[worker]") {
                 right.join();
             }
         };
-        constexpr int depth = weft::test::under_tsan ? 8 : 12;
+        constexpr int depth = weft::test::under_sanitizer ? 8 : 12;
         Tree::grow(leaves, depth);
         CHECK(leaves == 1 << depth);
     });
@@ -455,7 +455,7 @@ TEST_CASE("a fiber knows itself across thousands of migrations", "[worker][migra
     const Environment force{"WEFT_FORCE_MIGRATE", "1"};
     weft::run(
         [] {
-            constexpr int turns = weft::test::under_tsan ? 125 : 500;
+            constexpr int turns = weft::test::under_sanitizer ? 125 : 500;
             std::vector<weft::Fiber<int>> fibers;
             for (int i = 0; i < 32; ++i) {
                 fibers.push_back(

@@ -57,7 +57,7 @@ using Plain =
                LockConditionWait, RLockConditionWait, BoundConditionWait, BoundRConditionWait,
                BarrierWait, LockWait, RLockWait, WriteWait, ReadWait>;
 
-constexpr std::uint64_t rounds = under_tsan ? 20 : under_asan ? 50 : 300;
+constexpr std::uint64_t rounds = under_sanitizer ? 20 : 300;
 
 enum class End { served, timed_out, cancelled };
 
