@@ -195,23 +195,9 @@ std::int64_t terminal_of(int fd) noexcept {
     return call(SYS_ioctl, fd, TIOCGDEV, &device) == 0 ? std::int64_t{device} : -1;
 }
 
-/// Whether poll() tells when a call on it would sleep. Not of files; and a device may want in
-/// one piece what is written to it.
-bool is_waited_for(int fd) noexcept {
-    struct statx about {};
-    if (call(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &about) != 0) return false;
-    switch (about.stx_mode & S_IFMT) {
-        case S_IFREG:
-        case S_IFDIR:
-        case S_IFBLK: return false;
-        case S_IFCHR: return terminal_of(fd) >= 0;
-        default: return true;
-    }
-}
-
-/// Another open file of the same terminal, to write without blocking. -1 when there is none to
-/// be had: of no terminal, of the master of one, and where one may not open it.
-int reopen_terminal(int fd) noexcept {
+/// Another open file of the same terminal, to read or write (`access`) without blocking. -1 when
+/// there is none to be had: of no terminal, of the master of one, and where one may not open it.
+int reopen_terminal(int fd, int access) noexcept {
     const std::int64_t terminal = terminal_of(fd);
     if (terminal < 0) return -1;
     unsigned number = 0;
@@ -219,36 +205,43 @@ int reopen_terminal(int fd) noexcept {
     char name[32] = "/proc/self/fd/";
     std::to_chars(name + sizeof "/proc/self/fd/" - 1, std::end(name) - 1, fd);
     const int own =
-        call(SYS_openat, AT_FDCWD, name, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0L);
+        call(SYS_openat, AT_FDCWD, name, access | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0L);
     if (own < 0) return -1;
     if (terminal_of(own) == terminal) return own;
     call_close(own);  // /dev/tty is another one in each session
     return -1;
 }
 
-/// For a descriptor without RWF_NOWAIT (terminals; pipes before Linux 6.4) that
-/// poll() said is ready. A write that is too long would block: of a pipe, room
-/// for PIPE_BUF bytes is all that readiness promises, and of a terminal not even that.
-Attempt read_or_write_when_ready(const Request& request) noexcept {
-    if (!is_blocking(request.fd)) return unless_blocked(carry_out(request));
-    if (events_now(request.fd, interest_of(request)) == 0) return would_block();
-    const bool whole = is_read(request.code) || !is_waited_for(request.fd);
-    if (whole) return unless_blocked(carry_out(request));
-
+/// Of a write, what room for PIPE_BUF bytes is enough for: all of it, or a part of its first piece.
+Request first_part(const Request& request) noexcept {
     const Pieces pieces{request};
-    const iovec* piece = std::find_if(pieces.first, pieces.first + pieces.count,
-                                      [](const iovec& each) { return each.iov_len > 0; });
-    if (piece == pieces.first + pieces.count) return done(0);
+    if (pieces.bytes() <= PIPE_BUF) return request;
+    const iovec* const piece = std::find_if(pieces.first, pieces.first + pieces.count,
+                                            [](const iovec& each) { return each.iov_len > 0; });
     Request part = request;
     part.code = Code::write;
     part.buffer = piece->iov_base;
     part.length = static_cast<std::uint32_t>(std::min<std::size_t>(piece->iov_len, PIPE_BUF));
-    const int terminal = reopen_terminal(request.fd);
-    if (terminal < 0) return unless_blocked(carry_out(part));
-    part.fd = terminal;
-    const int written = carry_out(part);
+    return part;
+}
+
+/// For a descriptor without RWF_NOWAIT (terminals; pipes before Linux 6.4) that poll() said is
+/// ready. Who reads it, too, may be the first to read what is there; and a write that is too long
+/// would block: of a pipe, room for PIPE_BUF bytes is all that readiness promises, and of a
+/// terminal not even that. So a terminal is opened once more, not to block.
+Attempt read_or_write_when_ready(const Request& request) noexcept {
+    if (!is_blocking(request.fd)) return unless_blocked(carry_out(request));
+    if (events_now(request.fd, interest_of(request)) == 0) return would_block();
+    if (!is_waited_for(request.fd)) return unless_blocked(carry_out(request));
+
+    const bool read = is_read(request.code);
+    const int terminal = reopen_terminal(request.fd, read ? O_RDONLY : O_WRONLY);
+    if (terminal < 0) return unless_blocked(carry_out(read ? request : first_part(request)));
+    Request at_once = request;
+    at_once.fd = terminal;
+    const int result = carry_out(at_once);
     call_close(terminal);
-    return unless_blocked(written);
+    return unless_blocked(result);
 }
 
 Attempt read_or_write(const Request& request, Occasion occasion) noexcept {
@@ -337,6 +330,18 @@ Attempt attempt(const Request& request, Occasion occasion, std::uint32_t& progre
     const Attempt made = attempt_unchecked(request, occasion, progress);
     if (made.outcome != Outcome::would_block || !asks_not_to_wait(request)) return made;
     return done(progress > 0 ? static_cast<int>(progress) : -EAGAIN);
+}
+
+bool is_waited_for(int fd) noexcept {
+    struct statx about {};
+    if (call(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &about) != 0) return false;
+    switch (about.stx_mode & S_IFMT) {
+        case S_IFREG:
+        case S_IFDIR:
+        case S_IFBLK: return false;
+        case S_IFCHR: return terminal_of(fd) >= 0;
+        default: return true;
+    }
 }
 
 int carry_out(const Request& request) noexcept {

@@ -2,6 +2,7 @@
 #include "io/foreign.hpp"
 
 #include "base/sync.hpp"
+#include "io/attempt.hpp"
 #include "park/interrupt.hpp"
 #include "park/park.hpp"
 #include "sched/worker.hpp"
@@ -99,6 +100,19 @@ int perform_foreign(const Request& request, Deadline deadline, const char* reaso
                     Interruption needed) noexcept {
     ForeignUse use{request.fd};
     return perform_foreign_by(use, request, deadline, reason, needed);
+}
+
+int perform_foreign_when_ready(ForeignUse& use, const Request& request, Deadline deadline,
+                               const char* reason) noexcept {
+    if (!is_waited_for(request.fd)) return perform_foreign(use, request, deadline, reason);
+    const Request poll{
+        .code = Request::Code::poll, .fd = request.fd, .flags = interest_of(request)};
+    for (;;) {
+        if (const int ready = perform_foreign(use, poll, deadline, reason); ready < 0) return ready;
+        std::uint32_t progress = 0;
+        const Attempt made = attempt(request, Occasion::readiness, progress);
+        if (made.outcome == Attempt::Outcome::done) return made.result;
+    }
 }
 
 /// Several polls, one wait.

@@ -44,6 +44,10 @@ WEFT_API int perform_foreign(ForeignUse& use, const Request& request, Deadline d
                              const char* reason, Interruption needed = Interruption::all) noexcept;
 WEFT_API int perform_foreign(ForeignUses& uses, const Request& request, Deadline deadline,
                              const char* reason, Interruption needed) noexcept;
+/// For a read or write of what knows no RWF_NOWAIT. io_uring would have the worker itself wait in
+/// the kernel for a terminal or a FIFO that was ready, but not for all of it.
+WEFT_API int perform_foreign_when_ready(ForeignUse& use, const Request& request, Deadline deadline,
+                                        const char* reason) noexcept;
 
 /// Waits until one of `fds` has one of its events, or an error: 1, then; else -ETIMEDOUT,
 /// -ECANCELED, -EBADF when one of them was closed, -EPERM or -EINVAL when one of them is nothing

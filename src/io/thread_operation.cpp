@@ -16,8 +16,10 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <utility>
 
@@ -69,8 +71,7 @@ void renew(Interrupter& own) noexcept {
     own.fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 }
 
-/// Made at first use. -1 when there is none to be had, or the thread ends: then a close() by
-/// others waits for the thread's call to end by itself.
+/// Made at first use. -1 when there is none to be had, for lack of descriptors, or the thread ends.
 [[gnu::always_inline]] inline int interrupter_of_thread() noexcept {
     constinit thread_local Interrupter own;
     if (own.over) return -1;
@@ -87,6 +88,9 @@ bool drain(int interrupter) noexcept {
     return size == sizeof count || size == -EAGAIN;
 }
 
+/// Without an interrupter nothing tells a thread of a close(): so often it looks.
+constexpr std::chrono::milliseconds look_every{20};
+
 enum class Ready : std::uint8_t { now, interrupted, timed_out };
 
 Ready wait_ready(const Operation& operation, int interrupter, Deadline deadline) noexcept {
@@ -94,10 +98,13 @@ Ready wait_ready(const Operation& operation, int interrupter, Deadline deadline)
     const auto events = static_cast<short>(interest_of(request));
     pollfd fds[2] = {{request.fd, events, 0}, {interrupter, POLLIN, 0}};
     for (;;) {
-        const auto left = to_timespec<timespec>(time_left(deadline));
-        const long ready =
-            system_call<::syscall>(SYS_ppoll, fds, 2L, deadline.is_never() ? nullptr : &left,
-                                   nullptr, sizeof(std::uint64_t));
+        const bool looks = fds[1].fd < 0 && operation.use() != nullptr;
+        if (looks && operation.use()->closing()) return Ready::interrupted;
+        const Deadline until = looks ? std::min(deadline, Deadline{look_every}) : deadline;
+        const auto left = to_timespec<timespec>(time_left(until));
+        const long ready = system_call<::syscall>(
+            SYS_ppoll, fds, 2L, until.is_never() ? nullptr : &left, nullptr, sizeof(std::uint64_t));
+        if (ready == 0 && looks && !deadline.passed()) continue;
         if (ready > 0 && fds[1].revents != 0) {
             if (operation.use()->closing()) return Ready::interrupted;
             // A forked child closed its copy of the descriptor; or somebody closed all numbers.

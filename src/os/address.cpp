@@ -6,9 +6,11 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <stdexcept>
+#include <system_error>
 
 namespace weft::io {
 
@@ -21,8 +23,12 @@ namespace {
 }
 
 /// The interface after the %, by name or number; 0 when there is none such.
-std::uint32_t scope_from(const std::string& name) noexcept {
+std::uint32_t scope_from(const std::string& name) {
+    if (name.find('\0') != name.npos) return 0;
     if (const unsigned index = ::if_nametoindex(name.c_str()); index != 0) return index;
+    if (const int error = errno; error == EMFILE || error == ENFILE) {
+        throw std::system_error(error, std::system_category(), "network interface \"" + name + '"');
+    }
     std::uint32_t number = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
     return error == std::errc{} && end == name.data() + name.size() ? number : 0;

@@ -2,6 +2,7 @@
 // Layer: os. Uses: io, park, sched.
 #pragma once
 
+#include "io/attempt.hpp"
 #include "io/descriptor.hpp"
 #include "io/operation.hpp"
 #include "io/system_call.hpp"
@@ -43,6 +44,21 @@ inline std::int64_t perform_or_poll(Use& use, const Request& request, std::uint3
         const Request poll{.code = Request::Code::poll, .flags = events};
         const std::int64_t ready = perform_on(use, poll, deadline, what);
         if (ready < 0) return ready;
+    }
+}
+
+/// The same for a read or write of what knows no RWF_NOWAIT and is_waited_for(): of a terminal,
+/// say, which io_uring reads and writes as soon as it is ready, if it has to block for that.
+inline std::int64_t perform_when_ready(Use& use, Request request, Deadline deadline,
+                                       const char* what) {
+    const Request poll{.code = Request::Code::poll, .flags = interest_of(request)};
+    for (;;) {
+        const std::int64_t ready = perform_on(use, poll, deadline, what);
+        if (ready < 0) return ready;
+        std::uint32_t progress = 0;
+        request.fd = use.fd();
+        const auto made = attempt(request, weft::detail::Occasion::readiness, progress);
+        if (made.outcome == weft::detail::Attempt::Outcome::done) return made.result;
     }
 }
 

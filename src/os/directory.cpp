@@ -61,7 +61,8 @@ void Directory::sync(Deadline deadline) {
 
 const DirectoryEntry* Directory::next(Deadline deadline) {
     for (;;) {
-        if (taken_ == filled_) fill(deadline);
+        // Of one that was moved from, or closed, nothing is left.
+        if (taken_ == filled_ || descriptor_.get() < 0) fill(deadline);
         if (filled_ == 0) return nullptr;
         const auto& found = *reinterpret_cast<const dirent64*>(buffer_.get() + taken_);
         taken_ += found.d_reclen;

@@ -67,17 +67,11 @@ std::uint32_t open_flags(OpenMode mode) {
     return static_cast<std::uint32_t>(flags);
 }
 
-std::int64_t checked_offset(std::uint64_t offset) {
-    if (offset > static_cast<std::uint64_t>(INT64_MAX)) {
-        throw std::system_error(EOVERFLOW, std::system_category(), "an offset in a file");
-    }
-    return static_cast<std::int64_t>(offset);
-}
+constexpr std::uint64_t last_offset = INT64_MAX;
 
-/// The place `done` bytes further.
-std::int64_t after(std::int64_t offset, std::size_t done) {
-    if (offset == current_position) return offset;
-    return checked_offset(static_cast<std::uint64_t>(offset) + done);
+/// How much of `length` bytes from `offset` on a file can have.
+std::uint64_t clamp_range(std::uint64_t offset, std::uint64_t length) noexcept {
+    return std::min(length, last_offset - std::min(offset, last_offset));
 }
 
 /// What failed; a file that was taken over has no path.
@@ -121,34 +115,43 @@ Request transfer_of(Pieces& pieces, Request::Code one, Request::Code several, st
 /// Performs a read or write of `bytes` and sees to it that the position moves by what is
 /// returned: io_uring leaves it where it was when a part was done and then an error came.
 /// What was written next overwrote what was written first: so it was on a full disk.
-std::int64_t perform_and_move(Use& use, const Request& request, std::size_t bytes,
+/// `appends`: it goes to the end, wherever the position is.
+std::int64_t perform_and_move(Use& use, const Request& request, std::size_t bytes, bool appends,
                               Deadline deadline, const char* reason) {
     if (request.offset != current_position) return perform_on(use, request, deadline, reason);
     const long before = system_call<::lseek>(use.fd(), off_t{0}, SEEK_CUR);
-    // A FIFO or a terminal may be O_NONBLOCK.
+    if (before < 0 && weft::detail::is_waited_for(use.fd())) {  // a FIFO, or a terminal
+        return detail::perform_when_ready(use, request, deadline, reason);
+    }
     const std::uint32_t events = weft::detail::interest_of(request);
     const std::int64_t result = detail::perform_or_poll(use, request, events, deadline, reason);
-    const bool seekable = before >= 0;
-    if (seekable && result > 0 && result < static_cast<std::int64_t>(bytes)) {
+    if (appends) return result;
+    if (result > 0 && result < static_cast<std::int64_t>(bytes)) {
         system_call<::lseek>(use.fd(), off_t{before + result}, SEEK_SET);
     }
     return result;
 }
 
-/// Performs `request` on the range, which io_uring takes in pieces of 32 bits. A length
-/// of 0 means to the end of the file. Returns 0 or -errno.
-std::int64_t perform_on_range(Use& use, Request request, std::uint64_t offset, std::uint64_t length,
-                              Deadline deadline, const char* reason) {
-    const bool to_the_end = length == 0;
+/// Performs `request` from its offset on, in pieces of 32 bits, as io_uring takes them. A length
+/// of 0 means to the end of the file, and so does one that goes further. Returns 0 or -errno.
+std::int64_t perform_on_range(Use& use, Request request, std::uint64_t length, Deadline deadline,
+                              const char* reason) {
+    struct statx about {};
+    const long known = system_call<::syscall>(SYS_statx, use.fd(), "", long{AT_EMPTY_PATH},
+                                              long{STATX_SIZE}, &about);
+    if (known < 0) return known;
+    const auto offset = static_cast<std::uint64_t>(request.offset);
+    const bool to_the_end =
+        length == 0 || offset >= about.stx_size || length >= about.stx_size - offset;
     do {
-        request.offset = checked_offset(offset);
         request.length = to_the_end ? 0 : clamp_length(length);
         const std::int64_t result = perform_on(use, request, deadline, reason);
         if (result < 0) return result;
-        offset += request.length;
+        if (to_the_end || request.length == length) return 0;
+        request.offset += request.length;
         length -= request.length;
-    } while (length > 0);
-    return 0;
+    } while (!deadline.passed());
+    return -ETIMEDOUT;
 }
 
 constexpr std::uint64_t copy_step = 16 << 20;  // as the header says
@@ -205,19 +208,38 @@ bool File::direct() const noexcept { return (flags_ & O_DIRECT) != 0; }
 // --- errors ---
 
 void File::fail(std::int64_t result, const char* operation) const {
-    std::string what = text_of(operation, path_);
-    if (result == -EINVAL && direct() && is_open()) {
-        const FileStatus about = status();
-        what += " (past the page cache: addresses must be multiples of " +
-                std::to_string(about.direct_memory) + " bytes, offsets and lengths of " +
-                std::to_string(about.direct_offset) + ')';
-    }
-    detail::throw_path_error(result, what);
+    detail::throw_path_error(result, text_of(operation, path_));
 }
 
 std::size_t File::check(std::int64_t result, const char* operation) const {
     if (result < 0) fail(result, operation);
     return static_cast<std::size_t>(result);
+}
+
+std::size_t File::check_transfer(std::int64_t result, const char* operation) const {
+    if (result == -EINVAL && direct() && is_open()) {
+        const FileStatus about = status();
+        if (about.direct_memory != 0) {
+            detail::throw_path_error(result,
+                                     text_of(operation, path_) +
+                                         " (past the page cache: addresses must be multiples of " +
+                                         std::to_string(about.direct_memory) +
+                                         " bytes, offsets and lengths of " +
+                                         std::to_string(about.direct_offset) + ')');
+        }
+    }
+    return check(result, operation);
+}
+
+std::int64_t File::checked(std::uint64_t offset, const char* operation) const {
+    if (offset > last_offset) fail(-EOVERFLOW, operation);
+    return static_cast<std::int64_t>(offset);
+}
+
+/// The place `done` bytes further.
+std::int64_t File::after(std::int64_t offset, std::size_t done, const char* operation) const {
+    if (offset == current_position) return offset;
+    return checked(static_cast<std::uint64_t>(offset) + done, operation);
 }
 
 // --- reading ---
@@ -231,16 +253,17 @@ std::size_t File::read_at(std::span<const MutableBuffer> buffers, std::int64_t o
     if (got == -EAGAIN || got == -EOPNOTSUPP) {
         using Code = Request::Code;
         const Request request = transfer_of(pieces, Code::read, Code::readv, offset, direct());
-        got = perform_and_move(use, request, pieces.bytes(), deadline, "read a file");
+        got = perform_and_move(use, request, pieces.bytes(), false, deadline, "read a file");
     }
-    return check(got, "read");
+    return check_transfer(got, "read");
 }
 
 std::size_t File::read_all_at(std::span<std::byte> buffer, std::int64_t offset, Deadline deadline) {
     std::size_t done = 0;
     while (done < buffer.size()) {
+        if (done > 0 && deadline.passed()) fail(-ETIMEDOUT, "read");
         const MutableBuffer rest[] = {{buffer.data() + done, buffer.size() - done}};
-        const std::size_t some = read_at(rest, after(offset, done), deadline);
+        const std::size_t some = read_at(rest, after(offset, done, "read"), deadline);
         if (some == 0) break;
         done += some;
     }
@@ -262,17 +285,17 @@ std::size_t File::read_exactly(std::span<std::byte> buffer, Deadline deadline) {
 
 std::size_t File::pread(std::span<std::byte> buffer, std::uint64_t offset, Deadline deadline) {
     const MutableBuffer one[] = {{buffer.data(), buffer.size()}};
-    return read_at(one, checked_offset(offset), deadline);
+    return read_at(one, checked(offset, "read"), deadline);
 }
 
 std::size_t File::pread(std::span<const MutableBuffer> buffers, std::uint64_t offset,
                         Deadline deadline) {
-    return read_at(buffers, checked_offset(offset), deadline);
+    return read_at(buffers, checked(offset, "read"), deadline);
 }
 
 std::size_t File::pread_exactly(std::span<std::byte> buffer, std::uint64_t offset,
                                 Deadline deadline) {
-    return read_all_at(buffer, checked_offset(offset), deadline);
+    return read_all_at(buffer, checked(offset, "read"), deadline);
 }
 
 // --- writing ---
@@ -284,20 +307,21 @@ std::size_t File::write_at(std::span<const ConstBuffer> buffers, std::size_t ski
     Use use{descriptor_};
     using Code = Request::Code;
     const Request request = transfer_of(pieces, Code::write, Code::writev, offset, direct());
-    const char* reason = "write a file";
-    // What is appended goes to the end, wherever the position is.
+    const bool appends = (flags_ & O_APPEND) != 0;
     const std::int64_t result =
-        (flags_ & O_APPEND) != 0 ? detail::perform_or_poll(use, request, POLLOUT, deadline, reason)
-                                 : perform_and_move(use, request, pieces.bytes(), deadline, reason);
-    return check(result, "write");
+        perform_and_move(use, request, pieces.bytes(), appends, deadline, "write a file");
+    return check_transfer(result, "write");
 }
 
 void File::write_all_at(std::span<const ConstBuffer> buffers, std::int64_t offset,
                         Deadline deadline) {
-    std::size_t size = 0;
-    for (const ConstBuffer& each : buffers) size += each.size;
-    for (std::size_t done = 0; done < size;) {
-        done += write_at(buffers, done, after(offset, done), deadline);
+    std::size_t done = 0;
+    for (detail::Rest rest{buffers}; !rest.empty();) {
+        if (done > 0 && deadline.passed()) fail(-ETIMEDOUT, "write");
+        const std::size_t some =
+            write_at(rest.buffers(), rest.skip(), after(offset, done, "write"), deadline);
+        rest.drop(some);
+        done += some;
     }
 }
 
@@ -321,17 +345,17 @@ void File::write_all(std::span<const ConstBuffer> buffers, Deadline deadline) {
 
 std::size_t File::pwrite(std::span<const std::byte> data, std::uint64_t offset, Deadline deadline) {
     const ConstBuffer one[] = {{data.data(), data.size()}};
-    return write_at(one, 0, checked_offset(offset), deadline);
+    return write_at(one, 0, checked(offset, "write"), deadline);
 }
 
 std::size_t File::pwrite(std::span<const ConstBuffer> buffers, std::uint64_t offset,
                          Deadline deadline) {
-    return write_at(buffers, 0, checked_offset(offset), deadline);
+    return write_at(buffers, 0, checked(offset, "write"), deadline);
 }
 
 void File::pwrite_all(std::span<const std::byte> data, std::uint64_t offset, Deadline deadline) {
     const ConstBuffer one[] = {{data.data(), data.size()}};
-    write_all_at(one, checked_offset(offset), deadline);
+    write_all_at(one, checked(offset, "write"), deadline);
 }
 
 // --- closing ---
@@ -380,7 +404,7 @@ std::uint64_t File::tell() const {
 
 void File::truncate(std::uint64_t size, Deadline deadline) {
     Use use{descriptor_};
-    const Request request{.code = Request::Code::ftruncate, .size = checked_offset(size)};
+    const Request request{.code = Request::Code::ftruncate, .size = checked(size, "truncate")};
     check(perform_on(use, request, deadline, "truncate a file"), "truncate");
 }
 
@@ -390,8 +414,8 @@ void File::allocate(std::uint64_t offset, std::uint64_t length, Allocate how, De
     Use use{descriptor_};
     const Request request{.code = Request::Code::fallocate,
                           .flags = modes[static_cast<std::size_t>(how)],
-                          .offset = checked_offset(offset),
-                          .size = checked_offset(length)};
+                          .offset = checked(offset, "allocate room for"),
+                          .size = checked(length, "allocate room for")};
     check(perform_on(use, request, deadline, "allocate room for a file"), "allocate room for");
 }
 
@@ -401,8 +425,9 @@ void File::advise(Advice advice, std::uint64_t offset, std::uint64_t length, Dea
                                          POSIX_FADV_DONTNEED};
     Use use{descriptor_};
     const Request request{.code = Request::Code::fadvise,
-                          .flags = advices[static_cast<std::size_t>(advice)]};
-    check(perform_on_range(use, request, offset, length, deadline, "give advice on a file"),
+                          .flags = advices[static_cast<std::size_t>(advice)],
+                          .offset = checked(offset, "give advice on")};
+    check(perform_on_range(use, request, length, deadline, "give advice on a file"),
           "give advice on");
 }
 
@@ -421,8 +446,9 @@ FileStatus File::status() const {
 
 std::uint64_t File::copy_range(std::uint64_t offset, std::uint64_t length, File& to,
                                std::uint64_t to_offset, Deadline deadline) {
-    checked_offset(offset + length);
-    checked_offset(to_offset + length);
+    checked(offset, "copy");
+    checked(to_offset, "copy");
+    length = std::min(clamp_range(offset, length), clamp_range(to_offset, length));
     std::uint64_t done = 0;
     while (done < length) {
         std::int64_t some = 0;
@@ -447,6 +473,7 @@ std::uint64_t File::copy_plainly(std::uint64_t offset, std::uint64_t length, Fil
     const detail::Pages pages{std::min(length, plain_copy_step)};
     std::uint64_t done = 0;
     while (done < length) {
+        if (done > 0 && deadline.passed()) fail(-ETIMEDOUT, "copy");
         const auto buffer = pages.for_bytes(length - done);
         const std::size_t got = pread(buffer, offset + done, deadline);
         const std::size_t some = std::min<std::uint64_t>(got, length - done);
@@ -473,9 +500,10 @@ void File::write_back(std::uint64_t offset, std::uint64_t length, Deadline deadl
     Use use{descriptor_};
     constexpr auto until_written =
         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-    const Request request{.code = Request::Code::sync_file_range, .flags = until_written};
-    check(perform_on_range(use, request, offset, length, deadline, "write a file back"),
-          "write back");
+    const Request request{.code = Request::Code::sync_file_range,
+                          .flags = until_written,
+                          .offset = checked(offset, "write back")};
+    check(perform_on_range(use, request, length, deadline, "write a file back"), "write back");
 }
 
 // --- locking and linking ---

@@ -215,6 +215,7 @@ std::string read_file(std::string_view path, std::size_t most, Deadline deadline
             text.resize(size);
             return text;
         }
+        if (deadline.passed()) detail::throw_path_error(-ETIMEDOUT, detail::describe("read", path));
         text.resize(std::min(2 * size, most + 1));
     }
 }

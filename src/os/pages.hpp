@@ -26,7 +26,8 @@ private:
         std::byte bytes[4096];
     };
     static constexpr std::size_t pages_of(std::uint64_t length) noexcept {
-        return static_cast<std::size_t>((length + sizeof(Page) - 1) / sizeof(Page));
+        return static_cast<std::size_t>(length / sizeof(Page) +
+                                        (length % sizeof(Page) > 0 ? 1 : 0));
     }
 
     std::size_t count_;

@@ -20,6 +20,31 @@ inline std::uint32_t clamp_length(std::size_t size) noexcept {
     return static_cast<std::uint32_t>(std::min(size, most));
 }
 
+/// What a call has still to do of its buffers. Those that are done are not looked at again.
+class Rest {
+public:
+    explicit Rest(std::span<const ConstBuffer> buffers, std::size_t done = 0) noexcept
+        : buffers_{buffers} {
+        drop(done);
+    }
+
+    bool empty() const noexcept { return buffers_.empty(); }
+    std::span<const ConstBuffer> buffers() const noexcept { return buffers_; }
+    /// So much of their beginning is done.
+    std::size_t skip() const noexcept { return skip_; }
+    void drop(std::size_t done) noexcept {
+        skip_ += done;
+        while (!buffers_.empty() && buffers_.front().size <= skip_) {
+            skip_ -= buffers_.front().size;
+            buffers_ = buffers_.subspan(1);
+        }
+    }
+
+private:
+    std::span<const ConstBuffer> buffers_;
+    std::size_t skip_ = 0;
+};
+
 /// Up to 16 non-empty buffers, less the first `skip` bytes of them.
 class Pieces {
 public:

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include <ctime>
@@ -21,10 +22,12 @@ namespace weft::io {
 
 using detail::clamp_length;
 using detail::perform_or_poll;
+using detail::perform_when_ready;
 using detail::Pieces;
 using detail::QuietPipe;
 using detail::value_or_throw;
 using weft::detail::current_position;
+using weft::detail::is_waited_for;
 
 namespace {
 
@@ -43,6 +46,11 @@ bool is_pending() noexcept {
     return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
 }
 
+bool is_terminal(int fd) noexcept {
+    unsigned device = 0;
+    return system_call<::ioctl>(fd, TIOCGDEV, &device) == 0;
+}
+
 /// `one` or `several` of the pieces, wherever the pipe stands.
 Request request_for(const Pieces& pieces, Request::Code one, Request::Code several) noexcept {
     const iovec& front = pieces.front();
@@ -54,8 +62,9 @@ Request request_for(const Pieces& pieces, Request::Code one, Request::Code sever
         .offset = current_position};
 }
 
-std::int64_t read_pieces(Use& use, const Pieces& pieces, Deadline deadline) {
+std::int64_t read_pieces(Use& use, const Pieces& pieces, bool terminal, Deadline deadline) {
     const Request request = request_for(pieces, Request::Code::read, Request::Code::readv);
+    if (terminal) return perform_when_ready(use, request, deadline, reading);
     return perform_or_poll(use, request, POLLIN, deadline, reading);
 }
 
@@ -72,6 +81,9 @@ std::int64_t write_pieces(Use& use, const Pieces& pieces, Deadline deadline) {
     const std::int64_t written = try_write_pieces(use, pieces);
     if (written != -EAGAIN && written != -EOPNOTSUPP) return written;
     const Request request = request_for(pieces, Request::Code::write, Request::Code::writev);
+    if (written == -EOPNOTSUPP && is_waited_for(use.fd())) {
+        return perform_when_ready(use, request, deadline, writing);
+    }
     return perform_or_poll(use, request, POLLOUT, deadline, writing);
 }
 
@@ -98,11 +110,13 @@ detail::QuietPipe::~QuietPipe() {
 
 // --- PipeReader ---
 
+PipeReader::PipeReader(int fd) noexcept : descriptor_{fd}, is_terminal_{is_terminal(fd)} {}
+
 std::int64_t PipeReader::receive(std::span<const MutableBuffer> buffers, Deadline deadline) {
     const Pieces pieces{buffers};
     if (pieces.empty()) return 0;
     Use use{descriptor_};
-    return read_pieces(use, pieces, deadline);
+    return read_pieces(use, pieces, is_terminal_, deadline);
 }
 
 std::size_t PipeReader::read(std::span<std::byte> buffer, Deadline deadline) {
@@ -113,6 +127,7 @@ std::size_t PipeReader::read(std::span<std::byte> buffer, Deadline deadline) {
 std::size_t PipeReader::read_exactly(std::span<std::byte> buffer, Deadline deadline) {
     std::size_t done = 0;
     while (done < buffer.size()) {
+        if (done > 0 && deadline.passed()) value_or_throw(-ETIMEDOUT, reading);
         const std::size_t some = read(buffer.subspan(done), deadline);
         if (some == 0) break;
         done += some;

@@ -162,7 +162,7 @@ int Process::State::open_ends() const noexcept {
 bool Process::State::exchange(Deadline deadline) {
     std::optional<ReadySet> set;
     int watched = 0;
-    feed();
+    move_what_goes();
     while (const int open = open_ends()) {
         if (deadline.passed()) return false;
         if (open != watched) {
@@ -176,11 +176,15 @@ bool Process::State::exchange(Deadline deadline) {
         const int result = perform(ready, deadline, Cancellable::yes, talking);
         if (result == -ETIMEDOUT) return false;
         value_or_throw(result, talking);
-        feed();
-        collect(output, from_output);
-        collect(errors, from_errors);
+        move_what_goes();
     }
     return true;
+}
+
+void Process::State::move_what_goes() {
+    feed();
+    collect(output, from_output);
+    collect(errors, from_errors);
 }
 
 void Process::State::feed() {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -188,19 +189,26 @@ private:
 Process Process::start(const Arguments& arguments, const ProcessOptions& options) {
     auto state =
         std::make_unique<State>(options.most_output, options.group != ProcessGroup::inherited);
-    const Ends input = Ends::of_input(options.input, state->input);
-    const Ends output = Ends::of_output(options.output, state->output);
-    const Ends errors = Ends::of_output(options.errors, state->errors);
+    std::optional<Ends> ends[3];
+    try {
+        ends[0] = Ends::of_input(options.input, state->input);
+        ends[1] = Ends::of_output(options.output, state->output);
+        ends[2] = Ends::of_output(options.errors, state->errors);
+    } catch (const std::system_error& error) {
+        throw std::system_error(error.code(),
+                                detail::describe("make the pipes of", arguments.program()));
+    }
+    const auto& [input, output, errors] = ends;
     Moves moves;
-    moves.add(input.fd(), STDIN_FILENO);
-    moves.add(output.fd(), STDOUT_FILENO);
+    moves.add(input->fd(), STDIN_FILENO);
+    moves.add(output->fd(), STDOUT_FILENO);
     if (options.output.kind() == Stdio::Kind::output) {
         throw std::invalid_argument("weft: the output of a process cannot be its output");
     }
     if (options.errors.kind() == Stdio::Kind::output) {
-        moves.add(output.fd() >= 0 ? output.fd() : STDOUT_FILENO, STDERR_FILENO);
+        moves.add(output->fd() >= 0 ? output->fd() : STDOUT_FILENO, STDERR_FILENO);
     } else {
-        moves.add(errors.fd(), STDERR_FILENO);
+        moves.add(errors->fd(), STDERR_FILENO);
     }
     for (const PassedFd& fd : options.fds) moves.add(fd.ours, fd.theirs);
 

@@ -31,6 +31,7 @@ struct Process::State {
     void end() noexcept;
     bool exchange(Deadline deadline);
     void feed();
+    void move_what_goes();
     std::size_t collect(PipeReader& from, Collected& into);
     void collect_rest(PipeReader& from, Collected& into);
     int open_ends() const noexcept;

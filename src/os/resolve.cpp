@@ -144,6 +144,15 @@ std::optional<std::uint16_t> port_of(std::string_view service) noexcept {
     return port;
 }
 
+/// A number that is no port: the system would take what its lower 16 bits say, and after a sign or
+/// a space, too.
+bool is_no_port(std::string_view service) noexcept {
+    const std::size_t first = std::min(service.find_first_not_of(" \t\n\v\f\r+-"), service.size());
+    const std::string_view digits = service.substr(first);
+    const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == digits.npos;
+    return is_number && !port_of(service);
+}
+
 /// Looks like an address, so that no exception is made for each name that is none.
 bool may_be_numeric(std::string_view host) noexcept {
     if (host.find(':') != host.npos) return true;
@@ -182,6 +191,7 @@ Results<Address> resolve(std::string_view host, std::string_view service,
                          const ResolveOptions& options, Deadline deadline) {
     this_fiber::check_cancelled();
     const Question question{checked(host), checked(service), options};
+    if (is_no_port(question.service)) fail(question, ResolveError::bad_service);
     Answer answer;
     if (const auto numeric = numeric_address(question)) {
         if (!is_of(options.family, *numeric)) fail(question, ResolveError::other_family);

@@ -104,17 +104,18 @@ std::int64_t send_pieces(Use& use, Pieces& pieces, std::uint32_t flags, Deadline
 /// waited for in one operation, so a slow peer does not cost a wake-up for every segment.
 std::int64_t send_rest(Use& use, std::span<const ConstBuffer> buffers, std::size_t sent, bool full,
                        Deadline deadline) {
-    for (;;) {
-        Pieces pieces{buffers, sent};
-        if (pieces.empty()) return 0;
+    for (detail::Rest rest{buffers, sent}; !rest.empty();) {
+        Pieces pieces{rest.buffers(), rest.skip()};
         if (sent > 0 && deadline.passed()) return -ETIMEDOUT;
         const std::int64_t result =
             full ? send_pieces(use, pieces, MSG_WAITALL, deadline) : try_send_pieces(use, pieces);
         if (result < 0 && result != -EAGAIN) return result;
         const std::size_t some = result > 0 ? static_cast<std::size_t>(result) : 0;
         full = !full && some < pieces.bytes();
+        rest.drop(some);
         sent += some;
     }
+    return 0;
 }
 
 }  // namespace
@@ -168,6 +169,7 @@ std::size_t StreamSocket::read_exactly(std::span<std::byte> buffer, Deadline dea
     Use use{descriptor()};
     std::size_t done = 0;
     while (done < buffer.size()) {
+        if (done > 0 && deadline.passed()) value_or_throw(-ETIMEDOUT, reading);
         const std::span<std::byte> rest = buffer.subspan(done);
         const std::int64_t some = receive_piece(use, rest.data(), rest.size(), deadline);
         if (some == 0) break;

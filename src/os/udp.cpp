@@ -403,8 +403,10 @@ Address UdpSocket::peer_address() const {
 
 std::uint32_t interface_index(std::string_view name) {
     const std::string text{name};
-    const unsigned index = ::if_nametoindex(text.c_str());
-    if (index == 0) detail::throw_error(-ENODEV, ("network interface \"" + text + '"').c_str());
+    const bool is_name = text.find('\0') == text.npos;
+    const unsigned index = is_name ? ::if_nametoindex(text.c_str()) : 0;
+    const int error = is_name ? errno : ENODEV;
+    if (index == 0) detail::throw_error(-error, ("network interface \"" + text + '"').c_str());
     return index;
 }
 

@@ -15,8 +15,11 @@ namespace {
 
 bool wait_ready(int fd, std::uint32_t events, Deadline deadline, const char* reason) {
     if (fd < 0) detail::throw_error(-EBADF, reason);
-    Operation operation{Request{.code = Request::Code::poll, .fd = fd, .flags = events}};
-    const int result = perform(operation, deadline, Cancellable::yes, reason);
+    int result = 0;
+    while (result == 0) {  // it may be woken for nothing
+        Operation operation{Request{.code = Request::Code::poll, .fd = fd, .flags = events}};
+        result = perform(operation, deadline, Cancellable::yes, reason);
+    }
     if (result == -ETIMEDOUT) return false;
     detail::value_or_throw(result, reason);
     return true;

@@ -37,6 +37,7 @@ TEST_CASE("what is no numeric address is refused by name", "[os][address]") {
     using namespace std::string_view_literals;
     REQUIRE_THROWS_AS(Address("1.2.3.4\0x"sv, 1), std::invalid_argument);
     REQUIRE_THROWS_AS(Address("::1\0x"sv, 1), std::invalid_argument);
+    REQUIRE_THROWS_AS(Address("fe80::1%lo\0x"sv, 1), std::invalid_argument);
 }
 
 TEST_CASE("a scope is kept by name", "[os][address]") {

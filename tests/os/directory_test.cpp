@@ -122,6 +122,13 @@ TEST_CASE("what is no directory, or closed, is an error by name", "[os][director
         Directory directory{scratch.directory()};
         directory.close();
         REQUIRE(is(error_of([&] { directory.next(); }), std::errc::bad_file_descriptor));
+
+        Directory left{scratch.directory()};
+        REQUIRE(left.next() != nullptr);
+        Directory taken{std::move(left)};
+        REQUIRE(is(error_of([&] { left.next(); }), std::errc::bad_file_descriptor));
+        REQUIRE(taken.next() == nullptr);
+        REQUIRE(taken.next() == nullptr);
     });
 }
 

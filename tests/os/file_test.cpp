@@ -377,6 +377,39 @@ TEST_CASE("each error has the operation and the path", "[os][file]") {
     });
 }
 
+TEST_CASE("a range may be larger than any file", "[os][file]") {
+    on_workers_and_io([] {
+        const Scratch scratch;
+        auto file = File::open(scratch.path(), fresh);
+        file.write_all("some");
+        file.advise(Advice::will_need, 1, UINT64_MAX);
+        file.advise(Advice::will_need, std::uint64_t{1} << 62, std::uint64_t{1} << 62);
+        file.write_back(0, UINT64_MAX);
+        const auto complaint = complaint_of([&] { file.advise(Advice::normal, UINT64_MAX, 1); });
+        REQUIRE(contains(complaint, scratch.path()));
+        std::array<std::byte, 1> byte;
+        REQUIRE(contains(complaint_of([&] { file.pread(byte, UINT64_MAX); }),
+                         "read \"" + scratch.path() + '"'));
+    });
+}
+
+TEST_CASE("what always has more, or takes more, is left at the deadline", "[os][file]") {
+    on_workers_and_io([] {
+        using weft::Deadline;
+        const Deadline over{Deadline::Clock::time_point{}};
+        auto zeros = File::open("/dev/zero", OpenMode::read);
+        auto nothing = File::open("/dev/null", OpenMode::write);
+        const auto copy = [&] { zeros.copy_range(0, std::uint64_t{1} << 50, nothing, 0, 1ms); };
+        REQUIRE(is(error_of(copy), std::errc::timed_out));
+        const auto read = [] { weft::io::read_file("/dev/zero", 1ms); };
+        REQUIRE(is(error_of(read), std::errc::timed_out));
+        const auto data = pattern(1000);
+        const std::vector<weft::io::ConstBuffer> many(100, {data.data(), data.size()});
+        const auto write = [&] { nothing.write_all(std::span{many}, over); };
+        REQUIRE(is(error_of(write), std::errc::timed_out));
+    });
+}
+
 TEST_CASE("past the page cache what is aligned is read back, what is not is explained",
           "[os][file]") {
     on_workers_and_io([] {
@@ -401,6 +434,7 @@ TEST_CASE("past the page cache what is aligned is read back, what is not is expl
             complaint_of([&] { file.pread(aligned(memory).subspan(1, block), 1); });
         REQUIRE(contains(complaint,
                          "offsets and lengths of " + std::to_string(file.status().direct_offset)));
+        REQUIRE_FALSE(contains(complaint_of([&] { file.seek(-1); }), "past the page cache"));
     });
 }
 
@@ -507,6 +541,7 @@ TEST_CASE("a range is copied, to a file, to one opened with append, from one tha
         auto to = File::open(scratch.path("copy"), fresh);
         REQUIRE(from.copy_range(100, 500'000, to, 7) == 500'000);
         REQUIRE(from.copy_range(900'000, 500'000, to, 500'007) == 100'000);
+        REQUIRE(from.copy_range(900'000, UINT64_MAX, to, 500'007) == 100'000);
         std::vector<std::byte> got(600'000);
         REQUIRE(to.pread_exactly(got, 7) == got.size());
         REQUIRE(std::equal(got.begin(), got.begin() + 500'000, data.begin() + 100));

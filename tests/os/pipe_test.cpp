@@ -6,11 +6,14 @@
 #include "support/tcp.hpp"
 
 #include <weft/cancelled.hpp>
+#include <weft/io/file.hpp>
 #include <weft/io/pipe.hpp>
+#include <weft/this_fiber.hpp>
 
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -25,6 +28,7 @@
 using namespace std::chrono_literals;
 using namespace weft::test;
 using weft::io::ConstBuffer;
+using weft::io::File;
 using weft::io::Pipe;
 using weft::io::PipeReader;
 using weft::io::PipeWriter;
@@ -367,26 +371,128 @@ TEST_CASE("to close a pipe ends a plain thread's read, also one that once lacked
     REQUIRE(is(reading.join(), std::errc::bad_file_descriptor));
 }
 
+TEST_CASE("to close a pipe ends a plain thread's read for which no descriptor was left",
+          "[os][pipe]") {
+    auto [reader, writer] = Pipe::open();
+    std::atomic<pid_t> tid{0};
+    std::atomic<bool> go{false};
+    std::error_code error;
+    std::thread reading{[&, &reader = reader] {
+        tid = ::gettid();
+        while (!go) std::this_thread::yield();
+        const NoMoreDescriptors none;
+        error = error_of([&] { text_of(reader); });
+    }};
+    while (tid == 0) std::this_thread::yield();
+    const std::string stat = "/proc/self/task/" + std::to_string(tid) + "/stat";
+    const Fd state{::open(stat.c_str(), O_RDONLY | O_CLOEXEC)};
+    go = true;
+    std::array<char, 512> line{};
+    const auto is_asleep = [&] {
+        line.fill('\0');
+        REQUIRE(::pread(state, line.data(), line.size() - 1, 0) > 0);
+        return std::strstr(line.data(), ") S ") != nullptr;
+    };
+    while (!is_asleep()) std::this_thread::yield();
+    reader.close();
+    reading.join();
+    REQUIRE(is(error, std::errc::bad_file_descriptor));
+}
+
 TEST_CASE("a static object's destructor waits for a pipe as others do", "[os][pipe]") {
     const auto outcome = waiting_at_exit.run();
     INFO(outcome.describe());
     REQUIRE(outcome.exited_with(0));
 }
 
-TEST_CASE("a write to a terminal that nobody reads ends at its deadline", "[os][pipe]") {
-    const auto gives_up = [] {
-        const Fd master{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)};
-        REQUIRE(master >= 0);
+namespace {
+
+/// Writes until that ends at its deadline.
+template <class Writer>
+void gives_up(Writer& writer) {
+    const std::string text(100'000, 'x');
+    std::error_code error;
+    while (!error) error = error_of([&] { writer.write_all(text, 1ms); });
+    REQUIRE(is(error, std::errc::timed_out));
+    REQUIRE((::fcntl(writer.fd(), F_GETFL) & O_NONBLOCK) == 0);
+}
+
+/// A terminal: what is written to `slave` is read from `master`.
+struct Terminal {
+    Terminal() {
         REQUIRE(::grantpt(master) == 0);
         REQUIRE(::unlockpt(master) == 0);
-        PipeWriter terminal{::open(::ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC)};
-        const std::string text(10'000, 'x');
-        const auto write = [&] { terminal.write_all(text, 1ms); };
-        std::error_code error;
-        while (!error) error = error_of(write);
-        REQUIRE(is(error, std::errc::timed_out));
-        REQUIRE((::fcntl(terminal.fd(), F_GETFL) & O_NONBLOCK) == 0);
+        slave = Fd{::open(::ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC)};
+    }
+    Fd master{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)};
+    Fd slave;
+};
+
+}  // namespace
+
+TEST_CASE("a write to a terminal that nobody reads ends at its deadline", "[os][pipe]") {
+    const auto by_pipe = [] {
+        Terminal terminal;
+        PipeWriter writer{terminal.slave.release()};
+        gives_up(writer);
     };
-    gives_up();
-    on_workers(gives_up, weft::Io::epoll);
+    const auto by_file = [] {
+        Terminal terminal;
+        File file{terminal.slave.release()};
+        gives_up(file);
+    };
+    by_pipe();
+    by_file();
+    on_workers_and_io([&] {
+        by_pipe();
+        by_file();
+    });
+}
+
+TEST_CASE("a write to a FIFO of others that nobody reads ends at its deadline", "[os][pipe]") {
+    on_workers_and_io([] {
+        auto [reader, writer] = blocking_pipe(true);
+        gives_up(writer);
+        auto [other, kept] = blocking_pipe(true);
+        File file{kept.release()};
+        gives_up(file);
+    });
+}
+
+TEST_CASE("while a terminal takes what it is told its worker runs others", "[os][pipe]") {
+    on_workers_and_io([] {
+        Terminal terminal;
+        PipeReader master{terminal.master.release()};
+        PipeWriter slave{terminal.slave.release()};
+        const std::string text(50'000, 'x');
+        auto telling = weft::spawn([&] { slave.write_all(text); });
+        std::vector<std::byte> got(text.size());
+        REQUIRE(master.read_exactly(got) == got.size());
+        telling.get();
+    });
+}
+
+TEST_CASE("who reads a terminal that others read, too, keeps no worker", "[os][pipe]") {
+    on_workers_and_io([] {
+        Terminal terminal;
+        PipeReader reader{::dup(terminal.slave)};
+        std::atomic<int> lines{0};
+        std::thread rival{[&] {
+            std::array<char, 16> line{};
+            while (::read(terminal.slave, line.data(), line.size()) > 1) ++lines;
+        }};
+        auto reading = weft::spawn([&] {
+            std::array<std::byte, 16> line{};
+            while (reader.read(line) > 1) ++lines;
+        });
+        // Were the worker kept by a read in vain, nobody would write the next one.
+        for (int i = 1; i <= 200; ++i) {
+            put(terminal.master, "x\n");
+            while (lines < i) weft::this_fiber::yield();
+        }
+        put(terminal.master, "\n");
+        put(terminal.master, "\n");
+        reading.get();
+        rival.join();
+    });
 }

@@ -10,6 +10,8 @@
 #include <weft/io/process.hpp>
 #include <weft/io/wait.hpp>
 
+#include <array>
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -57,7 +59,12 @@ bool is_child(int pid) {
 /// Nothing is left of the processes that `body` started, and no descriptor.
 template <class Body>
 void leaves_nothing(Body&& body) {
-    run({"true"});  // a thread has a descriptor of its own from its first wait on
+    // A thread has a descriptor of its own from its first wait on.
+    std::array<std::byte, 1> nothing{};
+    auto pipe = weft::io::Pipe::open();
+    REQUIRE(is(error_of([&] { pipe.reader.read(nothing, 1ms); }), std::errc::timed_out));
+    pipe = {};
+    run({"true"});
     const std::size_t fds = open_fds();
     body();
     REQUIRE(open_fds() == fds);
@@ -563,6 +570,11 @@ TEST_CASE("communicate() goes on where its deadline or its cancellation left it"
         for (int i = 0; i < 3; ++i) REQUIRE_FALSE(slow.communicate(text, 1ms).has_value());
         put(go, "\n");
         while (!done) done = slow.communicate("", 1ms);
+        REQUIRE(done->output == text);
+
+        Process asked = Process::start({"cat"}, piped());
+        const weft::Deadline now{weft::Deadline::Clock::time_point{}};
+        for (done.reset(); !done; done = asked.communicate(text, now)) std::this_thread::yield();
         REQUIRE(done->output == text);
     });
     on_workers_and_io([] {

@@ -85,6 +85,11 @@ TEST_CASE("what cannot be found is an error with host and service", "[os][resolv
         }
         REQUIRE(error_of([] { resolve("127.0.0.1", "no such service"); }) ==
                 ResolveError::bad_service);
+        for (const char* no_port : {"65536", "70000", "99999999999999999999", "-1", "+80", " 80"}) {
+            INFO(no_port);
+            REQUIRE(error_of([&] { resolve("127.0.0.1", no_port); }) == ResolveError::bad_service);
+            REQUIRE(error_of([&] { resolve("localhost", no_port); }) == ResolveError::bad_service);
+        }
         REQUIRE_THROWS_AS(resolve(std::string_view{"a\0b", 3}, "80"), std::invalid_argument);
         REQUIRE(weft::io::resolve_category().message(-3) != "");
     });

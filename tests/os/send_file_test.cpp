@@ -54,6 +54,8 @@ TEST_CASE("a file is sent, whole, in part, in the cache or not", "[os][send_file
         sends(12'345, 500'000, 500'000);
         sends(900'000, 500'000, 100'000);
         sends(5, 0, 0);
+        sends(900'000, UINT64_MAX, 100'000);
+        sends(900'000, UINT64_MAX - 4095, 100'000);
         file.advise(Advice::dont_need);
         sends(0, data.size(), data.size());
         REQUIRE(file.tell() == data.size());

@@ -231,6 +231,9 @@ private:
                                std::uint64_t to_offset, Deadline deadline);
     void sync_as(std::uint32_t flags, Deadline deadline);
     std::size_t check(std::int64_t result, const char* operation) const;
+    std::size_t check_transfer(std::int64_t result, const char* operation) const;
+    std::int64_t checked(std::uint64_t offset, const char* operation) const;
+    std::int64_t after(std::int64_t offset, std::size_t done, const char* operation) const;
     [[noreturn]] void fail(std::int64_t result, const char* operation) const;
     bool direct() const noexcept;
 

@@ -32,7 +32,7 @@ class WEFT_API PipeReader {
 public:
     PipeReader() noexcept = default;
     /// Takes over a descriptor, blocking or not.
-    explicit PipeReader(int fd) noexcept : descriptor_{fd} {}
+    explicit PipeReader(int fd) noexcept;
     PipeReader(PipeReader&&) noexcept = default;
     PipeReader& operator=(PipeReader&&) noexcept = default;
 
@@ -84,6 +84,7 @@ private:
     std::int64_t receive(std::span<const MutableBuffer> buffers, Deadline deadline);
 
     mutable weft::detail::Descriptor descriptor_;
+    bool is_terminal_ = false;
     Deadline expiry_ = Deadline::never();
 };
 

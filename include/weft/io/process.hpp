@@ -271,7 +271,7 @@ public:
     Completed kill_and_collect() { return *kill_and_collect(Deadline::never()); }
 
     /// Gives the process up, and returns its pid: the caller is to wait for it. Its pipes are
-    /// closed. Never blocks.
+    /// closed. Never blocks. Afterwards, as after a move, it may be assigned to or destroyed.
     int release() noexcept;
 
 private:

@@ -123,8 +123,9 @@ public:
         return UnixStream{take(deadline, "accept a Unix connection")};
     }
 
-    /// Removes its path, if that is still the one it made, then closes as Socket. In a child of
-    /// fork() the path stays, here and in the destructor: it is the parent's.
+    /// Removes its path, if that is still the one it made, then closes as Socket. (One that does
+    /// not begin with a slash is looked up where the process is by then.) In a child of fork() the
+    /// path stays, here and in the destructor: it is the parent's.
     void close() noexcept {
         remove_path();
         ListenerSocket::close();
