@@ -43,6 +43,8 @@
 ///   not seen.
 /// - On epoll, connect() sets O_NONBLOCK for the moment of the call; nothing else does. And
 ///   shutdown() of a Unix socket ends what waits to write there only when its peer reads.
+/// - SO_RCVLOWAT does not keep a receive waiting, though it does a poll().
+/// - Of traced children (ptrace()) the stops are not told. A terminal's background readers get EIO.
 /// - Children waited for with __WNOTHREAD are those of another thread. A child of fork() whose
 ///   fiber's body ends there exits with 0.
 /// - What libc keeps for each thread all fibers of a worker share: the locale of uselocale(), the

@@ -37,6 +37,12 @@ bool has_nonblock(int fd) noexcept {
     return flags >= 0 && (flags & O_NONBLOCK) != 0;
 }
 
+int int_option(int fd, int option) noexcept {
+    int value = 0;
+    socklen_t size = sizeof value;
+    return call(SYS_getsockopt, fd, SOL_SOCKET, option, &value, &size) < 0 ? -1 : value;
+}
+
 Deadline deadline_of(int fd, Direction direction) noexcept {
     timeval limit{};
     socklen_t size = sizeof limit;

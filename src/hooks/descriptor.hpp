@@ -80,6 +80,9 @@ bool returns_at_once(int fd) noexcept;
 /// been closed, and is EBADF.
 bool has_nonblock(int fd) noexcept;
 
+/// An int of SOL_SOCKET; -1 if it is no socket.
+int int_option(int fd, int option) noexcept;
+
 enum class Direction : std::uint8_t { in, out };
 /// When a call on the socket `fd` that begins now is to give up: by SO_RCVTIMEO or SO_SNDTIMEO.
 Deadline deadline_of(int fd, Direction direction) noexcept;

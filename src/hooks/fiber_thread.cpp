@@ -9,6 +9,7 @@
 #include "hooks/start.hpp"
 #include "hooks/waiting_thread.hpp"
 #include "io/system_call.hpp"
+#include "runtime/registry.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/deadlock.hpp>
@@ -349,7 +350,11 @@ int join_fiber_thread(FiberThread& thread, void** result, Deadline deadline) {
     return 0;
 }
 
-void make_threads_fibers() noexcept { wanted.store(true, std::memory_order_relaxed); }
+void make_threads_fibers() noexcept {
+    wanted.store(true, std::memory_order_relaxed);
+    // Before any static object is made: threads run on while those are destroyed.
+    weft::detail::halt_at_exit();
+}
 
 }  // namespace weft::hooks::detail
 

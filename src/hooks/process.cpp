@@ -223,6 +223,15 @@ long wait_for_any_of(const sigset_t& set, const SignalWatch& watch, Deadline dea
     return result;
 }
 
+/// For lack of descriptors. No handler or cancellation ends it.
+long take_on_thread(const sigset_t* set, siginfo_t* info, Deadline deadline) noexcept {
+    return on_own_thread([=] {
+        const auto left = weft::detail::to_timespec<timespec>(weft::detail::time_left(deadline));
+        const int signal = WEFT_ORIGINAL(sigtimedwait)(set, info, &left);
+        return signal < 0 ? -errno : signal;
+    });
+}
+
 long wait_for_signal(ThreadSignals* own, const sigset_t* set, siginfo_t* info,
                      Deadline deadline) noexcept {
     const long at_once = take_signal(own, set, info);
@@ -235,6 +244,7 @@ long wait_for_signal(ThreadSignals* own, const sigset_t* set, siginfo_t* info,
         if (taken != -EAGAIN || at_end) return taken;
         const long result = wait_for_any_of(*set, watch, deadline);
         if (watch.handled()) return -EINTR;
+        if (result == -EMFILE || result == -ENFILE) return take_on_thread(set, info, deadline);
         if (result < 0 && result != -ETIMEDOUT) return result;
     }
 }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -48,6 +49,9 @@ bool is_socket(int fd) noexcept {
     return call(SYS_fstat, fd, &about) == 0 && S_ISSOCK(about.st_mode);
 }
 
+/// Whether SPLICE_F_NONBLOCK, which is about pipes, does not keep it from waiting.
+bool waits_all_the_same(int fd) noexcept { return is_socket(fd) || ::isatty(fd) == 1; }
+
 bool is_ready(int fd, short events) noexcept {
     pollfd one{fd, events, 0};
     const timespec at_once{};
@@ -55,10 +59,8 @@ bool is_ready(int fd, short events) noexcept {
 }
 
 bool is_of_internet(int fd) noexcept {
-    int family = 0;
-    socklen_t size = sizeof family;
-    const long result = call(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
-    return result == 0 && (family == AF_INET || family == AF_INET6);
+    const int family = int_option(fd, SO_DOMAIN);
+    return family == AF_INET || family == AF_INET6;
 }
 
 /// O_NONBLOCK of a pipe need not be about a socket at the other end.
@@ -70,8 +72,7 @@ bool splice_returns_at_once(int from, int to) noexcept {
     return (one || other) && !is_socket(from) && !is_socket(to);
 }
 
-/// SPLICE_F_NONBLOCK is about pipes: a socket waits all the same. A thread does not wait long,
-/// though, for what there is to be read.
+/// A thread does not wait long, though, for what there is to be read.
 template <class Move>
 long splice_on_thread(int from, int to, Move&& move) noexcept {
     // A Unix socket does as its pipe says, one of TCP by its own flag.
@@ -225,10 +226,10 @@ ssize_t hook_splice(int from, off_t* from_offset, int to, off_t* to_offset, size
         const auto move = [=](unsigned how) {
             return call(SYS_splice, from, from_offset, to, to_offset, size, flags | how);
         };
-        if (!is_socket(from) && !is_socket(to)) {
+        if (!waits_all_the_same(from) && !waits_all_the_same(to)) {
             return move_between(from, to, [=] { return move(SPLICE_F_NONBLOCK); });
         }
-        if (has_nonblock(from) && !is_socket(to)) {
+        if (has_nonblock(from) && !waits_all_the_same(to)) {
             const long at_once = move(SPLICE_F_NONBLOCK);
             if (at_once != -EAGAIN || is_ready(to, POLLOUT)) return at_once;  // nothing to read
         }

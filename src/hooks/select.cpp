@@ -8,6 +8,7 @@
 // no signals.
 #include "hooks/descriptor.hpp"
 #include "hooks/fiber_thread.hpp"
+#include "hooks/thread_call.hpp"
 #include "hooks/thread_signals.hpp"
 
 #include "io/timespec.hpp"
@@ -104,18 +105,36 @@ private:
     const Tells tells_;
 };
 
+/// For lack of descriptors, or of what is an epoll descriptor in so many others that no further one
+/// takes it. >= 0, or -errno. No close of a number, handler or cancellation ends it.
+long poll_on_thread(std::span<const pollfd> fds, Deadline deadline) noexcept {
+    const std::unique_ptr<pollfd[]> own{new (std::nothrow) pollfd[fds.size()]};
+    if (own == nullptr) return -ENOMEM;
+    std::copy(fds.begin(), fds.end(), own.get());
+    const long ready = on_own_thread([&] {
+        const auto left = weft::detail::to_timespec<timespec>(weft::detail::time_left(deadline));
+        return call(SYS_ppoll, own.get(), static_cast<unsigned long>(fds.size()),
+                    deadline.is_never() ? nullptr : &left, nullptr, 0L);
+    });
+    return ready == 0 ? -ETIMEDOUT : ready;
+}
+
 /// Waits by `gathered`, of which all of `fds` become a part that are none yet: >= 0, or -errno.
 long wait_by(Gathered& gathered, std::span<const pollfd> fds, Deadline deadline,
              const char* reason) noexcept {
-    weft::detail::ForeignUses uses{fds};
-    if (uses.error() != 0) return uses.error();
-    if (gathered.fd() < 0) return gathered.fd();
-    const long result = gathered.add(fds);
-    // Closed since the kernel was asked: it has an answer by now.
-    if (result == -EBADF) return 1;
-    if (result < 0) return result;
-    const Request request{.code = Request::Code::poll, .fd = gathered.fd(), .flags = POLLIN};
-    return perform_foreign(uses, request, deadline, reason, Interruption::never_restarted);
+    {
+        weft::detail::ForeignUses uses{fds};
+        if (uses.error() != 0) return uses.error();
+        const long result = gathered.fd() < 0 ? gathered.fd() : gathered.add(fds);
+        // Closed since the kernel was asked: it has an answer by now.
+        if (result == -EBADF) return 1;
+        if (result >= 0) {
+            const Request request{
+                .code = Request::Code::poll, .fd = gathered.fd(), .flags = POLLIN};
+            return perform_foreign(uses, request, deadline, reason, Interruption::never_restarted);
+        }
+    }
+    return poll_on_thread(fds, deadline);
 }
 
 long wait_for_many(std::span<const pollfd> fds, Deadline deadline, const char* reason) noexcept {

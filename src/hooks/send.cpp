@@ -5,6 +5,7 @@
 #include "hooks/send.hpp"
 
 #include "hooks/rest.hpp"
+#include "hooks/thread_call.hpp"
 
 #include <sys/syscall.h>
 
@@ -18,10 +19,22 @@ long result_of_send(long result, std::size_t done) noexcept {
     return timed_out_is(result, EAGAIN);
 }
 
+/// Whether what it sends are messages to a Unix socket.
+bool is_of_unix_messages(int fd) noexcept {
+    return int_option(fd, SO_DOMAIN) == AF_UNIX && int_option(fd, SO_TYPE) != SOCK_STREAM;
+}
+
 }  // namespace
 
 long send_rest(ForeignUse& use, const msghdr& message, int flags, std::size_t done) noexcept {
     const int fd = use.fd();
+    // Whether a peer's queue is full no readiness tells; and io_uring sends an empty message when
+    // it tries again (on 6.18).
+    if (is_of_unix_messages(fd)) {
+        use.give_back();
+        const long sent = on_own_thread([&] { return call(SYS_sendmsg, fd, &message, flags); });
+        return sent == -EPIPE ? call(SYS_sendmsg, fd, &message, flags | MSG_DONTWAIT) : sent;
+    }
     Rest pieces{{message.msg_iov, message.msg_iovlen}};
     if (!pieces.skip(done)) return result_of_send(-ENOBUFS, done);
     msghdr rest = message;

@@ -35,7 +35,14 @@ bool waits(long result, int fd, int flags) noexcept {
 /// can make it.
 bool takes_all(int flags) noexcept { return (flags & MSG_WAITALL) != 0 && !never_waits(flags); }
 
+/// Without MSG_WAITALL where it means nothing: one message is all. (io_uring would go on.)
+int flags_for(int fd, int flags) noexcept {
+    const bool vain = takes_all(flags) && int_option(fd, SO_TYPE) != SOCK_STREAM;
+    return vain ? flags & ~MSG_WAITALL : flags;
+}
+
 long receive(int fd, void* data, std::size_t size, int flags) noexcept {
+    flags = flags_for(fd, flags);
     if (!takes_all(flags)) {
         const long result = call(SYS_recvfrom, fd, data, size, flags | no_wait, nullptr, nullptr);
         if (!waits(result, fd, flags)) {
@@ -88,6 +95,7 @@ long receive_when_ready(ForeignUse& use, int flags, Attempt&& attempt) noexcept 
 /// head all the same (SO_PASSCRED), and io_uring goes on with that head.
 long receive_message(ForeignUse& use, msghdr* message, int flags) noexcept {
     const int fd = use.fd();
+    flags = flags_for(fd, flags);
     if (!takes_all(flags)) {
         return receive_when_ready(use, flags,
                                   [=] { return call(SYS_recvmsg, fd, message, flags | no_wait); });
@@ -100,6 +108,7 @@ long receive_message(ForeignUse& use, msghdr* message, int flags) noexcept {
 long receive_from(int fd, void* data, std::size_t size, int flags, sockaddr* address,
                   socklen_t* length) noexcept {
     if (address == nullptr) return receive(fd, data, size, flags);
+    flags = flags_for(fd, flags);
     const auto attempt = [=](int how) {
         return call(SYS_recvfrom, fd, data, size, flags | how, address, length);
     };
@@ -176,7 +185,7 @@ long connect_to(int fd, const sockaddr* address, socklen_t length) noexcept {
         return on_own_thread(connect);
     }
     if (result == -EALREADY) return await_connect(use, address, length, deadline);
-    return timed_out_is(result, EINPROGRESS);
+    return timed_out_is(result, int_option(fd, SO_DOMAIN) == AF_UNIX ? EAGAIN : EINPROGRESS);
 }
 
 // --- several messages ---
@@ -186,6 +195,7 @@ long receive_messages(int fd, mmsghdr* messages, unsigned count, int flags,
     if ((flags & MSG_DONTWAIT) != 0 || returns_at_once(fd) || count == 0) {
         return call(SYS_recvmmsg, fd, messages, static_cast<long>(count), flags, timeout);
     }
+    flags = flags_for(fd, flags);
     if (takes_all(flags)) {
         return on_own_thread([=] {
             return call(SYS_recvmmsg, fd, messages, static_cast<long>(count), flags, timeout);

@@ -25,6 +25,7 @@
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 
 #include <algorithm>
 #include <array>
@@ -179,10 +180,21 @@ long read_rest_of_file(ForeignUse& use, Span span, off_t offset, long result,
     });
 }
 
-/// Of something that is neither a socket nor a file.
-long wait_and_read(ForeignUse& use, Span span, off_t offset, int flags) noexcept {
+/// Whether its reads end by a time (VTIME), or at once (VMIN is 0), of which no readiness tells.
+bool is_timed_terminal(int fd) noexcept {
+    struct termios how {};
+    if (::tcgetattr(fd, &how) != 0 || (how.c_lflag & ICANON) != 0) return false;
+    return how.c_cc[VMIN] == 0 || how.c_cc[VTIME] > 0;
+}
+
+/// Of something that is neither a socket nor a file. `unready`: it knows no RWF_NOWAIT.
+long wait_and_read(ForeignUse& use, Span span, off_t offset, int flags, bool unready) noexcept {
     const int fd = use.fd();
     if (returns_at_once(fd)) return vector_call(SYS_preadv2, fd, span, offset, flags);
+    if (unready && is_timed_terminal(fd)) {
+        use.give_back();
+        return on_own_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
+    }
     const bool one = span.count == 1;
     const Request request{
         .code = one ? Request::Code::read : Request::Code::readv,
@@ -191,7 +203,9 @@ long wait_and_read(ForeignUse& use, Span span, off_t offset, int flags) noexcept
         .length = one ? clamp(span.pieces->iov_len) : static_cast<std::uint32_t>(span.count),
         .offset = offset};
     const Deadline deadline = deadline_of(fd, Direction::in);
-    return timed_out_is(perform_foreign(use, request, deadline, "read"), EAGAIN);
+    const long result = unready ? perform_foreign_when_ready(use, request, deadline, "read")
+                                : perform_foreign(use, request, deadline, "read");
+    return timed_out_is(result, EAGAIN);
 }
 
 // --- writing ---
@@ -228,7 +242,7 @@ long write_by_operation(ForeignUse& use, Span span, Deadline deadline) noexcept 
         .buffer = one ? span.pieces->iov_base : static_cast<const void*>(span.pieces),
         .length = one ? clamp(span.pieces->iov_len) : static_cast<std::uint32_t>(span.count),
         .offset = here};
-    const long result = perform_foreign(use, request, deadline, "write");
+    const long result = perform_foreign_when_ready(use, request, deadline, "write");
     // Once more, for the signal.
     return result == -EPIPE ? vector_call(SYS_writev, use.fd(), span, here, 0) : result;
 }
@@ -318,7 +332,9 @@ long read_on(ForeignUse& use, Span span, off_t offset, int flags, long result) n
         use.give_back();
         return on_own_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
     }
-    if (result < 0 && !is_file(fd, about)) return wait_and_read(use, span, offset, flags);
+    if (result < 0 && !is_file(fd, about)) {
+        return wait_and_read(use, span, offset, flags, result != -EAGAIN);
+    }
     return read_rest_of_file(use, span, offset, result, about);
 }
 

@@ -41,9 +41,13 @@ void halt_all() {
 
 }  // namespace
 
-void register_scheduler(Scheduler& scheduler) {
+void halt_at_exit() {
     static const int hooked = std::atexit(&halt_all);
     (void)hooked;
+}
+
+void register_scheduler(Scheduler& scheduler) {
+    halt_at_exit();
     const std::lock_guard hold{registry().mutex};
     registry().schedulers.push_back({&scheduler, {}});
 }

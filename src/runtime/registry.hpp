@@ -2,6 +2,8 @@
 // Layer: runtime. Uses: sched.
 #pragma once
 
+#include <weft/detail/export.hpp>
+
 #include <functional>
 #include <span>
 #include <string>
@@ -15,6 +17,9 @@ struct Registered {
     std::string verdict;  // the report, once no fiber could run any more
 };
 
+/// From now on exit() halts all schedulers, when what was asked of it since then is done:
+/// destructors of static objects that were made before still have fibers to wait for. Idempotent.
+WEFT_API void halt_at_exit();
 void register_scheduler(Scheduler& scheduler);
 void unregister_scheduler(Scheduler& scheduler) noexcept;
 /// Any thread. None of them goes away meanwhile.

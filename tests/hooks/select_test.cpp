@@ -18,6 +18,30 @@
 
 using namespace weft::test;
 
+TEST_CASE("select: to wait for many needs no descriptor that is not to be had", "[hooks][select]") {
+    conforms([](Seen& seen) {
+        std::vector<Pair> pairs;
+        std::vector<pollfd> fds;
+        for (int i = 0; i < 12; ++i) fds.push_back({pairs.emplace_back(pipe_ends()).a, POLLIN, 0});
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+        const rlimit few{128, before.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+        std::vector<Fd> taken;
+        while (taken.empty() || taken.back() >= 0) taken.emplace_back(::dup(pairs[0].a));
+
+        const auto poll = [&](int time) { return ::poll(fds.data(), fds.size(), time); };
+        seen.of("in vain", [&] { return poll(2); });
+        {
+            Beside writer{[&] { put(pairs[9].b, "x"); }};
+            seen.of("poll", [&] { return poll(-1); });
+        }
+        seen.note("of", fds[9].revents);
+        taken.clear();
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+    });
+}
+
 namespace {
 
 TEST_CASE("select: what is wrong with the arguments", "[hooks][select]") {

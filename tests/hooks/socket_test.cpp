@@ -22,6 +22,102 @@ using namespace weft::test;
 
 namespace {
 
+/// Fills the queue of `to`, sends two messages more by `from`, which wait, and notes which lengths
+/// then come out.
+void note_messages(Seen& seen, int from, int to) {
+    std::array<char, 64> data{};
+    while (::send(from, data.data(), 1, MSG_DONTWAIT) > 0) {
+    }
+    std::array<long, 64> count{};
+    Beside reader{[&] {
+        std::array<char, 64> piece{};
+        while (count[7] == 0) {
+            const auto n = ::recv(to, piece.data(), piece.size(), 0);
+            if (n < 0) return;
+            ++count[static_cast<std::size_t>(n)];
+        }
+    }};
+    seen.of("send", [&] { return ::send(from, "five!", 5, 0); });
+    iovec piece{data.data(), 7};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    seen.of("sendmsg", [&] { return ::sendmsg(from, &message, 0); });
+    reader.join();
+    for (const long each : count) seen.note("so many", each);
+}
+
+}  // namespace
+
+TEST_CASE("sockets: a message waits for room in its peer's queue, and is sent once",
+          "[hooks][socket]") {
+    for (const int type : {SOCK_DGRAM, SOCK_SEQPACKET}) {
+        conforms([type](Seen& seen) {
+            const Pair pair = sockets(type);
+            note_messages(seen, pair.a, pair.b);
+        });
+    }
+    // To a peer that has no peer the length of its queue counts.
+    conforms([](Seen& seen) {
+        const Fd listener{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        auto* const name = reinterpret_cast<sockaddr*>(&address);
+        REQUIRE(::bind(listener, name, sizeof(sa_family_t)) == 0);
+        socklen_t length = sizeof address;
+        REQUIRE(::getsockname(listener, name, &length) == 0);
+        const Fd sender{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+        REQUIRE(::connect(sender, name, length) == 0);
+        note_messages(seen, sender, listener);
+    });
+}
+
+TEST_CASE("sockets: MSG_WAITALL takes one message", "[hooks][socket]") {
+    for (const int type : {SOCK_DGRAM, SOCK_SEQPACKET}) {
+        conforms([type](Seen& seen) {
+            const Pair pair = sockets(type);
+            std::array<char, 64> data{};
+            seen.of("send", [&] { return ::send(pair.a, "four", 4, 0); });
+            seen.of("send", [&] { return ::send(pair.a, "three", 3, 0); });
+            seen.of("recv", [&] { return ::recv(pair.b, data.data(), 64, MSG_WAITALL); });
+            sockaddr_un from{};
+            socklen_t length = sizeof from;
+            seen.of("recvfrom", [&] {
+                return ::recvfrom(pair.b, data.data(), 64, MSG_WAITALL,
+                                  reinterpret_cast<sockaddr*>(&from), &length);
+            });
+            Beside writer{[&] { ::send(pair.a, "later", 5, 0); }};
+            seen.of("recv", [&] { return ::recv(pair.b, data.data(), 64, MSG_WAITALL); });
+        });
+    }
+}
+
+TEST_CASE("sockets: to connect to a full Unix listener has SO_SNDTIMEO to do so",
+          "[hooks][socket]") {
+    conforms([](Seen& seen) {
+        const Fd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(sa_family_t)) == 0);
+        socklen_t length = sizeof address;
+        REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) == 0);
+        REQUIRE(::listen(listener, 1) == 0);
+        const auto connect = [&](int fd) {
+            return ::connect(fd, reinterpret_cast<sockaddr*>(&address), length);
+        };
+        std::vector<Fd> clients;
+        do {
+            clients.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        } while (connect(clients.back()) == 0);
+        const Fd late{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        const timeval soon{0, 2000};
+        REQUIRE(::setsockopt(late, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon) == 0);
+        seen.of("connect", [&] { return connect(late); });
+    });
+}
+
+namespace {
+
 void limit(int fd, int option, long microseconds) {
     const timeval time{0, microseconds};
     REQUIRE(::setsockopt(fd, SOL_SOCKET, option, &time, sizeof time) == 0);

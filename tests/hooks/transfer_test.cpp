@@ -468,6 +468,76 @@ TEST_CASE("transfers: splice, tee and sendfile wait for both ends", "[hooks][fil
     });
 }
 
+TEST_CASE("transfers: a write to a terminal or a FIFO waits for who reads it, on the same worker",
+          "[hooks][file]") {
+    conforms([](Seen& seen) {
+        const std::string text(100'000, 'x');
+        const auto goes_through = [&](const char* what, int from, int to) {
+            std::atomic<std::size_t> got{0};
+            {
+                Beside reader{[&] {
+                    std::array<char, 4096> piece{};
+                    while (got < text.size()) {
+                        const ssize_t n = ::read(to, piece.data(), piece.size());
+                        if (n <= 0) return;
+                        got += static_cast<std::size_t>(n);
+                    }
+                }};
+                std::size_t put = 0;
+                while (put < text.size()) {
+                    const ssize_t n = ::write(from, text.data() + put, text.size() - put);
+                    if (n <= 0) break;
+                    put += static_cast<std::size_t>(n);
+                }
+                seen.note(what, static_cast<long>(put));
+            }
+            seen.note("got", static_cast<long>(got));
+        };
+        int master = -1;
+        int slave = -1;
+        REQUIRE(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
+        const Fd terminal[2] = {Fd{master}, Fd{slave}};
+        goes_through("terminal", slave, master);
+        const Scratch scratch;
+        REQUIRE(::mkfifo(scratch.path().c_str(), 0600) == 0);
+        const Fd reader{::open(scratch.path().c_str(), O_RDWR)};
+        const Fd writer{::open(scratch.path().c_str(), O_WRONLY)};
+        goes_through("FIFO", writer, reader);
+    });
+}
+
+TEST_CASE("transfers: reads of a terminal end by its time", "[hooks][file]") {
+    conforms([](Seen& seen) {
+        int master = -1;
+        int slave = -1;
+        REQUIRE(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
+        const Fd terminal[2] = {Fd{master}, Fd{slave}};
+        std::array<char, 16> data{};
+        const auto read = [&] { return ::read(slave, data.data(), data.size()); };
+        termios how{};
+        REQUIRE(::tcgetattr(slave, &how) == 0);
+        ::cfmakeraw(&how);
+        const auto set = [&](cc_t least, cc_t tenths) {
+            how.c_cc[VMIN] = least;
+            how.c_cc[VTIME] = tenths;
+            REQUIRE(::tcsetattr(slave, TCSANOW, &how) == 0);
+        };
+        set(0, 0);
+        seen.of("at once", read);
+        set(0, 1);
+        seen.of("after a tenth of a second", read);
+        set(3, 1);
+        put(master, "ab");
+        seen.of("between two", read);
+        set(3, 0);
+        Beside typist{[&] {
+            put(master, "c");
+            put(master, "de");
+        }};
+        seen.of("three", read);
+    });
+}
+
 TEST_CASE("transfers: terminals and events wait, and say what they have", "[hooks][file]") {
     conforms([](Seen& seen) {
         int master = -1;

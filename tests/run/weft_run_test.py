@@ -23,7 +23,7 @@ import threading
 import time
 import unittest
 
-RUN = PROGRAM = SIGNALS = SERVER = ''
+RUN = PROGRAM = SIGNALS = POOL = SERVER = ''
 CANCEL = []
 IO = ['auto', 'epoll']
 CONNECTIONS = 500
@@ -83,6 +83,10 @@ class Programs(unittest.TestCase):
 
     def test_a_program_with_signals_says_the_same(self):
         self.run_both(SIGNALS)
+
+    def test_a_static_object_joins_its_thread_at_exit(self):
+        self.run_both(POOL)
+        self.run_both(POOL, 'from a thread')
 
     def test_a_program_that_a_thread_becomes_has_the_mask_of_that(self):
         self.run_both(SIGNALS, 'exec')
@@ -280,5 +284,5 @@ class Tinyproxy(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    RUN, PROGRAM, SIGNALS, SERVER, *CANCEL = sys.argv[1:7]
-    unittest.main(argv=[sys.argv[0], *sys.argv[7:]])
+    RUN, PROGRAM, SIGNALS, POOL, SERVER, *CANCEL = sys.argv[1:8]
+    unittest.main(argv=[sys.argv[0], *sys.argv[8:]])
