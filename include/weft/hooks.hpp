@@ -26,8 +26,8 @@
 /// - close(), dup2() and dup3() end what other fibers wait for on the number: EBADF, or
 ///   POLLNVAL, and wait until those have left their calls: until their workers are free, and
 ///   what cannot be interrupted, as fsync(), is over. In libc they wait on. Not ended: a
-///   poll() or select() of more than 8 numbers, or of a file. fclose(), close_range() and
-///   closefrom() end nothing.
+///   poll() or select() of more than 8 numbers, or of a file; and what only a thread waits for, as
+///   a message to a Unix socket by name. fclose(), close_range() and closefrom() end nothing.
 /// - Signals interrupt nothing: no EINTR. The masks of ppoll(), pselect() and epoll_pwait()
 ///   are not looked at. A fiber has a mask of its own, first that of the thread that made its
 ///   runtime. What it raises itself, as SIGPIPE, it handles at once unless that has it; what the

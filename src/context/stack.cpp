@@ -55,7 +55,7 @@ struct Shortages {
 };
 
 const Shortages& shortages() {
-    static const Shortages made;
+    static const auto& made = *new Shortages;  // never destroyed: fibers may run on in exit()
     return made;
 }
 

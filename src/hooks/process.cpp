@@ -223,7 +223,7 @@ long wait_for_any_of(const sigset_t& set, const SignalWatch& watch, Deadline dea
     return result;
 }
 
-/// For lack of descriptors. No handler or cancellation ends it.
+/// For lack of descriptors. No handler or cancellation ends it, nor what the fiber alone is sent.
 long take_on_thread(const sigset_t* set, siginfo_t* info, Deadline deadline) noexcept {
     return on_own_thread([=] {
         const auto left = weft::detail::to_timespec<timespec>(weft::detail::time_left(deadline));

@@ -7,6 +7,8 @@
 #include "hooks/rest.hpp"
 #include "hooks/thread_call.hpp"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/syscall.h>
 
 namespace weft::hooks::detail {
@@ -24,17 +26,33 @@ bool is_of_unix_messages(int fd) noexcept {
     return int_option(fd, SO_DOMAIN) == AF_UNIX && int_option(fd, SO_TYPE) != SOCK_STREAM;
 }
 
+/// To a full queue, not by an operation: io_uring sends an empty message when it tries again
+/// (on 6.18). Of a peer that is named with the message no readiness tells; a thread that waits for
+/// it has a number of its own, so that a close need not wait, too.
+long send_unix_message(ForeignUse& use, const msghdr& message, int flags) noexcept {
+    const int fd = use.fd();
+    const Deadline deadline = deadline_of(fd, Direction::out);
+    if (message.msg_name != nullptr) {
+        const auto own = static_cast<int>(call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0L));
+        if (own >= 0) use.give_back();
+        const int to = own >= 0 ? own : fd;
+        const long sent = on_own_thread([&] { return call(SYS_sendmsg, to, &message, flags); });
+        if (own >= 0) weft::detail::close_number(own);
+        return sent;
+    }
+    for (;;) {
+        const long ready = wait_ready(use, POLLOUT, deadline, "send");
+        if (ready < 0) return timed_out_is(ready, EAGAIN);
+        const long sent = call(SYS_sendmsg, fd, &message, flags | MSG_DONTWAIT);
+        if (sent != -EAGAIN || deadline.passed()) return sent;
+    }
+}
+
 }  // namespace
 
 long send_rest(ForeignUse& use, const msghdr& message, int flags, std::size_t done) noexcept {
     const int fd = use.fd();
-    // Whether a peer's queue is full no readiness tells; and io_uring sends an empty message when
-    // it tries again (on 6.18).
-    if (is_of_unix_messages(fd)) {
-        use.give_back();
-        const long sent = on_own_thread([&] { return call(SYS_sendmsg, fd, &message, flags); });
-        return sent == -EPIPE ? call(SYS_sendmsg, fd, &message, flags | MSG_DONTWAIT) : sent;
-    }
+    if (is_of_unix_messages(fd)) return send_unix_message(use, message, flags);
     Rest pieces{{message.msg_iov, message.msg_iovlen}};
     if (!pieces.skip(done)) return result_of_send(-ENOBUFS, done);
     msghdr rest = message;
@@ -127,7 +145,7 @@ long send_messages(int fd, mmsghdr* messages, unsigned count, int flags) noexcep
     return for_each_message(
         messages, std::min(count, most_messages),
         [&](mmsghdr* first, unsigned left) -> long {
-            if (use.closing()) return -EBADF;
+            if (use.closing() || !use.is_held()) return -EBADF;
             const long sent =
                 call(SYS_sendmmsg, fd, first, static_cast<long>(left), flags | MSG_DONTWAIT);
             // The last one may have gone in part.

@@ -180,18 +180,18 @@ long read_rest_of_file(ForeignUse& use, Span span, off_t offset, long result,
     });
 }
 
-/// Whether its reads end by a time (VTIME), or at once (VMIN is 0), of which no readiness tells.
-bool is_timed_terminal(int fd) noexcept {
+/// Whether its reads end by a time (VTIME), or with less than it takes (VMIN) to make it ready.
+bool is_timed_terminal(int fd, std::size_t size) noexcept {
     struct termios how {};
     if (::tcgetattr(fd, &how) != 0 || (how.c_lflag & ICANON) != 0) return false;
-    return how.c_cc[VMIN] == 0 || how.c_cc[VTIME] > 0;
+    return how.c_cc[VMIN] == 0 || how.c_cc[VMIN] > size || how.c_cc[VTIME] > 0;
 }
 
 /// Of something that is neither a socket nor a file. `unready`: it knows no RWF_NOWAIT.
 long wait_and_read(ForeignUse& use, Span span, off_t offset, int flags, bool unready) noexcept {
     const int fd = use.fd();
     if (returns_at_once(fd)) return vector_call(SYS_preadv2, fd, span, offset, flags);
-    if (unready && is_timed_terminal(fd)) {
+    if (unready && is_timed_terminal(fd, span.size())) {
         use.give_back();
         return on_own_thread([=] { return vector_call(SYS_preadv2, fd, span, offset, flags); });
     }

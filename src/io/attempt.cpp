@@ -195,13 +195,16 @@ std::int64_t terminal_of(int fd) noexcept {
     return call(SYS_ioctl, fd, TIOCGDEV, &device) == 0 ? std::int64_t{device} : -1;
 }
 
-/// Another open file of the same terminal, to read or write (`access`) without blocking. -1 when
-/// there is none to be had: of no terminal, of the master of one, and where one may not open it.
-int reopen_terminal(int fd, int access) noexcept {
+/// Another open file of the same terminal or pipe, to read or write (`access`) without blocking.
+/// -1 when there is none to be had: of another thing, of the master of a terminal, where one may
+/// not open it, and to write what nobody reads.
+int reopen(int fd, int access) noexcept {
     const std::int64_t terminal = terminal_of(fd);
-    if (terminal < 0) return -1;
+    struct statx about {};
+    if (call(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &about) != 0) return -1;
+    if (terminal < 0 && (about.stx_mode & S_IFMT) != S_IFIFO) return -1;
     unsigned number = 0;
-    if (call(SYS_ioctl, fd, TIOCGPTN, &number) == 0) return -1;  // a master's name makes new ones
+    if (terminal >= 0 && call(SYS_ioctl, fd, TIOCGPTN, &number) == 0) return -1;  // makes new ones
     char name[32] = "/proc/self/fd/";
     std::to_chars(name + sizeof "/proc/self/fd/" - 1, std::end(name) - 1, fd);
     const int own =
@@ -225,22 +228,22 @@ Request first_part(const Request& request) noexcept {
     return part;
 }
 
-/// For a descriptor without RWF_NOWAIT (terminals; pipes before Linux 6.4) that poll() said is
-/// ready. Who reads it, too, may be the first to read what is there; and a write that is too long
-/// would block: of a pipe, room for PIPE_BUF bytes is all that readiness promises, and of a
-/// terminal not even that. So a terminal is opened once more, not to block.
+/// For a descriptor without RWF_NOWAIT (terminals; FIFOs; pipes before Linux 6.4) that poll() said
+/// is ready. Who reads it, too, may be the first to read what is there; and a write that is too
+/// long would block: of a pipe, room for PIPE_BUF bytes is all that readiness promises, and of a
+/// terminal not even that. So it is opened once more, not to block.
 Attempt read_or_write_when_ready(const Request& request) noexcept {
     if (!is_blocking(request.fd)) return unless_blocked(carry_out(request));
     if (events_now(request.fd, interest_of(request)) == 0) return would_block();
     if (!is_waited_for(request.fd)) return unless_blocked(carry_out(request));
 
     const bool read = is_read(request.code);
-    const int terminal = reopen_terminal(request.fd, read ? O_RDONLY : O_WRONLY);
-    if (terminal < 0) return unless_blocked(carry_out(read ? request : first_part(request)));
+    const int own = reopen(request.fd, read ? O_RDONLY : O_WRONLY);
+    if (own < 0) return unless_blocked(carry_out(read ? request : first_part(request)));
     Request at_once = request;
-    at_once.fd = terminal;
+    at_once.fd = own;
     const int result = carry_out(at_once);
-    call_close(terminal);
+    call_close(own);
     return unless_blocked(result);
 }
 

@@ -32,11 +32,10 @@ enum class Occasion : std::uint8_t {
 };
 
 /// Carries `request` out as far as that is possible without sleeping; but a read
-/// or write on `readiness_on_thread` may sleep for a disk or a device, and one of a
-/// blocking terminal that cannot be opened again until that is ready.
-/// `progress` counts the bytes that earlier attempts moved (MSG_WAITALL); it
-/// starts at 0 and is kept between them.
-/// Returns needs_thread only when `occasion` is `submitted`.
+/// or write on `readiness_on_thread` may sleep for a disk or a device, and one of a blocking
+/// terminal or pipe that cannot be opened again until that is ready. `progress` counts the bytes
+/// that earlier attempts moved (MSG_WAITALL); it starts at 0 and is kept between them. Returns
+/// needs_thread only when `occasion` is `submitted`.
 Attempt attempt(const Request& request, Occasion occasion, std::uint32_t& progress) noexcept;
 
 /// Whether poll() tells when a call on it would sleep: of pipes, sockets and terminals, not of

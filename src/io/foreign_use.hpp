@@ -53,6 +53,7 @@ public:
     int fd() const noexcept { return fd_; }
     /// Whether a close of the number has begun.
     bool closing() const noexcept { return closing_.load(std::memory_order_acquire); }
+    bool is_held() const noexcept { return listed_in_ != 0; }
     /// Before the end of its life: what follows is no matter of who closes the number.
     void give_back() noexcept;
 

@@ -85,7 +85,8 @@ void prepare_receive(io_uring_sqe& entry, const Request& request) noexcept {
     if (request.code != Request::Code::poll) return -EINVAL;
     std::uint32_t progress = 0;
     const Attempt made = attempt(request, Occasion::readiness, progress);
-    return made.outcome == Attempt::Outcome::done ? made.result : 0;
+    if (made.outcome == Attempt::Outcome::done) return made.result;
+    return is_waited_for(request.fd) ? 0 : -EINVAL;
 }
 
 std::uint64_t tag_of(const Operation& operation) noexcept {

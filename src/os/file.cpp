@@ -132,17 +132,23 @@ std::int64_t perform_and_move(Use& use, const Request& request, std::size_t byte
     return result;
 }
 
+/// Whether a range of `length` bytes that is too long for one call reaches to the end of the file.
+bool is_to_the_end(int fd, std::uint64_t offset, std::uint64_t length) noexcept {
+    if (length > last_offset - offset) return true;
+    struct statx about {};
+    const long result =
+        system_call<::syscall>(SYS_statx, fd, "", long{AT_EMPTY_PATH | AT_STATX_DONT_SYNC},
+                               long{STATX_SIZE | STATX_TYPE}, &about);
+    return result == 0 && S_ISREG(about.stx_mode) && offset + length >= about.stx_size;
+}
+
 /// Performs `request` from its offset on, in pieces of 32 bits, as io_uring takes them. A length
 /// of 0 means to the end of the file, and so does one that goes further. Returns 0 or -errno.
 std::int64_t perform_on_range(Use& use, Request request, std::uint64_t length, Deadline deadline,
                               const char* reason) {
-    struct statx about {};
-    const long known = system_call<::syscall>(SYS_statx, use.fd(), "", long{AT_EMPTY_PATH},
-                                              long{STATX_SIZE}, &about);
-    if (known < 0) return known;
     const auto offset = static_cast<std::uint64_t>(request.offset);
-    const bool to_the_end =
-        length == 0 || offset >= about.stx_size || length >= about.stx_size - offset;
+    const bool is_long = length > clamp_length(length);
+    const bool to_the_end = length == 0 || (is_long && is_to_the_end(use.fd(), offset, length));
     do {
         request.length = to_the_end ? 0 : clamp_length(length);
         const std::int64_t result = perform_on(use, request, deadline, reason);

@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include <ctime>
@@ -46,9 +45,10 @@ bool is_pending() noexcept {
     return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
 }
 
-bool is_terminal(int fd) noexcept {
-    unsigned device = 0;
-    return system_call<::ioctl>(fd, TIOCGDEV, &device) == 0;
+/// Of others: whoever reads it, too, may be the first, and then io_uring would wait in the kernel.
+bool blocks(int fd) noexcept {
+    const long flags = system_call<::syscall>(SYS_fcntl, fd, F_GETFL, 0L);
+    return flags >= 0 && (flags & O_NONBLOCK) == 0 && is_waited_for(fd);
 }
 
 /// `one` or `several` of the pieces, wherever the pipe stands.
@@ -62,9 +62,9 @@ Request request_for(const Pieces& pieces, Request::Code one, Request::Code sever
         .offset = current_position};
 }
 
-std::int64_t read_pieces(Use& use, const Pieces& pieces, bool terminal, Deadline deadline) {
+std::int64_t read_pieces(Use& use, const Pieces& pieces, bool blocks, Deadline deadline) {
     const Request request = request_for(pieces, Request::Code::read, Request::Code::readv);
-    if (terminal) return perform_when_ready(use, request, deadline, reading);
+    if (blocks) return perform_when_ready(use, request, deadline, reading);
     return perform_or_poll(use, request, POLLIN, deadline, reading);
 }
 
@@ -110,13 +110,13 @@ detail::QuietPipe::~QuietPipe() {
 
 // --- PipeReader ---
 
-PipeReader::PipeReader(int fd) noexcept : descriptor_{fd}, is_terminal_{is_terminal(fd)} {}
+PipeReader::PipeReader(int fd) noexcept : descriptor_{fd}, blocks_{blocks(fd)} {}
 
 std::int64_t PipeReader::receive(std::span<const MutableBuffer> buffers, Deadline deadline) {
     const Pieces pieces{buffers};
     if (pieces.empty()) return 0;
     Use use{descriptor_};
-    return read_pieces(use, pieces, is_terminal_, deadline);
+    return read_pieces(use, pieces, blocks_, deadline);
 }
 
 std::size_t PipeReader::read(std::span<std::byte> buffer, Deadline deadline) {

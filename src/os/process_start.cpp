@@ -195,8 +195,8 @@ Process Process::start(const Arguments& arguments, const ProcessOptions& options
         ends[1] = Ends::of_output(options.output, state->output);
         ends[2] = Ends::of_output(options.errors, state->errors);
     } catch (const std::system_error& error) {
-        throw std::system_error(error.code(),
-                                detail::describe("make the pipes of", arguments.program()));
+        throw std::system_error(
+            error.code(), detail::describe("prepare the standard streams of", arguments.program()));
     }
     const auto& [input, output, errors] = ends;
     Moves moves;

@@ -183,7 +183,8 @@ std::string checked(std::string_view text) {
 }  // namespace
 
 const std::error_category& resolve_category() noexcept {
-    static const ResolveCategory category;
+    static const auto& category =
+        *new ResolveCategory;  // never destroyed: fibers may run on in exit()
     return category;
 }
 

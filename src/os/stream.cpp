@@ -19,7 +19,8 @@ public:
 }  // namespace
 
 const std::error_category& stream_category() noexcept {
-    static const StreamCategory category;
+    static const auto& category =
+        *new StreamCategory;  // never destroyed: fibers may run on in exit()
     return category;
 }
 

@@ -299,7 +299,10 @@ TEST_CASE("descriptors: close() and dup2() in another fiber end what waits with 
             const Fd quiet{::socket(AF_INET, SOCK_STREAM, 0)};
             Sockets idle{AF_INET};
             Fd connecting = sockets.connecting();
-            std::array<int, 3> errors{};
+            Pair messages = weft::test::sockets(SOCK_DGRAM);
+            while (::send(messages.a, "x", 1, MSG_DONTWAIT) > 0) {
+            }
+            std::array<int, 4> errors{};
             const auto note = [&errors](std::size_t which, long result) {
                 errors.at(which) = result < 0 ? errno : 0;
             };
@@ -310,7 +313,8 @@ TEST_CASE("descriptors: close() and dup2() in another fiber end what waits with 
             Blocked connector{[&, fd = int{connecting}] {
                 note(2, ::connect(fd, sockets.where(), sockets.length));
             }};
-            for (Fd* each : {&idle.pair.a, &idle.listener, &connecting}) {
+            Blocked sender{[&, fd = int{messages.a}] { note(3, ::send(fd, "late", 4, 0)); }};
+            for (Fd* each : {&idle.pair.a, &idle.listener, &connecting, &messages.a}) {
                 if (by_dup) {
                     CHECK(::dup2(quiet, *each) == *each);
                 } else {
@@ -320,7 +324,8 @@ TEST_CASE("descriptors: close() and dup2() in another fiber end what waits with 
             receiver.join();
             acceptor.join();
             connector.join();
-            CHECK(errors == std::array<int, 3>{EBADF, EBADF, EBADF});
+            sender.join();
+            CHECK(errors == std::array<int, 4>{EBADF, EBADF, EBADF, EBADF});
         }
     });
 }

@@ -530,6 +530,8 @@ TEST_CASE("transfers: reads of a terminal end by its time", "[hooks][file]") {
         put(master, "ab");
         seen.of("between two", read);
         set(3, 0);
+        put(master, "x");
+        seen.of("one of three", [&] { return ::read(slave, data.data(), 1); });
         Beside typist{[&] {
             put(master, "c");
             put(master, "de");

@@ -472,27 +472,44 @@ TEST_CASE("while a terminal takes what it is told its worker runs others", "[os]
     });
 }
 
-TEST_CASE("who reads a terminal that others read, too, keeps no worker", "[os][pipe]") {
+namespace {
+
+/// A thread and a fiber read what is written to `out`, line by line, until `end()`.
+template <class End>
+void read_by_two(const Fd& in, const Fd& out, End&& end) {
+    PipeReader reader{::dup(in)};
+    std::atomic<int> lines{0};
+    std::thread rival{[&] {
+        std::array<char, 16> line{};
+        while (::read(in, line.data(), line.size()) > 1) ++lines;
+    }};
+    auto reading = weft::spawn([&] {
+        std::array<std::byte, 16> line{};
+        while (reader.read(line) > 1) ++lines;
+    });
+    // Were the worker kept by a read in vain, nobody would write the next one.
+    for (int i = 1; i <= 200; ++i) {
+        put(out, "x\n");
+        while (lines < i) weft::this_fiber::yield();
+    }
+    end();
+    reading.get();
+    rival.join();
+}
+
+}  // namespace
+
+TEST_CASE("who reads a terminal or a FIFO that others read, too, keeps no worker", "[os][pipe]") {
     on_workers_and_io([] {
         Terminal terminal;
-        PipeReader reader{::dup(terminal.slave)};
-        std::atomic<int> lines{0};
-        std::thread rival{[&] {
-            std::array<char, 16> line{};
-            while (::read(terminal.slave, line.data(), line.size()) > 1) ++lines;
-        }};
-        auto reading = weft::spawn([&] {
-            std::array<std::byte, 16> line{};
-            while (reader.read(line) > 1) ++lines;
+        read_by_two(terminal.slave, terminal.master, [&] {
+            put(terminal.master, "\n");  // for each
+            put(terminal.master, "\n");
         });
-        // Were the worker kept by a read in vain, nobody would write the next one.
-        for (int i = 1; i <= 200; ++i) {
-            put(terminal.master, "x\n");
-            while (lines < i) weft::this_fiber::yield();
-        }
-        put(terminal.master, "\n");
-        put(terminal.master, "\n");
-        reading.get();
-        rival.join();
+        auto [reader, writer] = blocking_pipe(true);
+        const Fd in{reader.release()};
+        ::fcntl(in, F_SETFL, 0);
+        Fd out{writer.release()};
+        read_by_two(in, out, [&] { out.reset(); });
     });
 }

@@ -84,7 +84,7 @@ private:
     std::int64_t receive(std::span<const MutableBuffer> buffers, Deadline deadline);
 
     mutable weft::detail::Descriptor descriptor_;
-    bool is_terminal_ = false;
+    bool blocks_ = false;
     Deadline expiry_ = Deadline::never();
 };
 
