@@ -2,11 +2,11 @@
 #include "hooks/conform.hpp"
 #include "support/fd.hpp"
 #include "support/scratch.hpp"
+#include "support/terminal.hpp"
 
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <pty.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -493,10 +493,9 @@ TEST_CASE("transfers: a write to a terminal or a FIFO waits for who reads it, on
             }
             seen.note("got", static_cast<long>(got));
         };
-        int master = -1;
-        int slave = -1;
-        REQUIRE(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
-        const Fd terminal[2] = {Fd{master}, Fd{slave}};
+        const weft::test::Terminal terminal;
+        const int master = terminal.master;
+        const int slave = terminal.slave;
         goes_through("terminal", slave, master);
         const Scratch scratch;
         REQUIRE(::mkfifo(scratch.path().c_str(), 0600) == 0);
@@ -508,10 +507,9 @@ TEST_CASE("transfers: a write to a terminal or a FIFO waits for who reads it, on
 
 TEST_CASE("transfers: reads of a terminal end by its time", "[hooks][file]") {
     conforms([](Seen& seen) {
-        int master = -1;
-        int slave = -1;
-        REQUIRE(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
-        const Fd terminal[2] = {Fd{master}, Fd{slave}};
+        const weft::test::Terminal terminal;
+        const int master = terminal.master;
+        const int slave = terminal.slave;
         std::array<char, 16> data{};
         const auto read = [&] { return ::read(slave, data.data(), data.size()); };
         termios how{};
@@ -542,10 +540,9 @@ TEST_CASE("transfers: reads of a terminal end by its time", "[hooks][file]") {
 
 TEST_CASE("transfers: terminals and events wait, and say what they have", "[hooks][file]") {
     conforms([](Seen& seen) {
-        int master = -1;
-        int slave = -1;
-        REQUIRE(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
-        const Fd ends[2] = {Fd{master}, Fd{slave}};
+        const weft::test::Terminal terminal;
+        const int master = terminal.master;
+        const int slave = terminal.slave;
         std::array<char, 32> data{};
         {
             Beside typist{[&] { put(master, "line\nrest"); }};

@@ -4,6 +4,7 @@
 #include "support/runtime.hpp"
 #include "support/scratch.hpp"
 #include "support/tcp.hpp"
+#include "support/terminal.hpp"
 
 #include <weft/cancelled.hpp>
 #include <weft/io/file.hpp>
@@ -416,17 +417,6 @@ void gives_up(Writer& writer) {
     REQUIRE(is(error, std::errc::timed_out));
     REQUIRE((::fcntl(writer.fd(), F_GETFL) & O_NONBLOCK) == 0);
 }
-
-/// A terminal: what is written to `slave` is read from `master`.
-struct Terminal {
-    Terminal() {
-        REQUIRE(::grantpt(master) == 0);
-        REQUIRE(::unlockpt(master) == 0);
-        slave = Fd{::open(::ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC)};
-    }
-    Fd master{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)};
-    Fd slave;
-};
 
 }  // namespace
 
